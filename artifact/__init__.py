@@ -1,0 +1,13 @@
+"""The contract between the half that compiles and the half that serves.
+
+    errors.py     what every error of traceship looks like: what, why, fix, exit code
+    canonical.py  the one way to write and read our JSON files
+    manifest.py   manifest.json as types (schema ``traceship.artifact/1``)
+    verify.py     a folder in, a trusted artifact out, or an error that names the file
+    golden.py     requests with expected answers, and how answers are compared
+    release.py    where a release lies in S3, and release.lock.json as types
+    serving.py    names and numbers that the server, the stacks and the local AWS agree on
+
+Imports nothing else of ours; Python 3.10 and ``msgspec`` only, because it also runs in the
+Inf1 container. What it costs: each new field is a decision for both halves at once.
+"""

