@@ -33,3 +33,11 @@ ENV_HOST = "TRACESHIP_HOST"
 
 SERVE_ENV_FILE = "/etc/traceship/serve.env"
 """``KEY=value`` lines that an instance's user data writes for its systemd unit."""
+
+ENV_BATCH_WINDOW_MS = "TRACESHIP_BATCH_WINDOW_MS"
+ENV_DEADLINE_SECONDS = "TRACESHIP_DEADLINE_SECONDS"
+ENV_QUEUE_LIMIT = "TRACESHIP_QUEUE_LIMIT"
+"""``[serve]`` of the settings, as the stacks hand it to the server (defaults 2, 20, 256)."""
+
+ENV_BUCKET_OWNER = "TRACESHIP_BUCKET_OWNER"
+"""Twelve-digit account that must own the release's bucket (S3's ExpectedBucketOwner)."""
