@@ -1,0 +1,199 @@
+"""A verified artifact in, a release in S3 out: blobs, archive, then the manifest.
+
+Content-addressed blobs first, ``manifest.json`` last with ``If-None-Match: *``: the release
+exists iff its manifest does, so a reader never meets half of one, and whoever runs this again
+after an interruption uploads only what is missing. Pairs with ``inference_code/fetch.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artifact.aws import BucketMissing, translated
+from artifact.errors import Conflict, UsageError
+from artifact.manifest import MANIFEST, File
+from artifact.release import archive_key, blob_key, manifest_key, release_prefix
+from artifact.verify import VerifiedArtifact, verify
+from compile.archive import Archive, artifact_members, write_archive
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+MAX_PUT_BYTES = 5 * 1024**3
+"""Largest single PutObject (Amazon S3 user guide, "Uploading objects")."""
+
+
+class FileTooLarge(UsageError):
+    """A file is larger than one PutObject takes."""
+
+    id = "file-too-large"
+
+    def __init__(self, *, path: str, size: int) -> None:
+        super().__init__(
+            what=f"{path} cannot be uploaded in one piece",
+            why=f"it has {size} bytes, S3 takes at most {MAX_PUT_BYTES}",
+            fix="compile fewer or smaller buckets",
+        )
+
+
+class ReleaseTaken(Conflict):
+    """Another manifest lies where ours belongs."""
+
+    id = "release-taken"
+
+    def __init__(self, *, key: str) -> None:
+        super().__init__(
+            what=f"{key} is already there with other content",
+            why="its place is named after our digest, so that object was damaged or planted",
+            fix="inspect the object's versions and remove the wrong one, then ship again",
+        )
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where to publish. ``account`` must own ``bucket``; it goes with every call."""
+
+    account: str
+    region: str
+    bucket: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A release that is complete in S3. ``uploaded_bytes`` is what this run had to send."""
+
+    digest: str
+    prefix: str
+    archive_bytes: int
+    uploaded_bytes: int
+    reused_files: int
+
+
+def publish(
+    root: Path, destination: Destination, s3: BaseClient, *, report: Callable[[str], None]
+) -> Published:
+    """Upload the artifact at ``root`` and make it a release.
+
+    Raises:
+        ArtifactChanged: the folder does not verify; nothing was sent.
+        BucketMissing, AwsDenied, AwsUnreachable, AwsRefused: what S3 said; run again to go on.
+        FileTooLarge, ReleaseTaken: see there.
+    """
+    artifact = verify(root)
+    with translated(f"publish to the bucket {destination.bucket}"):
+        _check_bucket(s3, destination)
+        writer = _Writer(s3, destination, report)
+        for file in artifact.manifest.files:
+            writer.put_blob(artifact, file)
+        with tempfile.TemporaryDirectory(prefix="traceship-") as folder:
+            archive = write_archive(artifact_members(artifact), Path(folder) / "model.tar.gz")
+            writer.put_archive(archive_key(destination.name, artifact.digest), archive)
+        writer.put_manifest(artifact)
+    return Published(
+        digest=artifact.digest,
+        prefix=release_prefix(destination.name, artifact.digest),
+        archive_bytes=archive.size,
+        uploaded_bytes=writer.uploaded_bytes,
+        reused_files=writer.reused_files,
+    )
+
+
+def _check_bucket(s3: BaseClient, destination: Destination) -> None:
+    from botocore.exceptions import ClientError
+
+    try:
+        s3.head_bucket(Bucket=destination.bucket, ExpectedBucketOwner=destination.account)
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code"))
+        if code in {"404", "NoSuchBucket"}:
+            raise BucketMissing(bucket=destination.bucket, why="there is no such bucket") from None
+        raise
+
+
+class _Writer:
+    """Puts objects that are not there yet, each with the SHA-256 that S3 must confirm."""
+
+    def __init__(self, s3: BaseClient, destination: Destination, report: Callable[[str], None]) -> None:
+        self._s3 = s3
+        self._to = destination
+        self._report = report
+        self.uploaded_bytes = 0
+        self.reused_files = 0
+
+    def put_blob(self, artifact: VerifiedArtifact, file: File) -> None:
+        self._put_file(blob_key(file.sha256), artifact.root / file.path, file, shown=file.path)
+
+    def put_archive(self, key: str, archive: Archive) -> None:
+        entry = File(path="model.tar.gz", size=archive.size, sha256=archive.sha256)
+        self._put_file(key, archive.path, entry, shown="model.tar.gz")
+
+    def put_manifest(self, artifact: VerifiedArtifact) -> None:
+        from botocore.exceptions import ClientError
+
+        key = manifest_key(self._to.name, artifact.digest)
+        body = (artifact.root / MANIFEST).read_bytes()
+        try:
+            self._s3.put_object(
+                Bucket=self._to.bucket,
+                Key=key,
+                Body=body,
+                ChecksumSHA256=_base64(artifact.digest),
+                ContentType="application/json",
+                ExpectedBucketOwner=self._to.account,
+                IfNoneMatch="*",
+            )
+            self.uploaded_bytes += len(body)
+        except ClientError as error:
+            # 412 also comes when an earlier attempt of ours arrived and only its answer was lost.
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 412:
+                raise
+            there = self._s3.get_object(Bucket=self._to.bucket, Key=key, ExpectedBucketOwner=self._to.account)
+            if there["Body"].read() != body:
+                raise ReleaseTaken(key=key) from None
+        self._report(f"published {key}")
+
+    def _put_file(self, key: str, path: Path, file: File, *, shown: str) -> None:
+        if file.size > MAX_PUT_BYTES:
+            raise FileTooLarge(path=shown, size=file.size)
+        if self._is_there(key, file):
+            self.reused_files += 1
+            return
+        with path.open("rb") as body:
+            self._s3.put_object(
+                Bucket=self._to.bucket,
+                Key=key,
+                Body=body,
+                ChecksumSHA256=_base64(file.sha256),
+                ContentLength=file.size,
+                ExpectedBucketOwner=self._to.account,
+            )
+        self.uploaded_bytes += file.size
+        self._report(f"uploaded {shown} ({file.size / 1e6:.1f} MB)")
+
+    def _is_there(self, key: str, file: File) -> bool:
+        """Present *and* right: S3 keeps the checksum it confirmed when the object was put."""
+        from botocore.exceptions import ClientError
+
+        try:
+            head = self._s3.head_object(
+                Bucket=self._to.bucket,
+                Key=key,
+                ChecksumMode="ENABLED",
+                ExpectedBucketOwner=self._to.account,
+            )
+        except ClientError as error:
+            if str(error.response.get("Error", {}).get("Code")) in {"404", "NoSuchKey"}:
+                return False
+            raise
+        found = (head["ContentLength"], head.get("ChecksumSHA256"))
+        return found == (file.size, _base64(file.sha256))
+
+
+def _base64(sha256_hex: str) -> str:
+    return base64.b64encode(bytes.fromhex(sha256_hex)).decode()
