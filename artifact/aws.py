@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from artifact.errors import Conflict, CredentialsError, TraceshipError
+
+AwsClient: TypeAlias = Any
+"""A boto3 client: its methods are made at run time from the service's model."""
 
 _CREDENTIAL_CODES = {
     "AccessDenied",

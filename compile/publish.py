@@ -12,9 +12,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from artifact.aws import BucketMissing, translated
+from artifact.aws import AwsClient, BucketMissing, translated
 from artifact.errors import Conflict, UsageError
 from artifact.manifest import MANIFEST, File
 from artifact.release import archive_key, blob_key, manifest_key, release_prefix
@@ -22,7 +21,7 @@ from artifact.verify import VerifiedArtifact, verify
 from compile.archive import Archive, artifact_members, write_archive
 
 if TYPE_CHECKING:
-    from botocore.client import BaseClient
+    pass
 
 MAX_PUT_BYTES = 5 * 1024**3
 """Largest single PutObject (Amazon S3 user guide, "Uploading objects")."""
@@ -76,7 +75,7 @@ class Published:
 
 
 def publish(
-    root: Path, destination: Destination, s3: BaseClient, *, report: Callable[[str], None]
+    root: Path, destination: Destination, s3: AwsClient, *, report: Callable[[str], None]
 ) -> Published:
     """Upload the artifact at ``root`` and make it a release.
 
@@ -104,7 +103,7 @@ def publish(
     )
 
 
-def _check_bucket(s3: BaseClient, destination: Destination) -> None:
+def _check_bucket(s3: AwsClient, destination: Destination) -> None:
     from botocore.exceptions import ClientError
 
     try:
@@ -119,7 +118,7 @@ def _check_bucket(s3: BaseClient, destination: Destination) -> None:
 class _Writer:
     """Puts objects that are not there yet, each with the SHA-256 that S3 must confirm."""
 
-    def __init__(self, s3: BaseClient, destination: Destination, report: Callable[[str], None]) -> None:
+    def __init__(self, s3: AwsClient, destination: Destination, report: Callable[[str], None]) -> None:
         self._s3 = s3
         self._to = destination
         self._report = report
