@@ -20,9 +20,6 @@ from artifact.release import archive_key, blob_key, manifest_key, release_prefix
 from artifact.verify import VerifiedArtifact, verify
 from compile.archive import Archive, artifact_members, write_archive
 
-if TYPE_CHECKING:
-    pass
-
 MAX_PUT_BYTES = 5 * 1024**3
 """Largest single PutObject (Amazon S3 user guide, "Uploading objects")."""
 
