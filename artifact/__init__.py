@@ -5,6 +5,7 @@
     manifest.py   manifest.json as types (schema ``traceship.artifact/1``)
     verify.py     a folder in, a trusted artifact out, or an error that names the file
     golden.py     requests with expected answers, and how answers are compared
+    graphs.py     graph and weight bytes in, a callable TorchScript module out
     release.py    where a release lies in S3, and release.lock.json as types
     serving.py    names and numbers that the server, the stacks and the local AWS agree on
 
