@@ -1,0 +1,28 @@
+"""What ministack lacks, added inside its process. Runs in ``.venv-aws``.
+
+    registry.py        the typed facade over ministack's tables; the only writer to them
+
+Only ``local_aws`` and ``artifact.serving`` may be imported here: the interpreter has
+ministack's packages and nothing else. What it costs: every ministack upgrade runs the
+conformance tests before it is believed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from local_aws.extension.registry import Registry, Server
+
+MODULES = ("cloudformation", "batch", "sagemaker", "scaling", "fleet", "internal")
+"""Each has ``register(registry: Registry) -> None``."""
+
+
+def install(server: Server) -> Registry:
+    """Add every extension module to ministack and return the registry that runs the callbacks."""
+    registry = Registry(server)
+    for name in MODULES:
+        module = f"{__name__}.{name}"
+        if importlib.util.find_spec(module) is not None:
+            importlib.import_module(module).register(registry)
+    return registry

@@ -1,0 +1,176 @@
+"""The one place that writes to ministack's tables, as a small typed facade.
+
+ministack 1.5.33 has no plug-in interface: services, routes, CloudFormation types and persisted
+state live in module-level dicts. Extension modules call this class only, so a new ministack
+version is checked here and nowhere else. Pairs with ``server.py``, which runs the callbacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from ministack import app
+from ministack.core import router
+from ministack.services.cloudformation import provisioners, stacks
+
+Properties = dict[str, Any]
+Provisioned = tuple[str, dict[str, Any]]
+"""Physical id (what Ref gives) and the attributes (what Fn::GetAtt gives)."""
+Response = tuple[int, dict[str, str], bytes]
+"""HTTP status, headers, body."""
+Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Awaitable[Response]]
+"""``async (method, path, headers, body, query) -> Response``."""
+
+INTERNAL_PREFIX = "/_traceship/"
+
+
+class Create(Protocol):
+    """Make the resource. Any exception fails the resource and rolls the stack back."""
+
+    def __call__(self, logical_id: str, properties: Properties, stack: str, /) -> Provisioned: ...
+
+
+class Update(Protocol):
+    """Change the resource in place, or replace it by answering another physical id."""
+
+    def __call__(
+        self, physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str, /
+    ) -> Provisioned: ...
+
+
+class Delete(Protocol):
+    """Remove the resource; one that is gone already is no error."""
+
+    def __call__(self, physical_id: str, properties: Properties, /) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What an extension module needs to know of the process it runs in.
+
+    ``endpoint`` is our own URL, for child processes; ``python`` the project's interpreter (ours
+    holds ministack's packages only); ``state`` the folder to keep files in; ``checkout`` the
+    folder that child processes get as PYTHONPATH and working directory.
+    """
+
+    endpoint: str
+    python: Path
+    state: Path
+    checkout: Path
+    account: str
+    region: str
+
+
+class Registry:
+    """Adds services, CloudFormation types and life-cycle callbacks to ministack."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._startups: list[Callable[[], None]] = []
+        self._shutdowns: list[Callable[[], None]] = []
+        self._blocking: set[str] = set()
+        self._internal: dict[str, Handler] = {}
+        self._run_blocking_types_on_threads()
+
+    def add_service(self, name: str, handler: Handler, patterns: Mapping[str, Sequence[str]]) -> None:
+        """Route requests to ``handler``, in place of ministack's own service of that name.
+
+        Args:
+            name: the credential scope that botocore signs with, such as ``sagemaker``.
+            patterns: ministack's keys ``target_prefixes`` (start of X-Amz-Target) and
+                ``host_patterns`` (regular expressions). Matched before the scope.
+        """
+        app.SERVICE_HANDLERS[name] = handler
+        router.SERVICE_PATTERNS[name] = {key: list(values) for key, values in patterns.items()}
+
+    def add_resource_type(
+        self,
+        type_name: str,
+        *,
+        create: Create,
+        update: Update,
+        delete: Delete,
+        replaced_by: Sequence[str] = (),
+        blocking: bool = False,
+    ) -> None:
+        """Teach CloudFormation a type, in place of ministack's own if it has one.
+
+        Args:
+            replaced_by: properties whose change makes a new resource (create, then delete the
+                old one after the stack update); ``update`` never sees such a change.
+            blocking: run on a worker thread, so that it may wait, start processes and call
+                other services through ``call``. Otherwise it runs on the event loop.
+        """
+        provisioners._RESOURCE_HANDLERS[type_name] = {
+            "create": create,
+            "update": update,
+            "update_with_logical_id": True,
+            "delete": delete,
+        }
+        provisioners._REPLACING_PROPERTIES[type_name] = tuple(replaced_by)
+        if blocking:
+            self._blocking.add(type_name)
+
+    def add_state(
+        self,
+        name: str,
+        *,
+        save: Callable[[], dict[str, Any]],
+        restore: Callable[[dict[str, Any]], None],
+        reset: Callable[[], None],
+    ) -> None:
+        """Keep JSON data across ``down`` and ``up``; ``restore`` runs before ``on_startup``."""
+        module = f"traceship_{name}"
+        app._loaded_modules[module] = SimpleNamespace(
+            get_state=save, load_persisted_state=restore, reset=reset
+        )
+        app.SERVICE_REGISTRY[module] = {"module": module}
+        app._state_map[module] = module
+
+    def add_internal_route(self, path: str, handler: Handler) -> None:
+        """Answer exactly ``/_traceship/<path>``, outside every AWS API (for our own commands)."""
+        self._internal[f"{INTERNAL_PREFIX}{path}"] = handler
+
+    def internal_route(self, path: str) -> Handler | None:
+        """The handler of a full request path, or None."""
+        return self._internal.get(path)
+
+    def on_startup(self, callback: Callable[[], None]) -> None:
+        """Call once the state is restored and the port answers, on a worker thread."""
+        self._startups.append(callback)
+
+    def on_shutdown(self, callback: Callable[[], None]) -> None:
+        """Call when the server stops, before the state is saved, on a worker thread.
+
+        What a module started (processes, threads) must have ended when it returns.
+        """
+        self._shutdowns.append(callback)
+
+    def started(self) -> None:
+        """Run the start-up callbacks in the order they were added."""
+        for callback in self._startups:
+            callback()
+
+    def stopping(self) -> None:
+        """Run the shut-down callbacks in reverse order; one that fails does not stop the rest."""
+        failures: list[Exception] = []
+        for callback in reversed(self._shutdowns):
+            try:
+                callback()
+            except Exception as error:  # collected: every child process must get its turn to end
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("shut-down callbacks failed", failures)
+
+    def _run_blocking_types_on_threads(self) -> None:
+        """CloudFormation asks this function per type; ours wait for processes to be ready."""
+        original = stacks._runs_on_worker_thread
+
+        def runs_on_worker_thread(type_name: str) -> bool:
+            return type_name in self._blocking or original(type_name)
+
+        stacks._runs_on_worker_thread = runs_on_worker_thread
