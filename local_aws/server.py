@@ -8,18 +8,20 @@ saves its state.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import json
 import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
+from typing import IO, Any
 
-LOOPBACK = "127.0.0.1"
-ENV_PORT = "TRACESHIP_LOCAL_PORT"
-ENV_STATE = "TRACESHIP_LOCAL_STATE"
-ENV_PYTHON = "TRACESHIP_PYTHON"
-ACCOUNT = "000000000000"
-REGION = "us-east-1"
+from local_aws import names
+
+LOCK_SECONDS = 2.0
+"""``status`` tries the lock too, for an instant."""
 
 logger = logging.getLogger("traceship.local_aws")
 
@@ -32,11 +34,11 @@ def prepare_environment(state: Path, port: int) -> None:
     """
     os.environ.update(
         {
-            "BIND_HOST": LOOPBACK,
+            "BIND_HOST": names.LOOPBACK,
             "GATEWAY_PORT": str(port),
             "MINISTACK_HOST": "localhost",
-            "MINISTACK_ACCOUNT_ID": ACCOUNT,
-            "MINISTACK_REGION": REGION,
+            "MINISTACK_ACCOUNT_ID": names.ACCOUNT,
+            "MINISTACK_REGION": names.REGION,
             "PERSIST_STATE": "1",
             "STATE_DIR": str(state / "services"),
             "S3_PERSIST": "1",
@@ -48,48 +50,76 @@ def prepare_environment(state: Path, port: int) -> None:
     )
 
 
-async def serve(port: int, state: Path) -> None:
-    """Serve until a stop signal; returns when children have ended and the state is saved."""
-    from hypercorn.asyncio import serve as serve_asgi
-    from hypercorn.config import Config
-    from ministack.app import app
+def hold_lock(state: Path, port: int) -> IO[str]:
+    """Take the state folder's lock for the life of the process and write the record beside it."""
+    handle = names.lock(state).open("w")
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    draft = names.record(state).with_suffix(".tmp")
+    draft.write_text(json.dumps({"pid": os.getpid(), "port": port}))
+    draft.replace(names.record(state))
+    return handle
 
-    from local_aws.extension import Server, install
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    registry = install(
+async def serve(port: int, state: Path) -> bool:
+    """Serve until a stop signal; whether everything that was started could be stopped."""
+    from hypercorn.asyncio import serve as serve_asgi  # type: ignore[import-not-found]
+    from hypercorn.config import Config  # type: ignore[import-not-found]
+    from ministack.app import app as ministack_app
+
+    from local_aws.extension import install
+    from local_aws.extension.registry import Registry, Server
+
+    registry: Registry = install(
         Server(
-            endpoint=f"http://localhost:{port}",
-            python=Path(os.environ[ENV_PYTHON]),
+            endpoint=names.endpoint(port),
+            port=port,
+            python=Path(os.environ[names.ENV_PYTHON]),
             state=state,
             checkout=Path(__file__).resolve().parent.parent,
-            account=ACCOUNT,
-            region=REGION,
         )
     )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clean = False
 
     async def until_stopped() -> None:
-        await asyncio.to_thread(registry.started)
-        await stop.wait()
-        await asyncio.to_thread(registry.stopping)
+        nonlocal clean
+        started = await asyncio.to_thread(registry.start)
+        if started:
+            await stop.wait()
+        clean = await asyncio.to_thread(registry.stop) and started
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(names.INTERNAL_PREFIX):
+            await registry.answer_internal(scope, receive, send)
+        else:
+            await ministack_app(scope, receive, send)
 
     config = Config()
-    config.bind = [f"{LOOPBACK}:{port}"]
+    config.bind = [f"{names.LOOPBACK}:{port}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = 3
-    await serve_asgi(app, config, shutdown_trigger=until_stopped)  # type: ignore[arg-type]
+    await serve_asgi(app, config, shutdown_trigger=until_stopped)
+    return clean
 
 
 def main() -> int:
-    """Entry point of the process; settings come from the environment (see ``ENV_*``)."""
-    state = Path(os.environ[ENV_STATE])
-    port = int(os.environ[ENV_PORT])
+    """Entry point of the process; its settings come from the environment (``names.ENV_*``)."""
+    state = Path(os.environ[names.ENV_STATE])
+    port = int(os.environ[names.ENV_PORT])
     prepare_environment(state, port)
-    asyncio.run(serve(port, state))
-    return 0
+    with hold_lock(state, port):
+        clean = asyncio.run(serve(port, state))
+    return 0 if clean else 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import importlib.util
 
 from local_aws.extension.registry import Registry, Server
 
-MODULES = ("cloudformation", "batch", "sagemaker", "scaling", "fleet", "internal")
+MODULES = ("cloudformation", "batch", "sagemaker", "scaling", "fleet")
 """Each has ``register(registry: Registry) -> None``."""
 
 

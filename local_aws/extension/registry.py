@@ -7,15 +7,21 @@ version is checked here and nowhere else. Pairs with ``server.py``, which runs t
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 from ministack import app
 from ministack.core import router
 from ministack.services.cloudformation import provisioners, stacks
+
+from local_aws import names
 
 Properties = dict[str, Any]
 Provisioned = tuple[str, dict[str, Any]]
@@ -25,7 +31,10 @@ Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Awaitable[Response]]
 """``async (method, path, headers, body, query) -> Response``."""
 
-INTERNAL_PREFIX = "/_traceship/"
+logger = logging.getLogger("traceship.local_aws")
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
+"""What child processes get of the server's own environment."""
 
 
 class Create(Protocol):
@@ -58,11 +67,26 @@ class Server:
     """
 
     endpoint: str
+    port: int
     python: Path
     state: Path
     checkout: Path
-    account: str
-    region: str
+
+    def child_environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of a process that the server starts.
+
+        It talks to this server only, and carries the mark by which ``down`` finds it should
+        the server be killed.
+        """
+        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        return {
+            **kept,
+            **names.client_environment(self.state, self.port),
+            "PYTHONPATH": str(self.checkout),
+            "PYTHONUNBUFFERED": "1",
+            names.ENV_STATE: str(self.state),
+            **extra,
+        }
 
 
 class Registry:
@@ -74,6 +98,8 @@ class Registry:
         self._shutdowns: list[Callable[[], None]] = []
         self._blocking: set[str] = set()
         self._internal: dict[str, Handler] = {}
+        self._ready = False
+        self.add_internal_route(names.READY, self._answer_ready)
         self._run_blocking_types_on_threads()
 
     def add_service(self, name: str, handler: Handler, patterns: Mapping[str, Sequence[str]]) -> None:
@@ -131,13 +157,26 @@ class Registry:
         app.SERVICE_REGISTRY[module] = {"module": module}
         app._state_map[module] = module
 
-    def add_internal_route(self, path: str, handler: Handler) -> None:
-        """Answer exactly ``/_traceship/<path>``, outside every AWS API (for our own commands)."""
-        self._internal[f"{INTERNAL_PREFIX}{path}"] = handler
+    def add_internal_route(self, name: str, handler: Handler) -> None:
+        """Answer ``/_traceship/<name>``, outside every AWS API, for our own commands and tests."""
+        self._internal[names.INTERNAL_PREFIX + name] = handler
 
-    def internal_route(self, path: str) -> Handler | None:
-        """The handler of a full request path, or None."""
-        return self._internal.get(path)
+    async def answer_internal(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI application of the internal routes."""
+        handler = self._internal.get(scope["path"])
+        if handler is None:
+            status, headers, body = 404, {"content-type": "application/json"}, b"{}"
+        else:
+            request = await _body(receive)
+            query = parse_qs(scope["query_string"].decode(), keep_blank_values=True)
+            status, headers, body = await handler(scope["method"], scope["path"], {}, request, query)
+        encoded = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer_ready(self, *_: object) -> Response:
+        status = 200 if self._ready else 503
+        return status, {"content-type": "application/json"}, json.dumps({"pid": os.getpid()}).encode()
 
     def on_startup(self, callback: Callable[[], None]) -> None:
         """Call once the state is restored and the port answers, on a worker thread."""
@@ -150,21 +189,19 @@ class Registry:
         """
         self._shutdowns.append(callback)
 
-    def started(self) -> None:
-        """Run the start-up callbacks in the order they were added."""
-        for callback in self._startups:
-            callback()
+    def start(self) -> bool:
+        """Run the start-up callbacks in the order they were added; whether all succeeded."""
+        self._ready = all(_succeeds(callback) for callback in self._startups)
+        return self._ready
 
-    def stopping(self) -> None:
-        """Run the shut-down callbacks in reverse order; one that fails does not stop the rest."""
-        failures: list[Exception] = []
-        for callback in reversed(self._shutdowns):
-            try:
-                callback()
-            except Exception as error:  # collected: every child process must get its turn to end
-                failures.append(error)
-        if failures:
-            raise ExceptionGroup("shut-down callbacks failed", failures)
+    def stop(self) -> bool:
+        """Run every shut-down callback, last added first; whether all succeeded.
+
+        One that fails is logged and does not keep the others from ending their processes.
+        """
+        self._ready = False
+        outcomes = [_succeeds(callback) for callback in reversed(self._shutdowns)]
+        return all(outcomes)
 
     def _run_blocking_types_on_threads(self) -> None:
         """CloudFormation asks this function per type; ours wait for processes to be ready."""
@@ -174,3 +211,21 @@ class Registry:
             return type_name in self._blocking or original(type_name)
 
         stacks._runs_on_worker_thread = runs_on_worker_thread
+
+
+def _succeeds(callback: Callable[[], None]) -> bool:
+    try:
+        callback()
+    except Exception:
+        logger.exception("%s failed", callback)
+        return False
+    return True
+
+
+async def _body(receive: Any) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
