@@ -29,6 +29,9 @@ class Project(Section):
     """AWS region. Unset: the one of the environment."""
     zones: tuple[str, ...] = ()
     """Availability zones by name. Empty: the region's first two at deploy time."""
+    retain_data: bool = True
+    """Keep bucket, keys, images and logs when a stack is destroyed, and protect them from it. False:
+    for demos; `traceship destroy` then leaves nothing."""
 
 
 class Model(Section):

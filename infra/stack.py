@@ -1,0 +1,43 @@
+"""What every stack of ours has in common: its name, its tags, and no look-ups at synth."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+import jsii
+from constructs import Construct
+
+from infra.names import stack_name
+from settings.model import Settings
+
+ZONES = 2
+
+
+class ProjectStack(cdk.Stack):
+    """A stack named ``{project}-{role}``, bound to an account and region only if the settings are."""
+
+    def __init__(self, scope: Construct, role: str, *, settings: Settings, description: str) -> None:
+        project = settings.project
+        self.project = project.name
+        self.removal_policy = cdk.RemovalPolicy.RETAIN if project.retain_data else cdk.RemovalPolicy.DESTROY
+        """What happens to data when the stack goes."""
+        self._zones = project.zones
+        super().__init__(
+            scope,
+            stack_name(project.name, role),
+            env=cdk.Environment(account=project.account, region=project.region),
+            description=description,
+            tags={"traceship:project": project.name, "traceship:stack": role, **settings.tags},
+            termination_protection=project.retain_data and role == "artifacts",
+        )
+
+    @property
+    @jsii.member(jsii_name="availabilityZones")
+    def availability_zones(self) -> list[str]:
+        """Zones by name from the settings, else the region's first two, chosen at deploy time.
+
+        The CDK would look the zones up as soon as the account is known and write what it found
+        to cdk.context.json; a template must depend on the settings and the lock alone.
+        """
+        if self._zones:
+            return list(self._zones)
+        return [cdk.Fn.select(index, cdk.Fn.get_azs()) for index in range(ZONES)]
