@@ -1,0 +1,259 @@
+"""A folder is trusted whole or refused whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from artifact.canonical import encode
+from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
+from artifact.verify import (
+    MAX_FILES,
+    MAX_MANIFEST_BYTES,
+    ArtifactChanged,
+    NotAnArtifact,
+    UnknownSchema,
+    verify,
+)
+from tests.kit.folders import CONTENT, manifest_of, write_folder, write_manifest
+
+EVERY_FILE = [*CONTENT, MANIFEST, MANIFEST_DIGEST]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_folder(tmp_path, CONTENT)
+    return tmp_path
+
+
+def test_an_untouched_folder_is_trusted(root: Path) -> None:
+    """The digest is the manifest's SHA-256, and every file can be read."""
+    artifact = verify(root)
+
+    assert artifact.digest == hashlib.sha256((root / MANIFEST).read_bytes()).hexdigest()
+    assert {path: artifact.read(path) for path in CONTENT} == CONTENT
+
+
+@pytest.mark.parametrize("path", EVERY_FILE)
+def test_one_flipped_bit_in_any_file_is_refused(root: Path, path: str) -> None:
+    """At the first, the last and twenty seeded offsets of each file."""
+    original = (root / path).read_bytes()
+    offsets = {0, len(original) - 1, *random.Random(7).choices(range(len(original)), k=20)}
+
+    for offset in sorted(offsets):
+        changed = bytearray(original)
+        changed[offset] ^= 1 << random.Random(offset).randrange(8)
+        (root / path).write_bytes(changed)
+        with pytest.raises((ArtifactChanged, UnknownSchema)):
+            verify(root)
+
+    (root / path).write_bytes(original)
+    verify(root)
+
+
+@pytest.mark.parametrize("path", list(CONTENT))
+def test_a_changed_file_is_named(root: Path, path: str) -> None:
+    """The error says which file, what was found and what was expected."""
+    data = bytearray((root / path).read_bytes())
+    data[1] ^= 1
+    (root / path).write_bytes(data)
+
+    with pytest.raises(ArtifactChanged) as refused:
+        verify(root)
+
+    assert refused.value.file == path
+    assert refused.value.exit_code == 3
+
+
+@pytest.mark.parametrize("path", [*CONTENT, MANIFEST_DIGEST])
+def test_a_missing_file_is_named(root: Path, path: str) -> None:
+    """A part of the artifact that is not there is a change like any other."""
+    (root / path).unlink()
+
+    with pytest.raises(ArtifactChanged) as refused:
+        verify(root)
+
+    assert refused.value.file == path
+
+
+@pytest.mark.parametrize("path", ["code/inference.py", "graphs/extra.pt", ".hidden"])
+def test_a_file_that_the_manifest_does_not_name_is_refused(root: Path, path: str) -> None:
+    """Nothing rides along."""
+    (root / path).parent.mkdir(exist_ok=True)
+    (root / path).write_text("")
+
+    with pytest.raises(ArtifactChanged) as refused:
+        verify(root)
+
+    assert refused.value.file == path
+
+
+def test_a_link_to_the_right_bytes_is_refused(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a link points at can change after the check."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "graph.pt"
+    (root / "graphs/b1_s32.pt").rename(elsewhere)
+    (root / "graphs/b1_s32.pt").symlink_to(elsewhere)
+
+    with pytest.raises(ArtifactChanged, match="plain file"):
+        verify(root)
+
+
+def test_a_linked_folder_with_the_right_bytes_is_refused(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The same for a folder on the way."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "graphs"
+    (root / "graphs").rename(elsewhere)
+    (root / "graphs").symlink_to(elsewhere)
+
+    with pytest.raises(ArtifactChanged):
+        verify(root)
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting(root: Path) -> None:
+    """A special file neither passes nor blocks."""
+    (root / "config.json").unlink()
+    os.mkfifo(root / "config.json")
+
+    with pytest.raises(ArtifactChanged, match="regular file"):
+        verify(root)
+
+
+def test_the_manifest_of_another_model_is_refused_by_the_pinned_digest(root: Path) -> None:
+    """A folder that agrees with itself is still not the one that was asked for."""
+    other = hashlib.sha256(b"another manifest").hexdigest()
+
+    with pytest.raises(ArtifactChanged, match="digest asked for"):
+        verify(root, digest=other)
+
+
+def test_the_right_pinned_digest_is_accepted(tmp_path: Path) -> None:
+    """The digest that the lock carries opens the folder."""
+    digest = write_folder(tmp_path, CONTENT)
+
+    assert verify(tmp_path, digest=digest).digest == digest
+
+
+def test_bytes_changed_between_the_check_and_the_read_are_refused(root: Path) -> None:
+    """``read`` hashes what it returns; the earlier check is not taken on trust."""
+    artifact = verify(root)
+    data = bytearray(CONTENT["weights.safetensors"])
+    data[100] ^= 1
+    (root / "weights.safetensors").write_bytes(data)
+
+    with pytest.raises(ArtifactChanged):
+        artifact.read("weights.safetensors")
+
+
+def test_a_file_outside_the_manifest_cannot_be_read(root: Path) -> None:
+    """``read`` knows the manifest's files only."""
+    artifact = verify(root)
+
+    with pytest.raises(ArtifactChanged, match="does not name it"):
+        artifact.read("../secret")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside", "a/../b", "./a", "a//b", "a\\b", "a\0b"])
+def test_a_manifest_with_a_path_that_is_not_plain_is_refused(tmp_path: Path, path: str) -> None:
+    """No name leads out of the folder."""
+    manifest = manifest_of(CONTENT)
+    files = (*manifest.files, File(path=path, size=0, sha256=hashlib.sha256(b"").hexdigest()))
+    write_folder(tmp_path, CONTENT, msgspec.structs.replace(manifest, files=files))
+
+    with pytest.raises(ArtifactChanged, match="plain relative path"):
+        verify(tmp_path)
+
+
+def test_a_manifest_that_names_a_file_twice_is_refused(tmp_path: Path) -> None:
+    """Two entries for one path could disagree."""
+    manifest = manifest_of(CONTENT)
+    write_folder(
+        tmp_path, CONTENT, msgspec.structs.replace(manifest, files=(*manifest.files, manifest.files[0]))
+    )
+
+    with pytest.raises(ArtifactChanged, match="twice"):
+        verify(tmp_path)
+
+
+def test_a_manifest_with_too_many_files_is_refused(tmp_path: Path) -> None:
+    """A count is checked before anything is opened for it."""
+    manifest = manifest_of(CONTENT)
+    many = tuple(File(path=f"f{n}", size=0, sha256="0" * 64) for n in range(MAX_FILES + 1))
+    write_folder(tmp_path, {}, msgspec.structs.replace(manifest, files=many))
+
+    with pytest.raises(ArtifactChanged, match="the limit"):
+        verify(tmp_path)
+
+
+def test_a_bucket_whose_graph_is_not_listed_is_refused(tmp_path: Path) -> None:
+    """Everything that will be loaded has a digest."""
+    content = {path: data for path, data in CONTENT.items() if path != "graphs/b1_s32.pt"}
+    write_folder(tmp_path, content, manifest_of(content))
+
+    with pytest.raises(ArtifactChanged, match=r"graphs/b1_s32\.pt"):
+        verify(tmp_path)
+
+
+def test_a_huge_manifest_is_refused_before_it_is_read(root: Path) -> None:
+    """A sparse file of a gigabyte costs neither memory nor time."""
+    with (root / MANIFEST).open("r+b") as file:
+        file.truncate(1024**3)
+
+    with pytest.raises(ArtifactChanged, match=str(MAX_MANIFEST_BYTES)):
+        verify(root)
+
+
+def test_a_manifest_of_another_schema_says_which_version_is_needed(tmp_path: Path) -> None:
+    """A newer artifact is not half understood."""
+    write_folder(tmp_path, CONTENT)
+    write_manifest(tmp_path, encode({"schema": "traceship.artifact/2"}))
+
+    with pytest.raises(UnknownSchema, match=r"traceship\.artifact/2") as refused:
+        verify(tmp_path)
+
+    assert "traceship version" in refused.value.fix
+
+
+@pytest.mark.parametrize("data", [b"", b"not json\n", b"[" * 100_000, b'{"schema":"traceship.artifact/1"}\n'])
+def test_a_manifest_that_is_not_one_is_refused(tmp_path: Path, data: bytes) -> None:
+    """Whatever the bytes are, the answer is one of our errors."""
+    write_folder(tmp_path, CONTENT)
+    write_manifest(tmp_path, data)
+
+    with pytest.raises((ArtifactChanged, UnknownSchema)):
+        verify(tmp_path)
+
+
+def test_a_manifest_in_another_spelling_is_refused(tmp_path: Path) -> None:
+    """The digest is an identity only if a value has one spelling."""
+    write_folder(tmp_path, CONTENT)
+    write_manifest(tmp_path, msgspec.json.format(encode(manifest_of(CONTENT))))
+
+    with pytest.raises(ArtifactChanged, match="canonical"):
+        verify(tmp_path)
+
+
+def test_a_folder_without_a_manifest_is_not_an_artifact(tmp_path: Path) -> None:
+    """A wrong path is a mistake in the arguments, not a broken artifact."""
+    with pytest.raises(NotAnArtifact) as refused:
+        verify(tmp_path)
+
+    assert refused.value.exit_code == 2
+
+
+def test_a_path_that_is_not_there_is_not_an_artifact(tmp_path: Path) -> None:
+    """Nor is nothing."""
+    with pytest.raises(NotAnArtifact, match="no such folder"):
+        verify(tmp_path / "nothing")
+
+
+def test_the_kept_manifest_of_version_1_still_reads() -> None:
+    """Whatever is added later, an artifact that was published stays loadable."""
+    kept = Path(__file__).parent / "manifest-v1.json"
+
+    assert encode(msgspec.json.decode(kept.read_bytes(), type=Manifest)) == kept.read_bytes()

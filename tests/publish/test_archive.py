@@ -1,0 +1,125 @@
+"""model.tar.gz: the same bytes everywhere, and an archive that every tool opens."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artifact.verify import ArtifactChanged, verify
+from compile.archive import Member, artifact_members, stock_members, write_archive
+from tests.kit.folders import CONTENT, write_folder
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BLOCK = 65535
+"""Bytes of a stored deflate block: the edges around its multiples are where framing breaks."""
+
+
+def _members(contents: dict[str, bytes]) -> list[Member]:
+    return [Member(name=n, size=len(d), read=lambda d=d: d) for n, d in contents.items()]  # type: ignore[misc]
+
+
+def _read_back(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
+
+
+SIZES = st.integers(0, 3000) | st.sampled_from([BLOCK - 512, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK - 1024])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?", fullmatch=True), SIZES, max_size=4))
+def test_whatever_goes_in_comes_out(sizes: dict[str, int]) -> None:
+    """Any names and any sizes, the edges of a block included."""
+    contents = {name: os.urandom(size) for name, size in sizes.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        archive = write_archive(_members(contents), Path(folder) / "a.tar.gz")
+
+        assert _read_back(archive.path) == contents
+        assert archive.size == archive.path.stat().st_size
+        assert archive.sha256 == hashlib.sha256(archive.path.read_bytes()).hexdigest()
+
+
+def test_the_systems_tools_open_it(tmp_path: Path) -> None:
+    """GNU tar and gzip read what the platform's will read."""
+    archive = write_archive(_members({"a/b": b"x" * 200_000, "c": b""}), tmp_path / "a.tar.gz")
+
+    subprocess.run(["gzip", "--test", archive.path], check=True)
+    listed = subprocess.run(["tar", "tzf", archive.path], check=True, capture_output=True, text=True)
+
+    assert listed.stdout.split() == ["a/b", "c"]
+
+
+def test_a_flipped_bit_breaks_the_gzip_checksum(tmp_path: Path) -> None:
+    """The stream's CRC is the one of the content."""
+    archive = write_archive(_members({"a": b"x" * 100_000}), tmp_path / "a.tar.gz")
+    data = bytearray(archive.path.read_bytes())
+    data[50_000] ^= 1
+
+    with pytest.raises(gzip.BadGzipFile):
+        gzip.decompress(data)
+
+
+def test_place_time_mode_owner_and_order_leave_the_bytes_alone(tmp_path: Path) -> None:
+    """A copy of the artifact, made elsewhere and later with other rights, gives the same archive."""
+    first, second = tmp_path / "first", tmp_path / "deeper/second"
+    write_folder(first, CONTENT)
+    write_folder(second, dict(reversed(CONTENT.items())))
+    for path in second.rglob("*"):
+        os.utime(path, (1, 1))
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+    one = write_archive(artifact_members(verify(first)), tmp_path / "1.tar.gz")
+    two = write_archive(artifact_members(verify(second)), tmp_path / "2.tar.gz")
+
+    assert one.sha256 == two.sha256
+
+
+def test_the_unpacked_archive_is_the_artifact(tmp_path: Path) -> None:
+    """What the platform unpacks verifies against the same digest."""
+    digest = write_folder(tmp_path / "artifact", CONTENT)
+    archive = write_archive(artifact_members(verify(tmp_path / "artifact")), tmp_path / "a.tar.gz")
+
+    with tarfile.open(archive.path) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+
+    assert verify(tmp_path / "unpacked", digest=digest).digest == digest
+
+
+def test_a_file_changed_while_packing_is_refused(tmp_path: Path) -> None:
+    """Members are hashed again as they are read."""
+    write_folder(tmp_path / "artifact", CONTENT)
+    members = artifact_members(verify(tmp_path / "artifact"))
+    (tmp_path / "artifact/weights.safetensors").write_bytes(b"\0" * len(CONTENT["weights.safetensors"]))
+
+    with pytest.raises(ArtifactChanged):
+        write_archive(members, tmp_path / "a.tar.gz")
+
+
+def test_the_archive_for_the_stock_container_keeps_code_and_artifact_apart(tmp_path: Path) -> None:
+    """The artifact verifies in its own folder; the handler and its packages lie in ``code``."""
+    digest = write_folder(tmp_path / "artifact", CONTENT)
+    members = stock_members(verify(tmp_path / "artifact"), checkout=CHECKOUT)
+    archive = write_archive(members, tmp_path / "a.tar.gz")
+
+    with tarfile.open(archive.path) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+
+    assert verify(tmp_path / "unpacked/artifact").digest == digest
+    code = {
+        p.relative_to(tmp_path / "unpacked/code").as_posix() for p in (tmp_path / "unpacked/code").rglob("*")
+    }
+    assert {
+        "inference.py",
+        "requirements.txt",
+        "artifact/verify.py",
+        "inference_code/inference.py",
+    } <= present

@@ -1,0 +1,220 @@
+"""A release exists whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from artifact.aws import AwsRefused, BucketMissing
+from artifact.manifest import MANIFEST
+from artifact.release import archive_key, blob_key, manifest_key
+from artifact.verify import ArtifactChanged
+from compile import publish as publishing
+from compile.publish import Destination, FileTooLarge, ReleaseTaken, publish
+from tests.kit.folders import CONTENT, manifest_of, write_folder
+
+ACCOUNT = "123456789012"
+TO = Destination(account=ACCOUNT, region="us-east-1", bucket="releases-of-a-test", name="minilm")
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=TO.bucket)
+        yield client
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_folder(tmp_path, CONTENT)
+    return tmp_path
+
+
+class Recorder:
+    """An S3 client that notes what is written and may fail before or after a chosen write."""
+
+    def __init__(self, s3: Any, *, fail: Callable[[str, str], bool] = lambda _key, _when: False) -> None:
+        self._s3 = s3
+        self._fail = fail
+        self.written: list[str] = []
+        self.requests: list[dict[str, Any]] = []
+
+    def put_object(self, **request: Any) -> Any:
+        key = request["Key"]
+        if self._fail(key, "before"):
+            raise ConnectionAbortedError(f"before {key}")
+        answer = self._s3.put_object(**request)
+        self.written.append(key)
+        self.requests.append(request)
+        if self._fail(key, "after"):
+            raise ConnectionAbortedError(f"after {key}")
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+
+def _quiet(_line: str) -> None:
+    """Nobody reads the progress of a test."""
+
+
+def _keys(s3: Any) -> set[str]:
+    return {o["Key"] for o in s3.list_objects_v2(Bucket=TO.bucket).get("Contents", [])}
+
+
+def test_the_manifest_is_the_last_object_written(s3: Any, root: Path) -> None:
+    """Whoever sees the manifest can read everything that it names."""
+    recorder = Recorder(s3)
+
+    published = publish(root, TO, recorder, report=_quiet)
+
+    assert recorder.written[-1] == manifest_key(TO.name, published.digest)
+    blobs = {blob_key(file.sha256) for file in manifest_of(CONTENT).files}
+    assert _keys(s3) == {*blobs, archive_key(TO.name, published.digest), recorder.written[-1]}
+
+
+def test_every_write_names_its_checksum_and_the_expected_owner(s3: Any, root: Path) -> None:
+    """S3 refuses bytes that changed on the way, and a bucket that somebody else took over."""
+    recorder = Recorder(s3)
+
+    publish(root, TO, recorder, report=_quiet)
+
+    assert {request["ExpectedBucketOwner"] for request in recorder.requests} == {ACCOUNT}
+    for request in recorder.requests:
+        stored = s3.get_object(Bucket=TO.bucket, Key=request["Key"])["Body"].read()
+        assert request["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(stored).digest()).decode()
+
+
+def test_the_manifest_is_created_only_where_there_is_none(s3: Any, root: Path) -> None:
+    """No publisher can replace a release."""
+    recorder = Recorder(s3)
+
+    publish(root, TO, recorder, report=_quiet)
+
+    assert recorder.requests[-1]["IfNoneMatch"] == "*"
+
+
+def test_publishing_again_sends_nothing(s3: Any, root: Path) -> None:
+    """A release that is there is a success, not a conflict."""
+    first = publish(root, TO, s3, report=_quiet)
+    recorder = Recorder(s3)
+
+    second = publish(root, TO, recorder, report=_quiet)
+
+    assert second.digest == first.digest
+    assert recorder.written == []
+    assert second.uploaded_bytes == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interruption_at_any_write_leaves_no_release_and_a_rerun_finishes_it(
+    s3: Any, root: Path, when: str
+) -> None:
+    """Cut before or after each write in turn: no manifest, and only the rest is sent again."""
+    complete = Recorder(s3)
+    digest = publish(root, TO, complete, report=_quiet).digest
+    for cut in complete.written[:-1]:
+        _empty(s3)
+        with pytest.raises(ConnectionAbortedError):
+            publish(root, TO, Recorder(s3, fail=lambda k, w, cut=cut: (k, w) == (cut, when)), report=_quiet)  # type: ignore[misc]
+        there = _keys(s3)
+        assert manifest_key(TO.name, digest) not in there
+
+        rest = Recorder(s3)
+        publish(root, TO, rest, report=_quiet)
+
+        assert set(rest.written) == set(complete.written) - there
+
+
+def test_a_lost_answer_to_the_last_write_is_our_own_success(s3: Any, root: Path) -> None:
+    """The manifest arrived, its acknowledgement did not: the rerun sees the same bytes."""
+    lost = Recorder(s3, fail=lambda key, when: key.endswith(MANIFEST) and when == "after")
+    with pytest.raises(ConnectionAbortedError):
+        publish(root, TO, lost, report=_quiet)
+
+    published = publish(root, TO, s3, report=_quiet)
+
+    assert manifest_key(TO.name, published.digest) in _keys(s3)
+
+
+def test_another_manifest_in_our_place_is_a_conflict(s3: Any, root: Path) -> None:
+    """The key is named after our digest; other bytes there are damage or an attack."""
+    digest = write_folder(root, CONTENT)
+    s3.put_object(Bucket=TO.bucket, Key=manifest_key(TO.name, digest), Body=b"{}")
+
+    with pytest.raises(ReleaseTaken) as refused:
+        publish(root, TO, s3, report=_quiet)
+
+    assert refused.value.exit_code == 5
+
+
+def test_a_blob_with_wrong_bytes_is_replaced(s3: Any, root: Path) -> None:
+    """Present is not enough: size and checksum must be those of the manifest."""
+    file = manifest_of(CONTENT).files[0]
+    s3.put_object(Bucket=TO.bucket, Key=blob_key(file.sha256), Body=b"\0" * file.size)
+
+    publish(root, TO, s3, report=_quiet)
+
+    stored = s3.get_object(Bucket=TO.bucket, Key=blob_key(file.sha256))["Body"].read()
+    assert hashlib.sha256(stored).hexdigest() == file.sha256
+
+
+def test_a_tampered_artifact_is_never_sent(s3: Any, root: Path) -> None:
+    """The folder is verified before the first call."""
+    (root / "config.json").write_bytes(b"x")
+    recorder = Recorder(s3)
+
+    with pytest.raises(ArtifactChanged):
+        publish(root, TO, recorder, report=_quiet)
+
+    assert recorder.written == []
+
+
+def test_a_missing_bucket_names_the_command_that_makes_it(s3: Any, root: Path) -> None:
+    """The commonest first error has its fix."""
+    nowhere = Destination(account=ACCOUNT, region="us-east-1", bucket="nobody-made-this", name="minilm")
+
+    with pytest.raises(BucketMissing) as refused:
+        publish(root, nowhere, s3, report=_quiet)
+
+    assert "traceship deploy --foundation" in refused.value.fix
+
+
+def test_what_s3_refuses_keeps_its_code(root: Path, s3: Any) -> None:
+    """An answer that we cannot know reaches the operator in the service's words."""
+
+    class Refusing(Recorder):
+        def put_object(self, **_request: Any) -> Any:
+            raise ClientError({"Error": {"Code": "KMS.DisabledException", "Message": "off"}}, "PutObject")
+
+    with pytest.raises(AwsRefused, match="KMS"):
+        publish(root, TO, Refusing(s3), report=_quiet)
+
+
+def test_a_file_beyond_one_put_is_refused_with_the_limit(
+    s3: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is checked before hours of upload."""
+    monkeypatch.setattr(publishing, "MAX_PUT_BYTES", 10)
+
+    with pytest.raises(FileTooLarge, match="10") as refused:
+        publish(root, TO, s3, report=_quiet)
+
+    assert refused.value.exit_code == 2
+
+
+def _empty(s3: Any) -> None:
+    for key in _keys(s3):
+        s3.delete_object(Bucket=TO.bucket, Key=key)
