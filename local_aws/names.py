@@ -23,6 +23,9 @@ INTERNAL_PREFIX = "/_traceship/"
 READY = "ready"
 """Answers 200 and the server's pid once everything that was restored runs again."""
 
+UNREAD = "unread"
+"""Answers the properties that no provisioner looked at."""
+
 
 def endpoint(port: int) -> str:
     """The URL that every AWS client on this machine talks to (CDK needs the name, not the number)."""

@@ -1,6 +1,9 @@
 """What ministack lacks, added inside its process. Runs in ``.venv-aws``.
 
     registry.py        the typed facade over ministack's tables; the only writer to them
+    batch/             AWS Batch whose jobs run our compile entry point
+    cloudformation/    missing types and dropped properties
+    case.py, logs.py   key spelling of the APIs; writing to CloudWatch Logs
 
 Only ``local_aws`` and ``artifact.serving`` may be imported here: the interpreter has
 ministack's packages and nothing else. What it costs: every ministack upgrade runs the
@@ -14,8 +17,8 @@ import importlib.util
 
 from local_aws.extension.registry import Registry, Server
 
-MODULES = ("cloudformation", "batch", "sagemaker", "scaling", "fleet")
-"""Each has ``register(registry: Registry) -> None``."""
+MODULES = ("batch", "cloudformation", "sagemaker", "scaling", "fleet", "cloudformation.unread")
+"""Each has ``register(registry: Registry) -> None``; the last one watches what the others added."""
 
 
 def install(server: Server) -> Registry:

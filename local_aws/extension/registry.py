@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs
 
 from ministack import app
 from ministack.core import router
+from ministack.services import stepfunctions
 from ministack.services.cloudformation import provisioners, stacks
 
 from local_aws import names
@@ -58,6 +59,19 @@ class Delete(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResourceType:
+    """The three handlers of a CloudFormation type."""
+
+    create: Create
+    update: Update
+    delete: Delete
+
+
+class ResourceFailed(Exception):
+    """A resource cannot be made, changed or removed; the message becomes the stack event's reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Server:
     """What an extension module needs to know of the process it runs in.
 
@@ -71,6 +85,8 @@ class Server:
     python: Path
     state: Path
     checkout: Path
+    account: str = names.ACCOUNT
+    region: str = names.REGION
 
     def child_environment(self, extra: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of a process that the server starts.
@@ -122,24 +138,78 @@ class Registry:
         delete: Delete,
         replaced_by: Sequence[str] = (),
         blocking: bool = False,
+        tags: Literal["list", "map"] | None = None,
     ) -> None:
         """Teach CloudFormation a type, in place of ministack's own if it has one.
 
         Args:
             replaced_by: properties whose change makes a new resource (create, then delete the
-                old one after the stack update); ``update`` never sees such a change.
-            blocking: run on a worker thread, so that it may wait, start processes and call
-                other services through ``call``. Otherwise it runs on the event loop.
+                old one after the stack update); ``update`` never sees such a change. Empty for
+                a type of ministack's: its own list stays.
+            blocking: run on a worker thread, so that it may wait and start processes.
+                Otherwise it runs on the event loop and must not.
+            tags: shape of the property ``Tags``; the stack's tags are merged into it.
         """
+        known = provisioners._RESOURCE_HANDLERS.get(type_name, {})
         provisioners._RESOURCE_HANDLERS[type_name] = {
+            **({"import": known["import"]} if "import" in known else {}),
             "create": create,
             "update": update,
             "update_with_logical_id": True,
             "delete": delete,
         }
-        provisioners._REPLACING_PROPERTIES[type_name] = tuple(replaced_by)
+        if replaced_by or type_name not in provisioners._REPLACING_PROPERTIES:
+            provisioners._REPLACING_PROPERTIES[type_name] = tuple(replaced_by)
+        if tags is not None:
+            provisioners._STACK_TAG_PROPERTY[type_name] = ("Tags", tags)
         if blocking:
             self._blocking.add(type_name)
+
+    def resource_type(self, type_name: str) -> ResourceType:
+        """What is registered for a type now, to be extended. KeyError if there is none."""
+        handlers = dict(provisioners._RESOURCE_HANDLERS[type_name])  # as they are now
+        update = handlers.get("update")
+
+        def updated(
+            physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str
+        ) -> Provisioned:
+            if update is None:  # ministack's own rule for such types
+                return _provisioned(handlers["create"](logical_id, new, stack))
+            extra = (logical_id,) if handlers.get("update_with_logical_id") else ()
+            return _provisioned(update(physical_id, old, new, stack, *extra))
+
+        def deleted(physical_id: str, properties: Properties) -> None:
+            handlers["delete"](physical_id, properties)
+
+        return ResourceType(create=handlers["create"], update=updated, delete=deleted)
+
+    def wrap_resource_type(self, type_name: str, *, create: Create, update: Update) -> None:
+        """Put handlers around those of a type that stays what it is.
+
+        ``update`` is not used for a type without one: ministack creates such a resource anew.
+        """
+        handlers = provisioners._RESOURCE_HANDLERS[type_name]
+        handlers["create"] = create
+        if "update" in handlers:
+            handlers.update(update=update, update_with_logical_id=True)
+
+    def resource_types(self) -> list[str]:
+        """Names of all types that CloudFormation knows now."""
+        return sorted(provisioners._RESOURCE_HANDLERS)
+
+    def generated_name(self, stack: str, logical_id: str, *, longest: int) -> str:
+        """Name of a resource that the template does not name; stable until it is replaced."""
+        name: str = provisioners._physical_name(stack, logical_id, max_len=longest)
+        return name
+
+    def add_task(self, resource: str, run: Callable[[str, Any], Any]) -> None:
+        """Teach Step Functions a service integration, such as ``arn:aws:states:::batch:submitJob``.
+
+        Args:
+            run: gets the state's whole ``Resource`` (with ``.sync``, if any) and its parameters,
+                on a thread of the execution; its answer is the task's result.
+        """
+        stepfunctions._SERVICE_DISPATCH[resource] = run
 
     def add_state(
         self,
@@ -211,6 +281,11 @@ class Registry:
             return type_name in self._blocking or original(type_name)
 
         stacks._runs_on_worker_thread = runs_on_worker_thread
+
+
+def _provisioned(answer: Any) -> Provisioned:
+    physical_id, attributes = answer
+    return physical_id, attributes
 
 
 def _succeeds(callback: Callable[[], None]) -> bool:

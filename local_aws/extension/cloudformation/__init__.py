@@ -1,0 +1,23 @@
+"""CloudFormation types that ministack lacks, and properties that it accepts and drops.
+
+    answers.py          calls a service's own API and turns a refusal into a failed resource
+    buckets.py          AWS::S3::Bucket: what ministack drops, and a delete that never loses data
+    security_groups.py  AWS::EC2::SecurityGroupIngress and SecurityGroupEgress
+    network.py          AWS::EC2::FlowLog, and VPC.CidrBlock
+    batch.py            AWS::Batch::ComputeEnvironment, JobQueue and JobDefinition
+    unread.py           notes every property that no provisioner looked at
+
+Each type goes through the API of its service, so what a describe call returns afterwards is
+what an API user would have got.
+"""
+
+from __future__ import annotations
+
+from local_aws.extension.cloudformation import batch, buckets, network, security_groups
+from local_aws.extension.registry import Registry
+
+
+def register(registry: Registry) -> None:
+    """Add or extend every type of this folder."""
+    for module in (buckets, security_groups, network, batch):
+        module.register(registry)
