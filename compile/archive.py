@@ -155,5 +155,3 @@ def _plain_members(root: Path, paths: list[str] | tuple[str, ...], below: str) -
         Member(name=below + path, size=(root / path).stat().st_size, read=(root / path).read_bytes)
         for path in paths
     ]
-
-

@@ -114,9 +114,8 @@ def test_the_archive_for_the_stock_container_keeps_code_and_artifact_apart(tmp_p
         tar.extractall(tmp_path / "unpacked", filter="data")
 
     assert verify(tmp_path / "unpacked/artifact").digest == digest
-    code = {
-        p.relative_to(tmp_path / "unpacked/code").as_posix() for p in (tmp_path / "unpacked/code").rglob("*")
-    }
+    code = tmp_path / "unpacked/code"
+    present = {path.relative_to(code).as_posix() for path in code.rglob("*")}
     assert {
         "inference.py",
         "requirements.txt",

@@ -1,0 +1,103 @@
+"""The ``traceship`` command.
+
+Commands are named here and imported when they run: ``traceship --help`` loads neither torch
+nor boto3 nor the CDK.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+_COMMANDS = {
+    "init": "write a commented traceship.toml",
+    "compile": "trace a model and prove that the trace gives its answers",
+    "verify": "check an artifact's every byte against its manifest",
+    "ship": "compile, verify, publish to S3 and write release.lock.json",
+    "deploy": "check the release, then `cdk deploy` the stacks",
+    "destroy": "`cdk destroy` the stacks and say what is kept",
+    "serve": "serve an artifact on this machine",
+    "invoke": "send texts to the endpoint, a replica or a local server",
+    "status": "what runs where, with which digest, and is it healthy",
+    "local": "the AWS on this machine: up, down, env, status",
+    "demo": "the whole path on this machine, from model to answers",
+}
+
+
+class _Commands(click.Group):
+    """Lists every command without importing it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"cli.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="traceship")
+@click.option("--settings", default="traceship.toml", show_default=True, help="The settings file.")
+@click.option("--stage", default=None, help="Apply the overrides of [stage.NAME].")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def traceship(ctx: click.Context, settings: str, stage: str | None, debug: bool) -> None:
+    """Takes Hugging Face transformers to AWS Inf1 and keeps them running there.
+
+    \b
+    Exit codes: 0 done; 2 arguments or settings; 3 a proof failed; 4 credentials; 5 conflict;
+    130 interrupted; 1 anything else. `traceship demo` shows the whole path on this machine.
+    """
+    ctx.obj = {"settings": settings, "stage": stage, "debug": debug}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; never lets a traceback reach a user."""
+    arguments = sys.argv[1:] if argv is None else argv
+    as_json, debug = "--json" in arguments, "--debug" in arguments
+    try:
+        return int(traceship.main(arguments, prog_name="traceship", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        return _misuse(error, as_json=as_json)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _interrupted(arguments)
+    except Exception as error:  # the rim: every error becomes what, why and fix
+        from cli.failure import report
+
+        return report(error, as_json=as_json, debug=debug)
+
+
+def _misuse(error: click.ClickException, *, as_json: bool) -> int:
+    from cli.failure import Misuse, report
+
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "traceship"
+    problem = Misuse(
+        what=f"`{path}` does not understand its arguments",
+        why=error.format_message(),
+        fix=f"see `{path} --help`",
+    )
+    return report(problem, as_json=as_json, debug=False)
+
+
+def _interrupted(arguments: list[str]) -> int:
+    from cli.failure import INTERRUPTED
+
+    again = " ".join(["traceship", *arguments])
+    print(f"\ninterrupted; nothing is half-written. Go on with: {again}", file=sys.stderr)
+    return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

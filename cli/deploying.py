@@ -1,0 +1,231 @@
+"""What is checked before and after ``cdk deploy``, and the deploy itself.
+
+Before: the bucket holds what the lock names, and nothing unknowable is left as a placeholder
+where it would matter. After: every output arrived, and the endpoint runs the configuration
+that was asked for (SageMaker can return to the old one without an error).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from artifact.aws import AwsClient, is_local, translated
+from artifact.errors import ProofFailed, TraceshipError, UsageError
+from artifact.release import ReleaseLock
+from cli.cdk import Cdk
+from cli.console import step
+from cli.project import Project
+from infra.names import ENDPOINT, FLEET, endpoint_name, stack_name, stack_names
+
+TOOLKIT_STACK = "CDKToolkit"
+
+
+class ReleaseAbsent(UsageError):
+    """The lock names a release that its bucket does not hold."""
+
+    id = "release-absent"
+
+    def __init__(self, *, place: str, why: str) -> None:
+        super().__init__(
+            what=f"the release that the lock names is not in {place}",
+            why=why,
+            fix="publish it with `traceship ship`, or check out the lock of a release that was published",
+        )
+
+
+class ReleaseDamaged(ProofFailed):
+    """The release in S3 is not the one that the lock names."""
+
+    id = "release-damaged"
+
+    def __init__(self, *, place: str, why: str) -> None:
+        super().__init__(
+            what=f"{place} is not the release that the lock names",
+            why=why,
+            fix="inspect the object's versions in S3, then `traceship ship` to publish again",
+        )
+
+
+class PlaceholdersLeft(UsageError):
+    """A real account would get an image or AMI that nobody looked up."""
+
+    id = "placeholders-left"
+
+    def __init__(self, *, names: tuple[str, ...]) -> None:
+        super().__init__(
+            what="the release is not ready for a real account",
+            why=f"these are placeholders: {', '.join(names)}",
+            fix="set serve.image, compile.image and fleet.ami in traceship.toml (docs/first-deploy.md), "
+            "then `traceship ship`",
+        )
+
+
+class NotBootstrapped(UsageError):
+    """The account and region were never prepared for the CDK."""
+
+    id = "not-bootstrapped"
+
+    def __init__(self, *, account: str, region: str) -> None:
+        super().__init__(
+            what=f"account {account} in {region} is not bootstrapped for the CDK",
+            why=f"it has no stack {TOOLKIT_STACK}",
+            fix="run the same command with --bootstrap",
+        )
+
+
+class UnknownStack(UsageError):
+    """A stack was asked for that these settings do not describe."""
+
+    id = "unknown-stack"
+
+    def __init__(self, *, asked: str, known: tuple[str, ...]) -> None:
+        super().__init__(
+            what=f"there is no stack {asked!r} in these settings",
+            why=f"they describe: {', '.join(known)}",
+            fix="name one of those, or add the section that makes the stack exist",
+        )
+
+
+class DeployIncomplete(TraceshipError):
+    """CloudFormation said yes, but something that was asked for is not there."""
+
+    id = "deploy-incomplete"
+
+    def __init__(self, *, what: str, why: str) -> None:
+        super().__init__(
+            what=what, why=why, fix="read the stack's events; deploy again once the cause is mended"
+        )
+
+
+def deploy(
+    project: Project, *, stacks: tuple[str, ...] = (), foundation: bool = False, bootstrap: bool = False
+) -> dict[str, dict[str, str]]:
+    """Deploy the stacks of the project's settings and return their outputs by stack.
+
+    Args:
+        stacks: names or roles (``fleet``) to deploy; empty: all.
+        foundation: only what needs no release yet.
+        bootstrap: prepare the account and region for the CDK first.
+    """
+    chosen = _chosen(project, stacks, foundation=foundation)
+    if any(name in chosen for name in _service_stacks(project)):
+        with step("check that the bucket holds the release of the lock"):
+            check_release(project, project.lock())
+    cdk = Cdk(settings=project.settings_path, stage=project.stage, out=project.state / "cdk.out")
+    with step("synthesise the stacks, with all policies"):
+        cdk.synth(foundation=foundation)
+    if bootstrap:
+        with step(f"bootstrap the CDK in {project.account}, {project.region}"):
+            cdk.bootstrap(project.account, project.region)
+    elif not _exists(project.client("cloudformation"), TOOLKIT_STACK):
+        raise NotBootstrapped(account=project.account, region=project.region)
+    with step(f"deploy {', '.join(chosen)}"):
+        outputs = cdk.deploy(chosen, project.state / "outputs.json")
+    _check_outputs(cdk.out, chosen, outputs)
+    if stack_name(project.settings.project.name, ENDPOINT) in chosen:
+        _check_endpoint(project)
+    return outputs
+
+
+def check_release(project: Project, lock: ReleaseLock) -> None:
+    """Compare the release in S3 with the lock; on a real account refuse placeholders too.
+
+    Raises:
+        ReleaseAbsent, ReleaseDamaged, PlaceholdersLeft, AwsDenied, AwsUnreachable.
+    """
+    from botocore.exceptions import ClientError
+
+    if not is_local():
+        _refuse_placeholders(project, lock)
+    s3, where = project.client("s3"), lock.location
+    key = f"{where.prefix}/manifest.json"
+    place = f"s3://{where.bucket}/{key}"
+    with translated(f"read {place}"):
+        try:
+            answer = s3.get_object(Bucket=where.bucket, Key=key, ExpectedBucketOwner=where.account)
+            found = hashlib.sha256(answer["Body"].read()).hexdigest()
+            archive = s3.head_object(
+                Bucket=where.bucket, Key=f"{where.prefix}/model.tar.gz", ExpectedBucketOwner=where.account
+            )
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code"))
+            if code in {"404", "NoSuchKey", "NoSuchBucket"}:
+                raise ReleaseAbsent(place=f"s3://{where.bucket}", why=f"S3 answers {code}") from None
+            raise
+    if found != lock.digest:
+        raise ReleaseDamaged(
+            place=place, why=f"its sha256 begins {found[:12]}, the lock says {lock.digest[:12]}"
+        )
+    if archive["ContentLength"] != lock.artifact.archive_bytes:
+        why = f"it has {archive['ContentLength']} bytes, the lock says {lock.artifact.archive_bytes}"
+        raise ReleaseDamaged(place=f"s3://{where.bucket}/{where.prefix}/model.tar.gz", why=why)
+
+
+def _refuse_placeholders(project: Project, lock: ReleaseLock) -> None:
+    from infra.placeholders import placeholders
+
+    left = placeholders(project.settings, lock)
+    if left:
+        raise PlaceholdersLeft(names=left)
+
+
+def _chosen(project: Project, asked: tuple[str, ...], *, foundation: bool) -> list[str]:
+    known = stack_names(project.settings, foundation=foundation)
+    if not asked:
+        return list(known)
+    full = [n if n in known else stack_name(project.settings.project.name, n) for n in asked]
+    for name, shown in zip(full, asked):
+        if name not in known:
+            raise UnknownStack(asked=shown, known=known)
+    return full
+
+
+def _service_stacks(project: Project) -> tuple[str, str]:
+    name = project.settings.project.name
+    return stack_name(name, FLEET), stack_name(name, ENDPOINT)
+
+
+def _exists(cloudformation: AwsClient, stack: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    with translated(f"look for the stack {stack}"):
+        try:
+            cloudformation.describe_stacks(StackName=stack)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "ValidationError":
+                return False
+            raise
+    return True
+
+
+def _check_outputs(out: Path, stacks: list[str], outputs: dict[str, dict[str, str]]) -> None:
+    for stack in stacks:
+        template: dict[str, Any] = json.loads((out / f"{stack}.template.json").read_text())
+        missing = set(template.get("Outputs", {})) - set(outputs.get(stack, {}))
+        if missing:
+            raise DeployIncomplete(
+                what=f"the stack {stack} was deployed without all of its outputs",
+                why=f"missing: {', '.join(sorted(missing))}",
+            )
+
+
+def _check_endpoint(project: Project) -> None:
+    name = project.settings.project.name
+    stack = stack_name(name, ENDPOINT)
+    with translated("compare the endpoint with what was deployed"):
+        resources = project.client("cloudformation").describe_stack_resources(StackName=stack)
+        asked = next(
+            r["PhysicalResourceId"]
+            for r in resources["StackResources"]
+            if r["ResourceType"] == "AWS::SageMaker::EndpointConfig"
+        )
+        found = project.client("sagemaker").describe_endpoint(EndpointName=endpoint_name(name))
+    running = found["EndpointConfigName"]
+    if found["EndpointStatus"] != "InService" or running != asked.rpartition("/")[2]:
+        raise DeployIncomplete(
+            what=f"the endpoint {name} does not run what was deployed",
+            why=f"it is {found['EndpointStatus']} with {running}, asked for was {asked}",
+        )

@@ -1,0 +1,56 @@
+"""``cdk destroy`` for the stacks that exist, and the list of what CloudFormation kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from artifact.aws import translated
+from cli.cdk import Cdk
+from cli.console import step
+from cli.deploying import UnknownStack
+from cli.project import Project
+from infra.names import stack_name, stack_names
+
+
+def existing(project: Project, asked: tuple[str, ...]) -> list[str]:
+    """Names of the project's stacks that exist, last deployed first.
+
+    Raises:
+        UnknownStack: ``asked`` names one that the settings do not describe.
+    """
+    known = stack_names(project.settings)
+    prefix = project.settings.project.name
+    wanted = [n if n in known else stack_name(prefix, n) for n in asked] or list(known)
+    for name in wanted:
+        if name not in known:
+            raise UnknownStack(asked=name, known=known)
+    with translated("list the stacks"):
+        pages = project.client("cloudformation").get_paginator("describe_stacks").paginate()
+        there = {stack["StackName"] for page in pages for stack in page["Stacks"]}
+    return [name for name in reversed(known) if name in wanted and name in there]
+
+
+def destroy(project: Project, stacks: list[str]) -> list[str]:
+    """Destroy ``stacks`` and return what their templates say is retained.
+
+    Everything needed is in the assembly of the last deploy; where that is gone it is
+    synthesised again, without the service stacks if there is no lock any more.
+    """
+    cdk = Cdk(settings=project.settings_path, stage=project.stage, out=project.state / "cdk.out")
+    if not all((cdk.out / f"{stack}.template.json").exists() for stack in stacks):
+        with step("synthesise the stacks"):
+            cdk.synth(foundation=not project.lock_path.exists())
+    kept = [row for stack in stacks for row in _retained(cdk.out / f"{stack}.template.json")]
+    with step(f"destroy {', '.join(stacks)}"):
+        cdk.destroy(stacks)
+    return kept
+
+
+def _retained(template: Path) -> list[str]:
+    resources = json.loads(template.read_text())["Resources"]
+    return [
+        f"{template.name.split('.')[0]}: {body['Type']} {name}"
+        for name, body in resources.items()
+        if body.get("DeletionPolicy") == "Retain"
+    ]
