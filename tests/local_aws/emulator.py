@@ -1,0 +1,155 @@
+"""A local AWS for one test module: the real server process, with servers of the test's choice."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local_aws import names
+from local_aws.launcher import CHECKOUT, INTERPRETER, LocalAws
+
+FAKE_SERVER = Path(__file__).with_name("fake_server.py")
+BUCKET = "releases-of-the-test"
+ROLE = "arn:aws:iam::000000000000:role/service"
+
+
+@dataclass
+class Emulator:
+    """The running process and clients for it."""
+
+    state: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def client(self, service: str) -> Any:
+        return LocalAws(state=self.state, port=self.port, pid=self.process.pid).client(service)
+
+    def rows(self) -> list[dict[str, Any]]:
+        url = f"http://127.0.0.1:{self.port}/_traceship/replicas"
+        with urllib.request.urlopen(url) as answer:
+            rows: list[dict[str, Any]] = json.loads(answer.read())
+        return rows
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(45) == 0, (self.state / "server.log").read_text()[-3000:]
+
+    def publish(self, digest: str, *, ping: int = 200, key: str | None = None) -> str:
+        """Put a release of the fake server into S3; its ``s3://`` prefix."""
+        s3 = self.client("s3")
+        if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+            s3.create_bucket(Bucket=BUCKET)
+        manifest = json.dumps({"digest": digest, "ping": ping}).encode()
+        prefix = key or f"releases/tiny/{digest}"
+        s3.put_object(Bucket=BUCKET, Key=f"{prefix}/manifest.json", Body=manifest)
+        s3.put_object(Bucket=BUCKET, Key=f"{prefix}/model.tar.gz", Body=archive({"manifest.json": manifest}))
+        return f"s3://{BUCKET}/{prefix}"
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """A tar.gz of the files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def fake_python(folder: Path) -> Path:
+    """An interpreter for whom every module is the fake server."""
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE_SERVER} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def start(state: Path, python: Path) -> Emulator:
+    """Start the server process and wait until what it restores runs."""
+    state.mkdir(parents=True, exist_ok=True)
+    port = LocalAwsPort.free()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "PYTHONPATH": str(CHECKOUT),
+        names.ENV_PORT: str(port),
+        names.ENV_STATE: str(state),
+        names.ENV_PYTHON: str(python),
+    }
+    with (state / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [INTERPRETER, "-m", "local_aws.server"], env=environment, cwd=CHECKOUT, stdout=log, stderr=log
+        )
+    emulator = Emulator(state=state, port=port, process=process)
+    url = f"http://127.0.0.1:{port}{names.INTERNAL_PREFIX}{names.READY}"
+    until(lambda: _answers(url) or process.poll() is not None, "the local AWS answers", seconds=60)
+    assert process.poll() is None, (state / "server.log").read_text()[-3000:]
+    return emulator
+
+
+@contextmanager
+def running(state: Path, python: Path | None = None) -> Iterator[Emulator]:
+    """A local AWS that leaves no process behind, which is asserted."""
+    state.mkdir(parents=True, exist_ok=True)
+    emulator = start(state, python or fake_python(state))
+    try:
+        yield emulator
+    finally:
+        if emulator.process.poll() is None:
+            emulator.stop()
+        assert processes_of(state) == []
+
+
+def processes_of(state: Path) -> list[str]:
+    """Command lines of live processes that carry the state folder's mark."""
+    mark = f"{names.ENV_STATE}={state}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return found
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """What the condition answers once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+    return answer
+
+
+class LocalAwsPort:
+    """A port nobody listens on."""
+
+    @staticmethod
+    def free() -> int:
+        import socket
+
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
