@@ -1,0 +1,21 @@
+"""The compile stage: a transformers model in, a verified artifact folder out.
+
+Stages, in the order of the data (``pipeline.py`` calls them, ``__main__.py`` calls it):
+
+    source.py         model source -> local folder, identity, digest of every file that is read
+    preflight.py      task, architecture, buckets and target fit the model's config (no torch)
+    trace.py          one fresh child process a bucket -> graph bytes (backends/, wrapper.py)
+    torchscript.py    TorchScript archive -> the same bytes for the same graph, always
+    parity.py         another child compares the saved graphs with the untraced model
+                      (comparison.py measures, samples.py and texts.json hold what is asked,
+                      golden.py writes the answers that the server replays); only
+                      ``parity.prove`` makes a ``ProvenModel``
+    package.py        ``ProvenModel`` -> artifact folder, read back before it gets its name
+
+The parent process never imports torch: a child that is killed for memory or by a crash in the
+compiler leaves a parent that can say so and clean up. ``runners.py`` starts the same entry point
+here or in the Inf1 container.
+
+What it costs: every child pays the import of torch and transformers (seconds), and the model is
+loaded once a bucket. Write ``from compile.trace import …``; ``import compile`` hides a built-in.
+"""

@@ -1,0 +1,175 @@
+"""``python -m compile``: the one way in, on a laptop and in the Inf1 container.
+
+Progress goes to stderr; with ``--json`` stdout is one JSON object. Errors are three lines on
+stderr (one JSON object with ``--json``); exit codes are those of ``artifact/errors.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, get_args
+
+import msgspec
+
+from artifact.errors import TraceshipError, UsageError
+from artifact.manifest import Pooling, Target, Tier, Waiver
+from compile.pipeline import compile_model
+from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, Figure, parse_shape
+from compile.tasks import TASKS
+
+
+class BadArguments(UsageError):
+    """The command line itself is wrong."""
+
+    id = "bad-arguments"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(
+            what="the arguments cannot be understood", why=why, fix="see `python -m compile --help`"
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with our errors in place of its own exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadArguments(why=message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one compile; return the process's exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        compiled = compile_model(parse(words), _progress)
+    except TraceshipError as error:
+        _print_error(error, as_json=as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    _print_result(compiled, as_json=as_json)
+    return 0
+
+
+def parse(words: Sequence[str]) -> CompileRequest:
+    """Turn the command line into a request.
+
+    Raises:
+        BadArguments, BadBucket: see there.
+    """
+    options = _parser().parse_args(words)
+    return CompileRequest(
+        model=options.model,
+        task=options.task,
+        target=options.target,
+        shapes=tuple(parse_shape(text) for text in options.bucket),
+        out=Path(options.out).absolute(),
+        revision=options.revision,
+        pooling=options.pooling,
+        normalize=options.normalize,
+        tier=options.tier,
+        truncate=options.truncate,
+        waivers=tuple(_waiver(text) for text in options.waive),
+        compiler=CompilerOptions(
+            arguments=tuple(options.compiler_arg),
+            timeout_seconds=options.compiler_timeout,
+            min_coverage=options.min_coverage,
+            minimum_segment_size=options.minimum_segment_size,
+            single_fusion_ratio=options.single_fusion_ratio,
+            separate_weights=options.separate_weights,
+        ),
+        identity=options.identity,
+        debug=options.debug,
+    )
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m compile", description="Trace, prove and package a transformers model.")
+    add = parser.add_argument
+    add("--model", required=True, help="a folder, or pypi:DISTRIBUTION of an installed package")
+    add("--task", required=True, help=", ".join(sorted(TASKS)))
+    add("--target", required=True, choices=get_args(Target))
+    add("--bucket", required=True, action="append", metavar="BxL", help="static shape, such as 8x128; repeat")
+    add("--out", required=True, help="the artifact's folder; whole or not there")
+    add("--revision", help="recorded in the manifest")
+    add("--pooling", choices=get_args(Pooling), default="none", help="feature-extraction: one vector a text")
+    add("--normalize", action="store_true", help="with --pooling: L2-normalise the vector")
+    add("--tier", choices=get_args(Tier), help="tolerance: 1e-5, 1e-3, 1e-2; by target unless given")
+    add("--truncate", action="store_true", help="let the server cut texts longer than the largest bucket")
+    add("--waive", action="append", default=[], metavar="GATE=REASON", help="accept a failed gate; recorded")
+    add("--compiler-arg", action="append", default=[], metavar="ARG", help="inf1: an argument of neuron-cc")
+    add("--compiler-timeout", type=int, default=3600, metavar="S", help="seconds for each bucket")
+    add("--min-coverage", type=float, default=90.0, metavar="P", help="inf1: least %% of operators on device")
+    add("--minimum-segment-size", type=int, metavar="N", help="inf1: smallest subgraph to compile")
+    add("--single-fusion-ratio", type=float, metavar="R", help="inf1: when to fuse into one subgraph")
+    add("--separate-weights", action="store_true", help="inf1: keep weights out of the compiled graph")
+    add("--identity", help="record this as the source's id (a mounted copy of a packaged model)")
+    add("--json", action="store_true", help="one JSON object on stdout")
+    add("--debug", action="store_true", help="show the whole log of a bucket that failed")
+    return parser
+
+
+def _waiver(text: str) -> Waiver:
+    gate, separator, reason = text.partition("=")
+    if not separator:
+        raise BadArguments(why=f"--waive {text} is not GATE=REASON")
+    return Waiver(gate=gate, reason=reason)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Let SIGTERM end the children and the partial folder as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_error(error: TraceshipError, *, as_json: bool) -> None:
+    if as_json:
+        told = {"id": error.id, "what": error.what, "why": error.why, "fix": error.fix}
+        print(json.dumps(told, ensure_ascii=False), file=sys.stderr)
+        return
+    print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)
+
+
+def _print_result(compiled: CompiledArtifact, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(as_data(compiled), ensure_ascii=False))
+    else:
+        print(f"{compiled.path}\n{compiled.digest}")
+
+
+def as_data(compiled: CompiledArtifact) -> dict[str, Any]:
+    """The object that ``--json`` prints."""
+    return {
+        "path": str(compiled.path),
+        "digest": compiled.digest,
+        "target": compiled.target,
+        "task": compiled.task,
+        "buckets": [dataclasses.asdict(bucket) for bucket in compiled.buckets],
+        "parity": [_figure(figure) for figure in compiled.parity],
+        "coverage": msgspec.to_builtins(compiled.coverage),
+        "waivers": msgspec.to_builtins(compiled.waivers),
+        "seconds": compiled.seconds,
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    data = dataclasses.asdict(figure)
+    if figure.min_cosine is None:
+        del data["min_cosine"]
+    return data
+
+
+if __name__ == "__main__":
+    sys.exit(main())

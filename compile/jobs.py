@@ -1,0 +1,114 @@
+"""What the parent writes for a child to do, and what the child writes back. JSON files.
+
+A child gets two paths, the job's and the result's. On one of our errors it writes that in the
+result's place, so that the parent raises the very same class (``children.py``).
+"""
+
+from __future__ import annotations
+
+from artifact.manifest import BuiltWith, Pooling, Positive, Record, Target, Task, Tensor, Tier
+from compile.preflight import ProblemType
+
+
+class ModelJob(Record, frozen=True, kw_only=True):
+    """How to load and wrap the model. ``folder`` holds exactly the hashed files."""
+
+    folder: str
+    task: Task
+    auto_class: str
+    field: str
+    output: str
+    without_pooler: bool
+    pooling: Pooling
+    normalize: bool
+    pad_token_id: int
+
+
+class TraceJob(Record, frozen=True, kw_only=True):
+    """Trace one bucket into ``graph``; write the shared tensors to ``weights`` where it is set."""
+
+    model: ModelJob
+    target: Target
+    batch: Positive
+    length: Positive
+    graph: str
+    weights: str | None
+    workdir: str
+    compiler_args: tuple[str, ...]
+    compiler_timeout: int
+    minimum_segment_size: int | None
+    single_fusion_ratio: float | None
+    separate_weights: bool
+
+
+class TraceResult(Record, frozen=True, kw_only=True):
+    """What the child learnt of the model while tracing. ``weights_sha256`` is of the shared tensors."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    weights_sha256: str | None
+    built_with: BuiltWith
+
+
+class BucketFile(Record, frozen=True, kw_only=True):
+    """A saved graph to be proven. ``path`` relative to the staging folder."""
+
+    batch: Positive
+    length: Positive
+    path: str
+
+
+class CompareJob(Record, frozen=True, kw_only=True):
+    """Compare every saved graph below ``staging`` with the untraced model; write golden.json."""
+
+    model: ModelJob
+    target: Target
+    staging: str
+    buckets: tuple[BucketFile, ...]
+    weights: str | None
+    inputs: tuple[str, ...]
+    labels: tuple[str, ...]
+    problem_type: ProblemType | None
+    pairs: bool
+    tier: Tier
+    tolerance: float
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """One gate of one bucket. ``compared`` counts what was compared; ``why`` is for people.
+
+    ``compared`` 0 with ``passed`` true does not exist: nothing compared is nothing proven.
+    """
+
+    gate: str
+    bucket: str
+    passed: bool
+    compared: int
+    why: str
+
+
+class Difference(Record, frozen=True, kw_only=True):
+    """The figures of one output of one bucket; see ``request.Figure``."""
+
+    bucket: str
+    output: str
+    max_abs: float
+    mean_abs: float
+    min_cosine: float | None
+    compared: int
+
+
+class CompareResult(Record, frozen=True, kw_only=True):
+    """All verdicts and figures of one comparison."""
+
+    verdicts: tuple[Verdict, ...]
+    figures: tuple[Difference, ...]
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """One of our errors, on its way from a child to its parent."""
+
+    id: str
+    what: str
+    why: str
+    fix: str

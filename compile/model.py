@@ -1,0 +1,123 @@
+"""The untraced model and its tokenizer, loaded offline and checked for invented weights."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from compile.preflight import HeadMissing
+from compile.source import TokenizerMissing, WeightsCorrupted
+from compile.wrapper import Wrapper, untie, used_inputs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+    from compile.jobs import ModelJob
+
+
+def load_model(job: ModelJob) -> Any:
+    """Load body and head as float32, eager attention, in eval mode, from the exposed folder.
+
+    Eager attention because ``scaled_dot_product_attention`` does not exist in torch 1.13, which
+    then refuses the whole archive.
+
+    Raises:
+        HeadMissing: transformers initialised a weight at random that the task uses.
+        WeightsCorrupted: the weights do not have the shapes that the config gives them.
+    """
+    _quiet()
+    loader = getattr(transformers, job.auto_class)
+    options: dict[str, Any] = {"add_pooling_layer": False} if job.without_pooler else {}
+    try:
+        model, info = loader.from_pretrained(
+            job.folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="eager",
+            output_loading_info=True,
+            **options,
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise WeightsCorrupted(file=job.folder, why=_first_line(error)) from error
+    invented = sorted(info["missing_keys"])
+    if invented:
+        raise HeadMissing(
+            task=job.task,
+            why=f"the checkpoint lacks {', '.join(invented[:4])}, transformers would fill it at random",
+        )
+    return model.float().eval().requires_grad_(False)
+
+
+def wrap(model: Any, job: ModelJob) -> Wrapper:
+    """The model as it is traced: untied, inputs by position, a tuple out.
+
+    The outer module is put in eval mode too, or ``jit`` keeps the training flag in the graph.
+    """
+    untie(model)
+    wrapper = Wrapper(model, used_inputs(model), job.field, job.pooling, job.normalize)
+    wrapper.eval()
+    return wrapper.requires_grad_(False)
+
+
+def load_tokenizer(folder: str) -> Any:
+    """transformers' own tokenizer of the model, the reference for ours.
+
+    Raises:
+        TokenizerMissing: no fast tokenizer can be made from the files.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_fast=True
+        )
+    except Exception as error:  # a dozen kinds, from KeyError to pyo3's, one meaning
+        raise TokenizerMissing(
+            folder=folder, why=f"its files cannot be read: {_first_line(error)}"
+        ) from error
+    if not tokenizer.is_fast:
+        raise TokenizerMissing(folder=folder, why="its tokenizer has no tokenizer.json form")
+    return tokenizer
+
+
+def portable_tokenizer(tokenizer: Any) -> Tokenizer:
+    """The fast tokenizer by itself, without padding and truncation: the server sets those."""
+    from tokenizers import Tokenizer
+
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_padding()
+    copy.no_truncation()
+    return copy
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+    """Write ``tokenizer.json``; key order and spelling are the library's own, hence stable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
+
+
+def vocabulary(model: Any) -> int:
+    """Number of rows of the embedding table."""
+    rows: int = model.get_input_embeddings().weight.shape[0]
+    return rows
+
+
+def weight_bytes(model: torch.nn.Module) -> int:
+    """Bytes of all parameters."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def _quiet() -> None:
+    """Loading bars and hints of transformers do not belong in our log."""
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

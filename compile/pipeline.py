@@ -1,0 +1,115 @@
+"""The compile stage as one call: source, preflight, trace, prove, package."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from artifact.manifest import WEIGHTS
+from compile.jobs import ModelJob
+from compile.package import OutputNotWritable, Packaged, check_out, package
+from compile.parity import ProvenModel, prove
+from compile.preflight import Plan, plan
+from compile.request import BucketReport, CompiledArtifact, CompileRequest, Workplace
+from compile.source import resolve
+from compile.tasks import output_name
+from compile.trace import trace_buckets
+
+Report = Callable[[str], None]
+"""Called with one line of progress for people."""
+
+
+def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
+    """Trace, prove and package one model. ``request.out`` is a whole artifact afterwards, or untouched.
+
+    Raises:
+        UsageError: the request does not fit the model or the place (see source.py, preflight.py).
+        ProofFailed: parity or coverage; nothing is written.
+        TraceshipError: the compiler or the machine failed (see trace.py, package.py).
+    """
+    started = time.monotonic()
+    check_out(request.out)
+    with _timed(report, lambda: f"read {request.model}: {len(source.identity.files)} files"):
+        source = resolve(request.model, revision=request.revision, identity=request.identity)
+    planned = plan(request, source)
+    with _workplace(request.out) as place:
+        model = _model_job(request, planned, source.expose(place.scratch / "model"))
+        traced = trace_buckets(request, model, planned.shapes, place=place, weights=WEIGHTS, report=report)
+        with _timed(report, lambda: f"parity within {proven.parity.tolerance:g}: {_told(proven)}"):
+            proven = prove(traced, request, planned, model, place)
+        with _timed(report, lambda: f"packaged {packaged.digest[:12]} at {packaged.path}"):
+            packaged = package(proven, source, planned, request)
+    return _compiled(request, proven, packaged, time.monotonic() - started)
+
+
+@contextmanager
+def _timed(report: Report, told: Callable[[], str]) -> Iterator[None]:
+    """Report a step with its seconds once it has succeeded; ``told`` is asked then."""
+    started = time.monotonic()
+    yield
+    report(f"{told()} ({time.monotonic() - started:.1f} s)")
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Workplace]:
+    """Two folders beside ``out``, on its file system so that a rename suffices; gone afterwards."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        base = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise OutputNotWritable(path=str(out.parent), why=error.strerror or str(error)) from error
+    place = Workplace(staging=base / "artifact", scratch=base / "scratch")
+    try:
+        place.staging.mkdir()
+        place.scratch.mkdir()
+        yield place
+    finally:
+        shutil.rmtree(base)
+
+
+def _model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:
+    spec = planned.spec
+    return ModelJob(
+        folder=str(folder),
+        task=spec.name,
+        auto_class=spec.auto_class,
+        field=spec.field,
+        output=output_name(spec, request.pooling),
+        without_pooler=planned.row.pooler_switch and spec.head is None,
+        pooling=request.pooling,
+        normalize=request.normalize,
+        pad_token_id=planned.pad_token_id,
+    )
+
+
+def _told(proven: ProvenModel) -> str:
+    parts = []
+    for figure in proven.figures:
+        cosine = "" if figure.min_cosine is None else f", cosine {figure.min_cosine:.6f}"
+        parts.append(f"{figure.bucket} max {figure.max_abs:.2g}, mean {figure.mean_abs:.2g}{cosine}")
+    return "; ".join(parts)
+
+
+def _compiled(
+    request: CompileRequest, proven: ProvenModel, packaged: Packaged, seconds: float
+) -> CompiledArtifact:
+    return CompiledArtifact(
+        path=packaged.path,
+        digest=packaged.digest,
+        target=request.target,
+        task=request.task,
+        buckets=tuple(
+            BucketReport(
+                batch=b.shape.batch, length=b.shape.length, bytes=b.bytes, seconds=round(b.seconds, 3)
+            )
+            for b in proven.traced.buckets
+        ),
+        parity=proven.figures,
+        coverage=proven.traced.coverage,
+        waivers=proven.waivers,
+        seconds=round(seconds, 3),
+    )

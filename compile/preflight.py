@@ -1,0 +1,222 @@
+"""Does the request fit the model? Answered from config.json alone, before anything heavy starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from artifact.errors import UsageError
+from compile.architectures import ARCHITECTURES, Architecture, pad_token_id, usable_positions
+from compile.request import BadBucket, CompileRequest, Shape
+from compile.source import ModelSource
+from compile.tasks import TASKS, TaskSpec
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+_PROBLEM_TYPES: tuple[ProblemType, ...] = (
+    "single_label_classification",
+    "multi_label_classification",
+    "regression",
+)
+
+GATES = (
+    "agreement",
+    "batch",
+    "coverage",
+    "finite",
+    "golden",
+    "padding",
+    "parity",
+    "sensitivity",
+    "tokenizer",
+)
+WAIVABLE = ("agreement", "batch", "coverage", "padding", "sensitivity")
+"""The rest has no waiver: a looser tier is chosen with ``--tier``, and an artifact with NaN, other
+token ids or wrong golden answers would be refused by the server anyway."""
+
+
+class UnknownTask(UsageError):
+    """The task is not in the table of tasks."""
+
+    id = "unknown-task"
+
+    def __init__(self, *, task: str) -> None:
+        super().__init__(
+            what=f"the task {task!r} cannot be compiled",
+            why=f"the tasks are {', '.join(sorted(TASKS))}",
+            fix="give one of them with `--task`",
+        )
+
+
+class UnknownArchitecture(UsageError):
+    """The model's ``model_type`` is not in the table of architectures."""
+
+    id = "unknown-architecture"
+
+    def __init__(self, *, architecture: str) -> None:
+        super().__init__(
+            what=f"models of the type {architecture!r} cannot be compiled",
+            why=f"the types are {', '.join(sorted(ARCHITECTURES))}",
+            fix="take a model of one of these types",
+        )
+
+
+class TargetNotAllowed(UsageError):
+    """The architecture does not run on the target."""
+
+    id = "target-not-allowed"
+
+    def __init__(self, *, architecture: str, target: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(
+            what=f"{architecture} models cannot be compiled for {target}",
+            why=f"the targets of {architecture} are {', '.join(allowed)}",
+            fix=f"compile with `--target {allowed[0]}`, or take a model of another type",
+        )
+
+
+class HeadMissing(UsageError):
+    """The checkpoint holds no trained head for the task; transformers would invent one."""
+
+    id = "head-missing"
+
+    def __init__(self, *, task: str, why: str) -> None:
+        super().__init__(
+            what=f"the model has no trained head for {task}",
+            why=why,
+            fix="take a checkpoint that was fine-tuned for the task, or `--task feature-extraction`",
+        )
+
+
+class BucketTooLong(UsageError):
+    """A bucket is longer than the model can number positions."""
+
+    id = "bucket-too-long"
+
+    def __init__(self, *, bucket: str, limit: int) -> None:
+        super().__init__(
+            what=f"the bucket {bucket} is longer than the model allows",
+            why=f"the model has positions for {limit} tokens",
+            fix=f"give a length of at most {limit}",
+        )
+        self.limit = limit
+
+
+class OptionDoesNotFit(UsageError):
+    """Two options, or an option and the task, contradict each other."""
+
+    id = "option-does-not-fit"
+
+    def __init__(self, *, option: str, why: str, fix: str) -> None:
+        super().__init__(what=f"{option} cannot be used here", why=why, fix=fix)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The request, matched with the tables. ``labels`` in the order of the model's outputs."""
+
+    spec: TaskSpec
+    row: Architecture
+    shapes: tuple[Shape, ...]
+    labels: tuple[str, ...]
+    problem_type: ProblemType | None
+    pad_token_id: int
+
+
+def plan(request: CompileRequest, source: ModelSource) -> Plan:
+    """Check every option against the model's config.
+
+    Raises:
+        UnknownTask, UnknownArchitecture, TargetNotAllowed, HeadMissing, BucketTooLong,
+        BadBucket, OptionDoesNotFit: see there.
+    """
+    config = source.config
+    spec = TASKS.get(request.task)
+    if spec is None:
+        raise UnknownTask(task=request.task)
+    row = ARCHITECTURES.get(config["model_type"])
+    if row is None:
+        raise UnknownArchitecture(architecture=config["model_type"])
+    if request.target not in row.targets:
+        raise TargetNotAllowed(architecture=row.model_type, target=request.target, allowed=row.targets)
+    _check_head(spec, config)
+    _check_options(request)
+    classification = spec.agreement == "label"
+    labels = _labels(config) if classification else ()
+    return Plan(
+        spec=spec,
+        row=row,
+        shapes=_checked_shapes(request.shapes, usable_positions(row, config)),
+        labels=labels,
+        problem_type=_problem_type(config, labels) if classification else None,
+        pad_token_id=pad_token_id(row, config),
+    )
+
+
+def _check_head(spec: TaskSpec, config: Mapping[str, Any]) -> None:
+    named = config.get("architectures") or []
+    if spec.head is not None and named and not any(str(name).endswith(spec.head) for name in named):
+        raise HeadMissing(task=spec.name, why=f"the checkpoint was saved as {', '.join(map(str, named))}")
+
+
+def _check_options(request: CompileRequest) -> None:
+    if request.pooling != "none" and request.task != "feature-extraction":
+        raise OptionDoesNotFit(
+            option=f"--pooling {request.pooling}",
+            why=f"{request.task} has no token states to pool",
+            fix="leave it out, or compile for `--task feature-extraction`",
+        )
+    if request.normalize and request.pooling == "none":
+        raise OptionDoesNotFit(
+            option="--normalize",
+            why="without pooling there is no single vector to normalise",
+            fix="add `--pooling mean` or `--pooling cls`",
+        )
+    if request.compiler.timeout_seconds < 1 or not 0 <= request.compiler.min_coverage <= 100:
+        raise OptionDoesNotFit(
+            option="--compiler-timeout or --min-coverage",
+            why="the time-out is in seconds and above 0, the coverage in percent from 0 to 100",
+            fix="give `--compiler-timeout 3600` and `--min-coverage 90`, or leave them out",
+        )
+    for waiver in request.waivers:
+        if waiver.gate not in WAIVABLE or not waiver.reason.strip():
+            raise OptionDoesNotFit(
+                option=f"--waive {waiver.gate}={waiver.reason}",
+                why=f"a waiver needs a reason, and one of these gates: {', '.join(WAIVABLE)}",
+                fix="write `--waive GATE=REASON`; for a looser tolerance choose `--tier`",
+            )
+
+
+def _checked_shapes(shapes: tuple[Shape, ...], limit: int) -> tuple[Shape, ...]:
+    """The buckets, shortest first, each once."""
+    if not shapes:
+        raise BadBucket(bucket="", why="at least one bucket is needed")
+    for shape in shapes:
+        if shape.length > limit:
+            raise BucketTooLong(bucket=str(shape), limit=limit)
+        if shapes.count(shape) > 1:
+            raise BadBucket(bucket=str(shape), why="it is asked for twice")
+    return tuple(sorted(shapes))
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    named = config.get("id2label")
+    if named is None:
+        return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))
+    by_id = {int(key): str(value) for key, value in named.items()}
+    labels = tuple(by_id[index] for index in sorted(by_id))
+    if sorted(by_id) != list(range(len(by_id))) or len(set(labels)) != len(labels):
+        raise OptionDoesNotFit(
+            option="id2label of config.json",
+            why="it must name each output 0, 1, … once, with labels that differ",
+            fix="correct id2label in the model's config.json",
+        )
+    return labels
+
+
+def _problem_type(config: Mapping[str, Any], labels: tuple[str, ...]) -> ProblemType:
+    """As the checkpoint says; where silent, one output is a regression, several are one label."""
+    written = config.get("problem_type")
+    for known in _PROBLEM_TYPES:
+        if written == known:
+            return known
+    return "regression" if len(labels) == 1 else "single_label_classification"

@@ -1,0 +1,155 @@
+"""What is asked of the compile stage, and what it hands back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from artifact.errors import UsageError
+from artifact.manifest import Coverage, Pooling, Target, Task, Tier, Waiver, bucket_name
+
+TOLERANCES: dict[Tier, float] = {"cpu": 1e-5, "neuron-no-cast": 1e-3, "neuron-default": 1e-2}
+"""Largest absolute difference to the untraced model.
+
+Source: cpu, torch.jit.trace of fifteen architectures differs by at most 1e-5; neuron-default,
+huggingface/optimum-neuron#90 (Inf1 at default settings 1e-2).
+"""
+
+DEFAULT_TIER: dict[Target, Tier] = {"cpu": "cpu", "inf1": "neuron-default"}
+
+
+class BadBucket(UsageError):
+    """A bucket that is not ``BATCHxLENGTH`` with two positive numbers, or is asked for twice."""
+
+    id = "bad-bucket"
+
+    def __init__(self, *, bucket: str, why: str) -> None:
+        super().__init__(
+            what=f"{bucket!r} is not a bucket",
+            why=why,
+            fix="give batch size and sequence length, such as `--bucket 8x128`, each bucket once",
+        )
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """The static shape of a bucket: rows of ``batch``, tokens of ``length``."""
+
+    length: int
+    batch: int
+
+    @property
+    def name(self) -> str:
+        """The spoken name, such as ``b8_s128``."""
+        return bucket_name(self.batch, self.length)
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.length}"
+
+
+def parse_shape(text: str) -> Shape:
+    """Read ``BATCHxLENGTH``.
+
+    Raises:
+        BadBucket: another spelling, or a zero.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,4})", text)
+    if match is None:
+        raise BadBucket(bucket=text, why="it is not two positive whole numbers with an x between them")
+    return Shape(batch=int(match[1]), length=int(match[2]))
+
+
+@dataclass(frozen=True)
+class CompilerOptions:
+    """Options of the inf1 target; the cpu target has none.
+
+    ``timeout_seconds`` and ``min_coverage`` (percent of operators) hold for each bucket.
+    ``minimum_segment_size`` and ``single_fusion_ratio`` are torch_neuron's partitioner
+    settings; ``None`` leaves its own default. ``separate_weights`` forces what happens by itself
+    above 1.9 GB of weights.
+    """
+
+    arguments: tuple[str, ...] = ()
+    timeout_seconds: int = 3600
+    min_coverage: float = 90.0
+    minimum_segment_size: int | None = None
+    single_fusion_ratio: float | None = None
+    separate_weights: bool = False
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """One model, one task, one target, all its buckets.
+
+    ``tier`` ``None`` means the target's own. ``identity`` replaces the source's id where the
+    folder is only a mounted copy (docker runner). ``debug`` reports a failed child's whole log.
+    """
+
+    model: str
+    task: Task
+    target: Target
+    shapes: tuple[Shape, ...]
+    out: Path
+    revision: str | None = None
+    pooling: Pooling = "none"
+    normalize: bool = False
+    tier: Tier | None = None
+    truncate: bool = False
+    waivers: tuple[Waiver, ...] = ()
+    compiler: CompilerOptions = field(default_factory=CompilerOptions)
+    identity: str | None = None
+    debug: bool = False
+
+    @property
+    def resolved_tier(self) -> Tier:
+        """The tier in force."""
+        return self.tier or DEFAULT_TIER[self.target]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where one run writes: ``staging`` becomes the artifact, ``scratch`` is thrown away."""
+
+    staging: Path
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class BucketReport:
+    """One traced bucket: size of its graph file in bytes, time of its child in seconds."""
+
+    batch: int
+    length: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How far one output of one bucket is from the untraced model.
+
+    ``compared`` counts numbers; ``min_cosine`` is set for embeddings and token states.
+    """
+
+    bucket: str
+    output: str
+    max_abs: float
+    mean_abs: float
+    min_cosine: float | None
+    compared: int
+
+
+@dataclass(frozen=True)
+class CompiledArtifact:
+    """A verified artifact folder, and the figures that are printed but not kept in it."""
+
+    path: Path
+    digest: str
+    target: Target
+    task: Task
+    buckets: tuple[BucketReport, ...]
+    parity: tuple[Figure, ...]
+    coverage: Coverage | None
+    waivers: tuple[Waiver, ...]
+    seconds: float
