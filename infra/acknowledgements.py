@@ -1,0 +1,149 @@
+"""Every policy finding that we accept, where, and why. Nothing is acknowledged anywhere else.
+
+Ids carry the pack's name in front: a bare id hides the finding and leaves no trace of it in the
+validation report (cdk-nag 3.0.2 with aws-cdk-lib 2.275).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from constructs import IConstruct
+
+from infra import names
+from settings.model import Settings
+
+SOLUTIONS = "AwsSolutions::AwsSolutions"
+NIST = "NIST.800.53.R5::NIST.800.53.R5"
+BUCKET = "arn:<AWS::Partition>:s3:::{project}-artifacts-<AWS::AccountId>-<AWS::Region>"
+
+
+def _always(settings: Settings) -> bool:  # noqa: ARG001 - the shape of a condition
+    return True
+
+
+def _no_certificate(settings: Settings) -> bool:
+    return settings.fleet is not None and settings.fleet.certificate_arn is None
+
+
+def _data_may_go(settings: Settings) -> bool:
+    return not settings.project.retain_data
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """A finding accepted on the constructs at ``places`` (stack role, path) while ``when`` holds.
+
+    ``rule`` may name the project as ``{project}``.
+    """
+
+    rule: str
+    places: tuple[tuple[str, str], ...]
+    reason: str
+    when: Callable[[Settings], bool] = _always
+
+
+ACKNOWLEDGEMENTS = (
+    Acknowledgement(
+        rule=f"{SOLUTIONS}-IAM5[Resource::*]",
+        places=(
+            (names.COMPILE, "ExecutionRolePolicy/Resource"),
+            (names.COMPILE, "MachineRolePolicy/Resource"),
+            (names.FLEET, "RolePolicy/Resource"),
+            (names.ENDPOINT, "RolePolicy/Resource"),
+        ),
+        reason="Only actions that know no resources: registry login, session channels, network interfaces "
+        "of SageMaker, log delivery, traces, describing and ending batch jobs.",
+    ),
+    Acknowledgement(
+        rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/blobs/sha256/*]",
+        places=((names.FLEET, "RolePolicy/Resource"),),
+        reason="Blobs are named by their own digest, and the manifest that names them is one exact key.",
+    ),
+    Acknowledgement(
+        rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/models/*]",
+        places=((names.COMPILE, "JobRolePolicy/Resource"),),
+        reason="Compile jobs read whichever model they are handed; releases lie under other prefixes.",
+    ),
+    Acknowledgement(
+        rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/compiled/*]",
+        places=((names.COMPILE, "JobRolePolicy/Resource"),),
+        reason="Compile jobs leave results here for the publisher; they cannot write a release.",
+    ),
+    Acknowledgement(
+        rule=f"{SOLUTIONS}-EC26",
+        places=((names.FLEET, "Group/ASG"),),
+        reason="The rule reads no mixed-instances policy (cdklabs/cdk-nag#1902). Our rule encrypted-disks "
+        "checks the launch template.",
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-EC2IMDSv2Enabled",
+        places=((names.FLEET, "Group/ASG"),),
+        reason="The rule reads no mixed-instances policy (cdklabs/cdk-nag#1902). Our rule imds-v2 checks "
+        "the launch template.",
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-S3BucketReplicationEnabled",
+        places=((names.ARTIFACTS, "AccessLogs/Resource"), (names.ARTIFACTS, "Artifacts/Resource")),
+        reason="A release can be compiled again to the same digest; copies in other regions are made by "
+        "shipping the release there.",
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-S3DefaultEncryptionKMS",
+        places=((names.ARTIFACTS, "AccessLogs/Resource"),),
+        reason="S3 and load balancers deliver access logs only to buckets encrypted with S3's own key.",
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-VPCDefaultSecurityGroupClosed",
+        places=((names.NETWORK, "Vpc/Resource"),),
+        reason="CloudFormation cannot change the default group without a function of its own; nothing is in it.",
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-ALBWAFEnabled",
+        places=((names.FLEET, "LoadBalancer/Resource"),),
+        reason="The load balancer is internal and admits named address ranges; requests are bounded JSON.",
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-ALBHttpToHttpsRedirection",
+        places=((names.FLEET, "LoadBalancer/Listener/Resource"),),
+        reason="The settings give no certificate, so callers inside the VPC use HTTP.",
+        when=_no_certificate,
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-ELBv2ACMCertificateRequired",
+        places=((names.FLEET, "LoadBalancer/Listener/Resource"),),
+        reason="The settings give no certificate, so callers inside the VPC use HTTP.",
+        when=_no_certificate,
+    ),
+    Acknowledgement(
+        rule=f"{NIST}-ELBDeletionProtectionEnabled",
+        places=((names.FLEET, "LoadBalancer/Resource"),),
+        reason="The settings say retain_data = false: a demonstration that must be possible to destroy.",
+        when=_data_may_go,
+    ),
+)
+
+
+def acknowledge(app: cdk.App, settings: Settings) -> None:
+    """Tell the CDK which findings are accepted, on exactly the constructs that are named."""
+    for entry in ACKNOWLEDGEMENTS:
+        if not entry.when(settings):
+            continue
+        rule = entry.rule.replace("{project}", settings.project.name)
+        for role, path in entry.places:
+            construct = _find(app, names.stack_name(settings.project.name, role), path)
+            if construct is not None:
+                accepted = cdk.Acknowledgment(id=rule, reason=entry.reason)
+                cdk.Validations.of(construct).acknowledge(accepted)
+
+
+def _find(app: cdk.App, stack: str, path: str) -> IConstruct | None:
+    """The construct at ``path``; None only if its whole stack is not part of the app."""
+    found = app.node.try_find_child(stack)
+    if found is None:
+        return None
+    for part in path.split("/"):
+        found = found.node.find_child(part)
+    return found

@@ -1,0 +1,2 @@
+def check(settings, lock):
+    pass

@@ -1,0 +1,217 @@
+"""A SageMaker endpoint that serves one release.
+
+Model and endpoint configuration are named by what they hold, so an update makes new ones and a
+rollback finds the old ones gone or unchanged, never edited. There is no deployment configuration:
+SageMaker ignores it on Inf1 and flips all traffic at once (SageMaker guide,
+"deployment-guardrails-exclusions"); traffic is shifted by variant weights instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_applicationautoscaling as scaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from artifact import serving
+from artifact.canonical import encode
+from artifact.release import ReleaseLock, archive_key
+from infra import alarms, names
+from infra.artifacts_stack import ArtifactsStack
+from infra.boot import serve_limits
+from infra.images import uri
+from infra.logs import make_log_group
+from infra.roles import attach_to_vpc, pull_image, read_objects, service_role, write_log
+from infra.stack import ProjectStack
+from infra.throughput import per_replica_minute
+from settings.model import Endpoint, Settings
+
+VARIANT = "stable"
+HTTPS = 443
+NAMESPACE = "AWS/SageMaker"
+MIN_TIMEOUT_SECONDS = 60
+MAX_TIMEOUT_SECONDS = 3600
+"""Limits of both time-outs. Source: API reference, ProductionVariant."""
+SLOWEST_DOWNLOAD_BYTES = 10_000_000
+"""Bytes a second below which a download counts as stuck; not measured."""
+STARTUP_FACTOR = 2
+MICROSECONDS = 1000
+
+
+class EndpointStack(ProjectStack):
+    """Model, configuration, endpoint, scaling, alarms and dashboard of one release."""
+
+    def __init__(
+        self, scope: Construct, *, settings: Settings, endpoint: Endpoint, lock: ReleaseLock,
+        artifacts: ArtifactsStack, vpc: ec2.IVpc,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            scope, names.ENDPOINT, settings=settings, description="traceship: SageMaker endpoint"
+        )
+        self._settings, self._wanted, self._lock = settings, endpoint, lock
+        self._artifacts, self._vpc = artifacts, vpc
+        name = names.endpoint_name(self.project)
+        self._logs = make_log_group(
+            self, "endpoint", key=artifacts.key, name=f"/aws/sagemaker/Endpoints/{name}"
+        )
+        self._topic = alarms.alarm_topic(self, settings.alarms, key=artifacts.key)
+        config = self._config(self._model(self._role()))
+        self.endpoint = sagemaker.CfnEndpoint(
+            self,
+            "Endpoint",
+            endpoint_name=name,
+            endpoint_config_name=config.attr_endpoint_config_name,
+            retain_all_variant_properties=True,
+        )
+        self.endpoint.node.add_dependency(self._logs)
+        self._scaling()
+        self._dashboard(self._alarms())
+        cdk.CfnOutput(self, "EndpointName", value=self.endpoint.attr_endpoint_name)
+
+    def _role(self) -> iam.Role:
+        """What SageMaker does for the model: fetch that archive and image, log, join the VPC."""
+        may = [
+            *read_objects(self._artifacts, archive_key(self._lock.name, self._lock.digest)),
+            *pull_image(self._lock.serving_image),
+            *attach_to_vpc(),
+            *write_log(self._logs),
+        ]
+        return service_role(self, "Role", "sagemaker.amazonaws.com", "SageMaker endpoint", may)
+
+    def _model(self, role: iam.Role) -> sagemaker.CfnModel:
+        group = ec2.SecurityGroup(
+            self,
+            "Containers",
+            vpc=self._vpc,
+            description="Containers of the endpoint",
+            allow_all_outbound=False,
+        )
+        group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS), "AWS services by private endpoints")
+        subnets = self._vpc.select_subnets(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
+        archive = archive_key(self._lock.name, self._lock.digest)
+        properties: dict[str, Any] = {
+            "execution_role_arn": role.role_arn,
+            "enable_network_isolation": True,
+            "primary_container": sagemaker.CfnModel.ContainerDefinitionProperty(
+                image=uri(self._lock.serving_image),
+                model_data_url=f"s3://{self._artifacts.bucket.bucket_name}/{archive}",
+                environment={serving.ENV_DIGEST: self._lock.digest, **serve_limits(self._settings.serve)},
+            ),
+            "vpc_config": sagemaker.CfnModel.VpcConfigProperty(
+                security_group_ids=[group.security_group_id], subnets=subnets.subnet_ids
+            ),
+        }
+        return sagemaker.CfnModel(self, "Model", model_name=self._name_of(properties), **properties)
+
+    def _config(self, model: sagemaker.CfnModel) -> sagemaker.CfnEndpointConfig:
+        variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+            variant_name=VARIANT,
+            model_name=str(model.model_name),
+            instance_type=self._wanted.instance_type,
+            initial_instance_count=self._wanted.min_count,
+            initial_variant_weight=1,
+            container_startup_health_check_timeout_in_seconds=startup_timeout(self._lock),
+            model_data_download_timeout_in_seconds=download_timeout(self._lock),
+        )
+        properties: dict[str, Any] = {
+            "production_variants": [variant],
+            "kms_key_id": self._artifacts.key.key_arn,
+        }
+        config = sagemaker.CfnEndpointConfig(
+            self, "Config", endpoint_config_name=self._name_of(properties), **properties
+        )
+        config.add_resource_dependency(model)
+        return config
+
+    def _name_of(self, properties: dict[str, Any]) -> str:
+        """Project, release and a digest of every property: another content is another name."""
+        content = hashlib.sha256(encode(self.resolve(properties))).hexdigest()[:8]
+        return f"{self.project}-{self._lock.digest[:12]}-{content}"
+
+    def _scaling(self) -> None:
+        target = scaling.CfnScalableTarget(
+            self,
+            "Replicas",
+            service_namespace="sagemaker",
+            scalable_dimension="sagemaker:variant:DesiredInstanceCount",
+            resource_id=f"endpoint/{self.endpoint.attr_endpoint_name}/variant/{VARIANT}",
+            min_capacity=self._wanted.min_count,
+            max_capacity=self._wanted.max_count,
+        )
+        wanted = self._wanted.invocations_per_instance or per_replica_minute(self._lock)
+        scaling.CfnScalingPolicy(
+            self,
+            "Invocations",
+            policy_name=f"{self.project}-invocations",
+            policy_type="TargetTrackingScaling",
+            scaling_target_id=target.ref,
+            target_tracking_scaling_policy_configuration=scaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
+                target_value=wanted,
+                predefined_metric_specification=scaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
+                    predefined_metric_type="SageMakerVariantInvocationsPerInstance"
+                ),
+                scale_in_cooldown=300,
+                scale_out_cooldown=60,
+            ),
+        )
+
+    def _metric(self, name: str, statistic: str, label: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=NAMESPACE,
+            metric_name=name,
+            statistic=statistic,
+            period=alarms.PERIOD,
+            label=label,
+            dimensions_map={"EndpointName": self.endpoint.attr_endpoint_name, "VariantName": VARIANT},
+        )
+
+    def _alarms(self) -> list[cloudwatch.Alarm]:
+        wanted = self._settings.alarms
+        requests = self._metric("Invocations", "Sum", "requests")
+        errors = alarms.error_percent(
+            {"server": self._metric("Invocation5XXErrors", "Sum", "errors")}, requests
+        )
+        slow = self._metric("ModelLatency", "p99", "p99")
+        return [
+            alarms.make_alarm(self, "Errors", errors, threshold=wanted.error_rate_percent, topic=self._topic,
+                              description="Share of invocations that the model failed, in percent"),
+            alarms.make_alarm(self, "Latency", slow, threshold=wanted.latency_p99_ms * MICROSECONDS, topic=self._topic,
+                              description="99th percentile of the model's time to answer, in microseconds"),
+        ]  # fmt: skip
+
+    def _dashboard(self, watch: list[cloudwatch.Alarm]) -> None:
+        graph = cloudwatch.GraphWidget
+        board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=f"{self.project}-endpoint")
+        board.add_widgets(
+            alarms.caption(self._lock),
+            cloudwatch.AlarmStatusWidget(title="Alarms", alarms=watch, width=24, height=3),
+            graph(title="Requests", left=[self._metric("Invocations", "Sum", "requests")]),
+            graph(
+                title="Time to answer (µs)", left=[self._metric("ModelLatency", s, s) for s in ("p50", "p99")]
+            ),
+            graph(
+                title="Errors", left=[self._metric(f"Invocation{c}Errors", "Sum", c) for c in ("4XX", "5XX")]
+            ),
+            graph(title="Load", left=[self._metric("InvocationsPerInstance", "Sum", "per replica")]),
+        )
+
+
+def startup_timeout(lock: ReleaseLock) -> int:
+    """Seconds until /ping must answer: twice what was measured, within the platform's limits."""
+    return _within_limits(STARTUP_FACTOR * lock.startup_seconds)
+
+
+def download_timeout(lock: ReleaseLock) -> int:
+    """Seconds for fetching and unpacking the archive."""
+    return _within_limits(math.ceil(lock.artifact.archive_bytes / SLOWEST_DOWNLOAD_BYTES))
+
+
+def _within_limits(seconds: int) -> int:
+    return min(MAX_TIMEOUT_SECONDS, max(MIN_TIMEOUT_SECONDS, seconds))

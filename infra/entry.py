@@ -1,0 +1,49 @@
+"""What app.py runs: find Node, read context, settings and lock, build, synthesise.
+
+-c settings=PATH     default traceship.toml beside cdk.json; the lock lies beside it
+-c stage=NAME        applies [stage.NAME]
+-c foundation=true   only the stacks that need no release
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from artifact.errors import TraceshipError
+from artifact.release import LOCK_FILE
+from settings.load import SETTINGS_FILE, load
+
+
+def main() -> int:
+    """Synthesise; return the exit code. Errors of ours are three lines, never a traceback."""
+    use_pinned_node()
+    import aws_cdk as cdk
+
+    from infra.app import build
+    from infra.lock import read_lock
+
+    app = cdk.App()
+    path = Path(app.node.try_get_context("settings") or SETTINGS_FILE)
+    try:
+        settings = load(path, stage=app.node.try_get_context("stage"))
+        lock = read_lock(path.parent / LOCK_FILE)
+        build(app, settings, lock, foundation=_is_true(app.node.try_get_context("foundation")))
+    except TraceshipError as error:
+        print(f"error: {error.what}\nwhy:   {error.why}\nfix:   {error.fix}", file=sys.stderr)
+        return error.exit_code
+    app.synth()
+    return 0
+
+
+def use_pinned_node() -> None:
+    """Let the CDK's library find the Node that the set-up installed, with nothing activated."""
+    pinned = Path(sys.prefix) / "bin" / "node"
+    if "JSII_NODE" not in os.environ and pinned.exists():
+        os.environ["JSII_NODE"] = str(pinned)
+
+
+def _is_true(value: object) -> bool:
+    """Context is text from the command line and may be a boolean from cdk.json."""
+    return str(value).lower() == "true"

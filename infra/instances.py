@@ -1,0 +1,43 @@
+"""What an instance type offers, from data/instances.toml. Nothing is looked up."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+DATA = Path(__file__).parent / "data" / "instances.toml"
+SAGEMAKER_PREFIX = "ml."
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An EC2 instance type. ``memory_gib`` of the host; ``sagemaker``: "ml.NAME" can host endpoints."""
+
+    name: str
+    vcpus: int
+    memory_gib: float
+    chips: int
+    sagemaker: bool
+
+    @property
+    def family(self) -> str:
+        """``inf1`` of ``inf1.xlarge``."""
+        return self.name.partition(".")[0]
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(self.memory_gib * 1024**3)
+
+
+@cache
+def instances() -> dict[str, Instance]:
+    """Every known type by its EC2 name."""
+    data = tomllib.loads(DATA.read_text(encoding="utf-8"))
+    return {name: Instance(name=name, **facts) for name, facts in data["types"].items()}
+
+
+def ec2_name(instance_type: str) -> str:
+    """The EC2 type behind a SageMaker type: ``ml.inf1.xlarge`` runs on ``inf1.xlarge``."""
+    return instance_type.removeprefix(SAGEMAKER_PREFIX)

@@ -1,0 +1,51 @@
+"""Read release.lock.json for the stacks. Written by ``traceship ship``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from artifact.canonical import NotCanonical, decode
+from artifact.errors import UsageError
+from artifact.release import ReleaseLock
+
+
+class LockMissing(UsageError):
+    """A fleet or an endpoint is wanted, but nothing says which release it should run."""
+
+    id = "lock-missing"
+
+    def __init__(self, *, path: Path, sections: str) -> None:
+        super().__init__(
+            what=f"there is no {path}",
+            why=f"{sections} of the settings needs a release to serve, and the lock says which",
+            fix="run `traceship deploy --foundation`, then `traceship ship`",
+        )
+
+
+class LockInvalid(UsageError):
+    """The lock cannot be read."""
+
+    id = "lock-invalid"
+
+    def __init__(self, *, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"{path} is not a lock that this traceship reads",
+            why=why,
+            fix="restore it from git, or write a new one with `traceship ship`",
+        )
+
+
+def read_lock(path: Path) -> ReleaseLock | None:
+    """Return the lock, or None where there is none.
+
+    Raises:
+        LockInvalid: not canonical JSON of schema ``traceship.lock/1``.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return decode(data, ReleaseLock)
+    except NotCanonical as error:
+        raise LockInvalid(path=path, why=str(error)) from None

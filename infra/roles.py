@@ -1,0 +1,152 @@
+"""Roles, and the permissions that several of them need, each as narrow as the service allows.
+
+A role's permissions are one customer-managed policy that exists before the role does, so nothing
+starts with a role that cannot do its work yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+
+from artifact.release import Image
+from infra.artifacts_stack import ArtifactsStack
+from infra.images import repository_arn
+from infra.stack import ProjectStack
+
+EC2 = "ec2.amazonaws.com"
+
+
+def service_role(
+    stack: ProjectStack,
+    construct_id: str,
+    service: str,
+    description: str,
+    statements: Sequence[iam.PolicyStatement],
+) -> iam.Role:
+    """A role that ``service`` may assume, on behalf of this account only, with these permissions.
+
+    EC2 is the exception: it does not say for which account it hands a role to an instance, and
+    only a principal that may pass the role can start an instance with it.
+    """
+    own = {"StringEquals": {"aws:SourceAccount": stack.account}}
+    policy = iam.ManagedPolicy(
+        stack, f"{construct_id}Policy", description=description, statements=list(statements)
+    )
+    return iam.Role(
+        stack,
+        construct_id,
+        assumed_by=iam.ServicePrincipal(service, conditions=None if service == EC2 else own),
+        description=description,
+        managed_policies=[policy],
+    )
+
+
+def pull_image(image: Image) -> list[iam.PolicyStatement]:
+    """Pull from one repository; ECR grants the login for all of them or for none."""
+    return [
+        _allow("RegistryLogin", ["ecr:GetAuthorizationToken"], "*"),
+        _allow(
+            "PullImage",
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            repository_arn(image),
+        ),
+    ]
+
+
+def read_objects(artifacts: ArtifactsStack, *keys: str) -> list[iam.PolicyStatement]:
+    """Read these keys of the artifacts bucket and decrypt what they hold."""
+    arns = [artifacts.object_arn(key) for key in keys]
+    return [_allow("Read", ["s3:GetObject"], *arns), _use_key(artifacts, "kms:Decrypt")]
+
+
+def exchange_objects(artifacts: ArtifactsStack, *, read: str, write: str) -> list[iam.PolicyStatement]:
+    """Read one key pattern and write another."""
+    return [
+        _allow("Read", ["s3:GetObject"], artifacts.object_arn(read)),
+        _allow("Write", ["s3:PutObject"], artifacts.object_arn(write)),
+        _use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
+    ]
+
+
+def write_log(group: logs.ILogGroup) -> list[iam.PolicyStatement]:
+    """Write to streams of one log group; the ARN that CloudWatch returns ends in ``:*``."""
+    return [_allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)]
+
+
+def be_reached_by_session_manager() -> list[iam.PolicyStatement]:
+    """Let a person open a session through Session Manager; there is no other way in.
+
+    These actions know no resources. AmazonSSMManagedInstanceCore would add reading every parameter.
+    """
+    channels = ("CreateControlChannel", "CreateDataChannel", "OpenControlChannel", "OpenDataChannel")
+    actions = ["ssm:UpdateInstanceInformation", *(f"ssmmessages:{name}" for name in channels)]
+    return [_allow("SessionManager", actions, "*")]
+
+
+def attach_to_vpc() -> list[iam.PolicyStatement]:
+    """Let SageMaker attach a model's containers to the VPC.
+
+    Source: SageMaker guide, "SageMaker roles", CreateModel with a VPC. The describe calls know no
+    resources and the interfaces do not exist when the permission is given.
+    """
+    changes = [
+        f"ec2:{verb}NetworkInterface{what}" for verb in ("Create", "Delete") for what in ("", "Permission")
+    ]
+    looks = [
+        f"ec2:Describe{what}"
+        for what in ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
+    ]
+    return [_allow("AttachToVpc", [*changes, *looks], "*")]
+
+
+def run_batch_jobs(queue_arn: str, job_definition_arn: str, stack: ProjectStack) -> list[iam.PolicyStatement]:
+    """Let a state machine submit one job definition to one queue, wait for it and end it.
+
+    Source: Step Functions guide, "IAM policies for calling AWS Batch" (submitJob.sync).
+    """
+    rule = stack.format_arn(
+        service="events", resource="rule", resource_name="StepFunctionsGetEventsForBatchJobsRule"
+    )
+    return [
+        _allow("Submit", ["batch:SubmitJob"], queue_arn, job_definition_arn),
+        _allow("Wait", ["batch:DescribeJobs", "batch:TerminateJob"], "*"),
+        _allow("Events", ["events:DescribeRule", "events:PutRule", "events:PutTargets"], rule),
+    ]
+
+
+def record_executions() -> list[iam.PolicyStatement]:
+    """Let a state machine deliver its log and its traces; none of these actions knows resources.
+
+    Source: Step Functions guide, "Logging to CloudWatch Logs" and "X-Ray".
+    """
+    deliveries = [f"logs:{verb}LogDelivery" for verb in ("Create", "Delete", "Get", "Update")]
+    others = ["ListLogDeliveries", "PutResourcePolicy", "DescribeResourcePolicies", "DescribeLogGroups"]
+    traces = ["PutTraceSegments", "PutTelemetryRecords", "GetSamplingRules", "GetSamplingTargets"]
+    return [
+        _allow("DeliverLog", [*deliveries, *(f"logs:{name}" for name in others)], "*"),
+        _allow("Trace", [f"xray:{name}" for name in traces], "*"),
+    ]
+
+
+def _use_key(artifacts: ArtifactsStack, *actions: str) -> iam.PolicyStatement:
+    """Use the key for objects of the artifacts bucket and for nothing else.
+
+    With bucket keys on, S3's encryption context is the bucket's ARN.
+    """
+    statement = _allow("BucketKey", actions, artifacts.key.key_arn)
+    statement.add_condition(
+        "StringEquals",
+        {
+            "kms:ViaService": f"s3.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}",
+            "kms:EncryptionContext:aws:s3:arn": artifacts.bucket_arn,
+        },
+    )
+    return statement
+
+
+def _allow(sid: str, actions: Sequence[str], *resources: str) -> iam.PolicyStatement:
+    return iam.PolicyStatement(sid=sid, actions=list(actions), resources=list(resources))
