@@ -1,0 +1,61 @@
+"""``traceship status``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fleet.status import EndpointState, FleetState, StackState, Status
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the status as JSON.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Show stacks, endpoint and fleet, each with the digest that it serves, against the lock."""
+    from cli.console import data
+    from cli.looking import look
+    from cli.project import Project
+
+    found = look(Project.of(ctx))
+    data(found, as_json=as_json, text=_text(found))
+
+
+def _text(status: Status) -> str:
+    release = status.release[:12] if status.release else "none shipped"
+    lines = [f"release   {release}", *(f"  waived: {waiver}" for waiver in status.waivers)]
+    lines += ["stacks", *(_stack(stack) for stack in status.stacks)]
+    lines += _endpoint(status.endpoint, status.release) if status.endpoint else []
+    lines += _fleet(status.fleet, status.release) if status.fleet else []
+    return "\n".join([*lines, "healthy" if status.healthy else "NOT healthy"])
+
+
+def _stack(stack: StackState) -> str:
+    return f"  {stack.name:<24} {stack.status}"
+
+
+def _endpoint(endpoint: EndpointState, release: str | None) -> list[str]:
+    lines = [f"endpoint  {endpoint.name}: {endpoint.status}, config {endpoint.config}"]
+    lines += [f"  {endpoint.failure}"] if endpoint.failure else []
+    return lines + [
+        f"  {v.name:<24} weight {v.weight:g}, {v.instances} of {v.wanted} instances, "
+        f"{_digest(v.digest, release)}"
+        for v in endpoint.variants
+    ]
+
+
+def _fleet(fleet: FleetState, release: str | None) -> list[str]:
+    lines = [f"fleet     {fleet.name}: {len(fleet.instances)} of {fleet.wanted} instances"]
+    return lines + [
+        f"  {i.id:<24} {i.lifecycle}, {i.health}, template version {i.launch_template_version}, "
+        f"{_digest(i.digest, release)}"
+        for i in fleet.instances
+    ]
+
+
+def _digest(digest: str | None, release: str | None) -> str:
+    if digest is None:
+        return "no digest"
+    return f"digest {digest[:12]}" + ("" if digest == release else " (not the lock's)")

@@ -1,0 +1,208 @@
+"""The whole path on one machine: model in, answers from an endpoint that the CDK deployed.
+
+Every step calls what the command of that name calls; nothing here is a short cut. The demo has
+a project of its own under ``.traceship/demo`` with its own settings, lock and local AWS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artifact.golden import largest_difference
+from artifact.release import ReleaseLock
+from cli.cdk import CHECKOUT
+from cli.commands.init import settings_text
+from cli.console import step, talk
+from cli.deploying import deploy
+from cli.failure import SubprocessFailed
+from cli.looking import look
+from cli.project import STATE_FOLDER, Project
+from cli.shipping import compile_artifact, publish_artifact
+from fleet.invoke import invoke_endpoint, invoke_server
+from infra.names import endpoint_name, stack_names
+
+if TYPE_CHECKING:
+    from fleet.status import Status
+    from local_aws.conformance import Inventory
+    from local_aws.launcher import LocalAws
+
+PAIRS = (
+    ("A man is eating a plate of pasta.", "Somebody is having a meal."),
+    ("The endpoint answers within a second.", "Requests to the service are served quickly."),
+    ("The cat sleeps on the warm roof.", "Quarterly revenue rose by eight percent."),
+)
+"""Sentence pairs: two that mean the same, one that does not."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demo found. ``largest_difference`` is to the untraced model, over all numbers."""
+
+    digest: str
+    release: str
+    seconds: float
+    similarities: tuple[float, ...]
+    largest_difference: float
+    replicas: list[dict[str, Any]]
+    inventory: dict[str, int]
+    status: Status
+
+
+def demonstrate(*, keep: bool) -> Demonstration:
+    """Run every step and return what was found. Stops everything it started unless ``keep``.
+
+    Raises:
+        Whatever a step raises; what was started is stopped first.
+    """
+    from local_aws import launcher
+
+    started = time.monotonic()
+    home = CHECKOUT / STATE_FOLDER / "demo"
+    state = home / "local"
+    launcher.down(state)
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    (home / "traceship.toml").write_text(settings_text(name="demo", target="cpu", destroyable=True))
+    project = Project(settings_path=home / "traceship.toml", stage=None)
+    try:
+        with step("[1/8] start the AWS on this machine"):
+            local = launcher.up(state)
+            local.apply_to(os.environ)
+            talk(f"  {local.endpoint}, account {project.account}, state in {_shown(state)}")
+        found = _run(project, local, started)
+    except BaseException:
+        launcher.down(state)
+        raise
+    if keep:
+        talk(f'left running; look around with: eval "$(traceship local env --state {_shown(state)})"')
+        talk(f"stop it with: traceship local down --state {_shown(state)}")
+    else:
+        with step("stop everything that was started"):
+            launcher.down(state)
+    return found
+
+
+def _run(project: Project, local: LocalAws, started: float) -> Demonstration:
+    with step(f"[2/8] compile {project.settings.model.source} for cpu and prove it against the untraced model"):
+        root = compile_artifact(project).path
+    with step("[3/8] bootstrap the CDK and deploy the stacks that need no release"):
+        deploy(project, foundation=True, bootstrap=True)
+    with step("[4/8] publish the artifact and write the lock"):
+        lock = publish_artifact(project, root).lock
+        talk(f"  release s3://{lock.location.bucket}/{lock.location.prefix}")
+    with step("[5/8] deploy the fleet and the endpoint"):
+        deploy(project)
+    with step("[6/8] look at what runs"):
+        replicas = _replicas(local)
+        status = look(project)
+        for row in replicas:
+            talk(f"  {row['kind']} {row['id']}: {row['state']} at {row['address']} (pid {row['pid']})")
+    with step("[7/8] ask the endpoint, the instance and the untraced model the same"):
+        similarities, difference = _compare(project, replicas)
+    with step("[8/8] compare every resource of the templates with what exists"):
+        inventory = _inventory(project, local)
+    _next_steps(project)
+    seconds = time.monotonic() - started
+    talk(f"the whole path took {seconds:.0f} s")
+    return Demonstration(
+        digest=lock.digest,
+        release=_release(lock),
+        seconds=round(seconds, 1),
+        similarities=similarities,
+        largest_difference=difference,
+        replicas=replicas,
+        inventory=inventory,
+        status=status,
+    )
+
+
+def _compare(project: Project, replicas: list[dict[str, Any]]) -> tuple[tuple[float, ...], float]:
+    texts = [text for pair in PAIRS for text in pair]
+    request = {"inputs": texts}
+    runtime = project.client("sagemaker-runtime")
+    answers = invoke_endpoint(runtime, endpoint=endpoint_name(project.settings.project.name), request=request)
+    expected = _untraced(project, texts)
+    difference = largest_difference(expected, answers)
+    for row in replicas:
+        difference = max(difference, largest_difference(expected, invoke_server(row["address"], request)))
+    similarities = tuple(_dot(answers[2 * n], answers[2 * n + 1]) for n in range(len(PAIRS)))
+    for pair, similarity in zip(PAIRS, similarities):
+        talk(f"  {similarity:+.3f}  {pair[0]} / {pair[1]}")
+    talk(f"  largest difference to the untraced model, endpoint and instances: {difference:.1e}")
+    return similarities, difference
+
+
+def _untraced(project: Project, texts: list[str]) -> Any:
+    from compile.source import resolve
+
+    model = project.settings.model
+    folder = str(resolve(model.source, revision=model.revision).folder)
+    command = [sys.executable, "-m", "compile.reference", folder, model.pooling, str(model.normalize).lower()]
+    result = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        talk(result.stderr)
+        raise SubprocessFailed(
+            program="python -m compile.reference",
+            doing="ask the untraced model",
+            code=result.returncode,
+            fix="run `make setup`, then the demo again",
+        )
+    return json.loads(result.stdout)
+
+
+def _replicas(local: LocalAws) -> list[dict[str, Any]]:
+    from local_aws.replica_list import replicas
+
+    return replicas(local)
+
+
+def _inventory(project: Project, local: LocalAws) -> dict[str, int]:
+    from local_aws.conformance import inventory
+
+    templates = {
+        name: json.loads((project.state / f"cdk.out/{name}.template.json").read_text())
+        for name in stack_names(project.settings)
+    }
+    found = inventory(local, templates)
+    return _told(found)
+
+
+def _told(found: Inventory) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in found.rows:
+        counts[row.verdict] = counts.get(row.verdict, 0) + 1
+    for verdict, count in sorted(counts.items()):
+        talk(f"  {count:3} {verdict}")
+    return counts
+
+
+def _next_steps(project: Project) -> None:
+    place = _shown(project.root)
+    talk("what to look at next:")
+    talk(f"  {place}/release.lock.json     what runs: people commit this file")
+    talk(f"  {place}/.traceship/cdk.out    the templates that were deployed")
+    talk("  traceship demo --keep         the same, left running for `status`, `invoke` and your own calls")
+    talk("  docs/first-deploy.md          the same on an AWS account with Inf1")
+
+
+def _release(lock: ReleaseLock) -> str:
+    return f"s3://{lock.location.bucket}/{lock.location.prefix}"
+
+
+def _dot(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other))
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
