@@ -213,7 +213,7 @@ def _free_port() -> int:
 
 
 def _start(state: Path, port: int, interpreter: Path) -> LocalAws:
-    from local_aws.conformance import self_check
+    from local_aws.conformance.selfcheck import self_check
 
     process = _spawn(state, port, interpreter)
     try:

@@ -1,8 +1,14 @@
-"""AWS::EC2::FlowLog, and the attribute VPC.CidrBlock that ministack's VPC does not expose."""
+"""AWS::EC2::FlowLog, the attribute VPC.CidrBlock, and what EC2's describe calls leave out.
+
+ministack keeps the security groups and private DNS of an endpoint, and can keep all of a flow
+log, but does not return them.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import Any
+from xml.sax.saxutils import escape
 
 from ministack.services import ec2
 
@@ -13,12 +19,17 @@ FLOW_LOG = "AWS::EC2::FlowLog"
 VPC = "AWS::EC2::VPC"
 _FLOW_LOG_ID = re.compile("<item>(fl-[^<]+)</item>")
 _OWNERS = {"VPC": "_vpcs", "Subnet": "_subnets"}
-_NOT_RETURNED = ("DeliverLogsPermissionArn", "LogFormat", "MaxAggregationInterval")
-"""Kept on ministack's record under these names; its DescribeFlowLogs leaves them out."""
+_NOT_RETURNED = {
+    "DeliverLogsPermissionArn": "deliverLogsPermissionArn",
+    "LogFormat": "logFormat",
+    "LogGroupName": "logGroupName",
+    "MaxAggregationInterval": "maxAggregationInterval",
+}
+"""Properties of a flow log by their name in DescribeFlowLogs' answer."""
 
 
 def register(registry: Registry) -> None:
-    """Add the flow log and extend the VPC."""
+    """Add the flow log, extend the VPC, and complete the describe calls of both and of endpoints."""
     registry.add_resource_type(
         FLOW_LOG,
         create=_create,
@@ -30,12 +41,13 @@ def register(registry: Registry) -> None:
             "TrafficType",
             "LogDestinationType",
             "LogDestination",
-            "LogGroupName",
             *_NOT_RETURNED,
         ),
         tags="list",
     )
     _extend_vpc(registry)
+    registry.replace(ec2, "_vpce_fields_xml", _with_groups)
+    registry.replace_action(ec2._ACTION_MAP, "DescribeFlowLogs", _with_all_fields)
 
 
 def _create(_logical_id: str, properties: Properties, _stack: str) -> Provisioned:
@@ -94,3 +106,35 @@ def _extend_vpc(registry: Registry) -> None:
 def _with_cidr(provisioned: Provisioned) -> Provisioned:
     vpc, attributes = provisioned
     return vpc, {**attributes, "CidrBlock": ec2._vpcs[vpc]["CidrBlock"]}
+
+
+def _with_groups(own: Any) -> Any:
+    def fields(endpoint: dict[str, Any], tag: str = "item") -> str:
+        groups = "".join(f"<item><groupId>{escape(g)}</groupId></item>" for g in endpoint["SecurityGroupIds"])
+        private = str(endpoint.get("PrivateDnsEnabled", False)).lower()
+        more = f"<groupSet>{groups}</groupSet><privateDnsEnabled>{private}</privateDnsEnabled>"
+        return _before_end(own(endpoint, tag), tag, more)
+
+    return fields
+
+
+def _with_all_fields(own: Any) -> Any:
+    def describe(parameters: dict[str, list[str]]) -> Any:
+        status, headers, body = own(parameters)
+        text = body.decode()
+        for flow_log, record in ec2._flow_logs.items():
+            start = f"<flowLogId>{flow_log}</flowLogId>"
+            more = "".join(
+                f"<{field}>{escape(str(record[name]))}</{field}>"
+                for name, field in _NOT_RETURNED.items()
+                if name in record
+            )
+            text = text.replace(start, start + more)
+        return status, headers, text.encode()
+
+    return describe
+
+
+def _before_end(element: str, tag: str, more: str) -> str:
+    start, end, rest = element.rpartition(f"</{tag}>")
+    return start + more + end + rest

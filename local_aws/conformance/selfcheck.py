@@ -1,4 +1,4 @@
-"""Detectors for an AWS on this machine that says yes without having done anything."""
+"""The local AWS must refuse what AWS refuses, or nothing that it accepts means anything."""
 
 from __future__ import annotations
 
