@@ -99,7 +99,7 @@ def verify(root: Path, *, digest: str | None = None) -> VerifiedArtifact:
     manifest_bytes = _read_manifest(root)
     found = hashlib.sha256(manifest_bytes).hexdigest()
     _check_manifest_digest(root, found, digest)
-    manifest = _parse(manifest_bytes)
+    manifest = parse_manifest(manifest_bytes)
     _check_listing(root, manifest)
     for entry in manifest.files:
         _check_digest(entry, _hash_regular(root, entry))
@@ -127,7 +127,14 @@ def _check_manifest_digest(root: Path, found: str, pinned: str | None) -> None:
         )
 
 
-def _parse(data: bytes) -> Manifest:
+def parse_manifest(data: bytes) -> Manifest:
+    """Return the manifest that ``data`` spells, its file names checked to be plain and complete.
+
+    Whoever calls this has already compared the digest of ``data``.
+
+    Raises:
+        UnknownSchema, ArtifactChanged: see there.
+    """
     try:
         peek = json.loads(data)
         schema = peek.get("schema") if isinstance(peek, dict) else None

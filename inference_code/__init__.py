@@ -1,0 +1,19 @@
+"""A verified artifact in, answers over HTTP out.
+
+    fetch.py        a release in S3 -> a verified folder (a process of its own, before ``serve``)
+    load.py         a folder -> one graph per bucket, weights once
+    selfcheck.py    replays golden.json in every bucket; nothing is served before it passes
+    encoding.py     texts -> rows of token ids -> arrays in a bucket's shape
+    requests.py     a JSON body -> texts and parameters, or an error that names the field
+    tasks.py        a row's outputs -> an answer in Hugging Face's shape, one entry per task
+    answering.py    what the server and the stock hooks share: bytes -> rows, outputs -> bytes
+    batching.py     which waiting rows run together, in which bucket
+    engine.py       the queue, the inference thread, deadlines
+    protocol.py     HTTP limits on top of uvicorn: sizes, slow clients, malformed framing
+    application.py  ``GET /ping``, ``POST /invocations``, ``GET /metrics``
+    server.py       listen, load, prove, answer, drain
+    inference.py    the same loader and answers as the four hooks of AWS's stock container
+
+Depends on ``artifact``, never on ``compile``; on ``tokenizers``, never on transformers. What it
+costs: tokenisation must equal transformers' by test (tests/roundtrip), not by construction.
+"""

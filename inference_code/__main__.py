@@ -1,0 +1,80 @@
+"""``python -m inference_code serve | fetch``: what the image and the instances run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from artifact.errors import TraceshipError
+from inference_code import log
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (see ``artifact.errors``)."""
+    arguments = _parser().parse_args(argv)
+    log.configure()
+    try:
+        if arguments.command == "fetch":
+            _fetch(arguments)
+        else:
+            _serve(arguments)
+    except TraceshipError as error:
+        facts = {"error": error.id, "what": error.what, "why": error.why, "fix": error.fix}
+        log.logger.error("refused", extra=facts)
+        return error.exit_code
+    except KeyboardInterrupt:
+        log.logger.error("interrupted")
+        return 130
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from inference_code.options import serve_options
+    from inference_code.server import serve
+
+    serve(
+        serve_options(
+            os.environ,
+            path=arguments.path,
+            host=arguments.host,
+            port=arguments.port,
+            digest=arguments.digest,
+            lame_duck=arguments.lame_duck,
+        )
+    )
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from inference_code.fetch import fetch, fetch_options, s3_client
+
+    options = fetch_options(
+        os.environ,
+        release=arguments.release,
+        digest=arguments.digest,
+        to=arguments.to,
+        owner=arguments.expected_bucket_owner,
+    )
+    fetch(options, s3_client())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m inference_code", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="verify an artifact and answer requests")
+    serve.add_argument("path", nargs="?", help="the artifact (TRACESHIP_MODEL_DIR, /opt/ml/model)")
+    serve.add_argument("--host", help="address to listen on (TRACESHIP_HOST, 127.0.0.1)")
+    serve.add_argument("--port", help="0 for any free one (SAGEMAKER_BIND_TO_PORT, 8080)")
+    serve.add_argument("--digest", help="the manifest's SHA-256 to insist on (TRACESHIP_DIGEST)")
+    serve.add_argument("--lame-duck", help="seconds to fail /ping before closing on SIGTERM (2)")
+    fetch = commands.add_parser("fetch", help="download a release from S3 and verify it")
+    fetch.add_argument("--release", help="s3://bucket/releases/NAME/DIGEST (TRACESHIP_RELEASE)")
+    fetch.add_argument("--digest", help="the manifest's SHA-256 to insist on (TRACESHIP_DIGEST)")
+    fetch.add_argument("--to", help="folder to make (TRACESHIP_MODEL_DIR, /opt/ml/model)")
+    fetch.add_argument("--expected-bucket-owner", help="account of the bucket (TRACESHIP_BUCKET_OWNER)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Texts in, rows of token ids out; rows in, arrays in a bucket's static shape out.
+
+``tokenizers`` alone, with the settings of the artifact: what tokenizer.json says about padding
+and truncation is switched off, the manifest decides. Pairs with ``compile/trace.py``, which
+binds the same inputs by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from artifact.errors import ProofFailed
+from artifact.manifest import Bucket, Manifest
+from inference_code.errors import BadRequest, InputTooLong
+from inference_code.requests import Text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+    IntArray = NDArray[np.int64]
+
+_CHARACTERS_PER_TOKEN = 8
+_GROWTH = 4
+MAX_UNSETTLED = 131_072
+"""Characters that may go by without filling the limit. Beyond it the text is one endless word or
+white space, which costs the tokenizer a second per megabyte for nothing."""
+
+
+class TokenizerUnusable(ProofFailed):
+    """The artifact's tokenizer or its inputs are of a kind that this server cannot fill."""
+
+    id = "tokenizer-unusable"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(
+            what="the artifact's texts cannot be turned into its inputs",
+            why=why,
+            fix="compile the model again with this version of traceship",
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input as tokens, special tokens included: ids and token types of equal length."""
+
+    ids: list[int]
+    types: list[int]
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+class Encoder:
+    """The artifact's tokenizer with the artifact's limit. Safe to use from several threads."""
+
+    def __init__(self, tokenizer_json: bytes, manifest: Manifest) -> None:
+        """
+        Raises:
+            TokenizerUnusable: not a tokenizer.json, or an input that is not made of tokens.
+        """
+        _check_inputs(manifest)
+        self._limit = manifest.max_length
+        self._truncate = manifest.padding.truncate
+        self._whole = _tokenizer(tokenizer_json)
+        self._cut = _tokenizer(tokenizer_json)
+        if self._truncate:
+            self._cut.enable_truncation(self._limit, strategy="longest_first")
+
+    def encode(self, text: Text) -> Row:
+        """Return the row of one input.
+
+        Raises:
+            InputTooLong: more tokens than the largest bucket, and the manifest does not cut.
+            BadRequest: an endless word, see ``MAX_UNSETTLED``.
+        """
+        if self._truncate:
+            # Two halves that are both too long and differ by less than what was cut away may
+            # end one token apart from transformers; everything else is token-equal.
+            first, *second = (self._prefix(text.field, part, self._limit) for part in _parts(text))
+            return _row(self._cut.encode(first, second[0] if second else None))
+        for part in _parts(text):
+            if self._prefix(text.field, part, self._limit + 1) is not part:
+                raise InputTooLong(field=text.field, found=f"more than {self._limit}", limit=self._limit)
+        row = _row(self._whole.encode(text.text, text.pair))
+        if row.length > self._limit:
+            raise InputTooLong(field=text.field, found=str(row.length), limit=self._limit)
+        return row
+
+    def _prefix(self, field: str, part: str, tokens: int) -> str:
+        """``part`` itself, or a piece of its beginning that has the same first ``tokens`` tokens.
+
+        Keeps a text of megabytes from being tokenised to its end when only its beginning counts.
+        """
+        size = min(_CHARACTERS_PER_TOKEN * tokens, MAX_UNSETTLED)
+        while size < len(part):
+            piece = part[:size]
+            if _settled(self._whole.encode(piece, add_special_tokens=False)) >= tokens:
+                return piece
+            if size >= MAX_UNSETTLED:
+                raise BadRequest(
+                    field=field,
+                    why=f"its first {size} characters hold fewer than {tokens} tokens",
+                    fix="send text made of words",
+                )
+            size = min(size * _GROWTH, MAX_UNSETTLED)
+        return part
+
+
+def fill(rows: Sequence[Row], bucket: Bucket, manifest: Manifest) -> list[IntArray]:
+    """Return the graph's positional inputs, int64, each of shape (batch, length).
+
+    Rows beyond ``rows`` repeat the first one: real tokens keep every graph away from the
+    division by an empty mask. Their answers are dropped.
+    """
+    import numpy as np
+
+    shape = (bucket.batch, bucket.length)
+    ids = np.full(shape, manifest.padding.token_id, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
+    types = np.full(shape, manifest.padding.token_type_id, dtype=np.int64)
+    for at, row in enumerate(rows):
+        ids[at, : row.length] = row.ids
+        mask[at, : row.length] = 1
+        types[at, : row.length] = row.types
+    for array in (ids, mask, types):
+        array[len(rows) :] = array[0]
+    by_name = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    return [by_name[tensor.name] for tensor in manifest.inputs]
+
+
+def _parts(text: Text) -> list[str]:
+    return [text.text] if text.pair is None else [text.text, text.pair]
+
+
+def _settled(encoding: Any) -> int:
+    """How many tokens stay as they are whatever follows: all before the last word."""
+    words = encoding.word_ids
+    return words.index(words[-1]) if words else 0
+
+
+def _row(encoding: Any) -> Row:
+    return Row(ids=encoding.ids, types=encoding.type_ids)
+
+
+def _tokenizer(data: bytes) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(data.decode())
+    except Exception as error:
+        # tokenizers raises bare Exception for everything its parser dislikes.
+        raise TokenizerUnusable(why=f"tokenizer.json cannot be read ({error})") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _check_inputs(manifest: Manifest) -> None:
+    known = {"input_ids", "attention_mask", "token_type_ids"}
+    unknown = sorted(tensor.name for tensor in manifest.inputs if tensor.name not in known)
+    if unknown:
+        raise TokenizerUnusable(why=f"the graphs want {', '.join(unknown)}")

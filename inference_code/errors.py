@@ -1,0 +1,224 @@
+"""What a client of the server can be told: an HTTP status, a stable id, one plain sentence.
+
+Never a path or a trace: those go to the log. Group by who must act: the client (4xx), or the
+one who runs the server (5xx).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from artifact.errors import TraceshipError
+
+
+class RequestError(TraceshipError):
+    """A request that gets no answer. ``retry_after`` in seconds, where waiting helps."""
+
+    status: ClassVar[int] = 400
+    retry_after: ClassVar[int | None] = None
+    allow: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The one sentence of the HTTP answer."""
+        return f"{self.what}: {self.why}; {self.fix}."
+
+
+class BadRequest(RequestError):
+    """The body is not a request in the documented shape."""
+
+    id = "bad-request"
+
+    def __init__(self, *, field: str, why: str, fix: str) -> None:
+        super().__init__(what=f"{field} cannot be used", why=why, fix=fix)
+        self.field = field
+
+
+class NotJson(RequestError):
+    """The body is not one strict JSON value."""
+
+    id = "not-json"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(
+            what="the body cannot be read as JSON",
+            why=why,
+            fix="send one JSON value in UTF-8, without NaN and without repeated keys",
+        )
+
+
+class InputTooLong(RequestError):
+    """An input has more tokens than the largest bucket, and this model does not cut."""
+
+    id = "input-too-long"
+
+    def __init__(self, *, field: str, found: str, limit: int) -> None:
+        super().__init__(
+            what=f"{field} is too long",
+            why=f"it has {found} tokens, the limit is {limit} with special tokens",
+            fix="send a shorter text, or compile a longer bucket or with truncation",
+        )
+        self.limit = limit
+
+
+class TooManyInputs(RequestError):
+    """One request with more inputs than the queue ever holds."""
+
+    id = "too-many-inputs"
+    status = 413
+
+    def __init__(self, *, found: int, limit: int) -> None:
+        super().__init__(
+            what="the request has too many inputs",
+            why=f"it has {found}, the limit is {limit}",
+            fix="send them in several requests",
+        )
+
+
+class BodyTooLarge(RequestError):
+    """The body exceeds the platform's limit."""
+
+    id = "body-too-large"
+    status = 413
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            what="the body is too large",
+            why=f"the limit is {limit} bytes",
+            fix="send the inputs in several requests",
+        )
+
+
+class BodyIncomplete(RequestError):
+    """The client went away before the whole body had arrived."""
+
+    id = "body-incomplete"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="the body is incomplete", why="the connection ended first", fix="send the request again"
+        )
+
+
+class UnsupportedMediaType(RequestError):
+    """The body's type is not one that is read here."""
+
+    id = "unsupported-media-type"
+    status = 415
+
+    def __init__(self, *, found: str) -> None:
+        super().__init__(
+            what="the body's type is not supported",
+            why=f"the Content-Type is {found}",
+            fix="send application/json",
+        )
+
+
+class NotAcceptable(RequestError):
+    """The client accepts no type that is written here."""
+
+    id = "not-acceptable"
+    status = 406
+
+    def __init__(self, *, found: str) -> None:
+        super().__init__(
+            what="no acceptable answer can be written",
+            why=f"the Accept header is {found}",
+            fix="accept application/json",
+        )
+
+
+class NotFound(RequestError):
+    """No such route."""
+
+    id = "not-found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="there is nothing here",
+            why="the routes are GET /ping, POST /invocations and GET /metrics",
+            fix="use one of them",
+        )
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists for another method."""
+
+    id = "method-not-allowed"
+    status = 405
+
+    def __init__(self, *, allow: str) -> None:
+        super().__init__(
+            what="the method is not allowed", why=f"this route takes {allow}", fix=f"use {allow}"
+        )
+        self.allow = allow
+
+
+class TooManyRequests(RequestError):
+    """The queue is full. Nothing of the request was run."""
+
+    id = "too-many-requests"
+    status = 429
+    retry_after = 1
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            what="the server is at its limit",
+            why=f"{limit} inputs may wait at once",
+            fix="try again after a pause",
+        )
+
+
+class NotReady(RequestError):
+    """The model is being loaded or proven, has failed, or the server is stopping."""
+
+    id = "not-ready"
+    status = 503
+    retry_after = 1
+
+    def __init__(self, *, state: str) -> None:
+        super().__init__(
+            what="the server cannot answer now", why=f"it is {state}", fix="wait until /ping answers 200"
+        )
+
+
+class NeverStarted(RequestError):
+    """The deadline passed while the request still waited; it can be sent again safely."""
+
+    id = "deadline-in-queue"
+    status = 503
+    retry_after = 1
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(
+            what="the request was not started in time",
+            why=f"the deadline is {seconds:g} seconds",
+            fix="try again after a pause",
+        )
+
+
+class DeadlinePassed(RequestError):
+    """The deadline passed while the model ran."""
+
+    id = "deadline-passed"
+    status = 504
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(
+            what="the answer was not ready in time",
+            why=f"the deadline is {seconds:g} seconds",
+            fix="send fewer or shorter inputs in one request",
+        )
+
+
+class InferenceFailed(RequestError):
+    """The graph raised, or answered with numbers that are none."""
+
+    id = "inference-failed"
+    status = 500
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(
+            what="the model gave no answer", why=why, fix="try again, and tell the operator if it persists"
+        )

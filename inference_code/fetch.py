@@ -1,0 +1,293 @@
+"""A release in S3 in, a verified folder out. Pairs with ``compile/publish.py``.
+
+A process of its own, before ``serve``: the server needs no AWS permission and opens no
+connection. The manifest's digest comes from the stack, not from S3, and is checked before
+anything else is asked for; the folder appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from artifact import serving
+from artifact.aws import AwsClient, BucketMissing, translated
+from artifact.errors import Conflict, ProofFailed, TraceshipError, UsageError
+from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File
+from artifact.release import blob_key
+from artifact.verify import MAX_MANIFEST_BYTES, VerifiedArtifact, parse_manifest, verify
+from inference_code.log import logger
+from inference_code.options import OptionInvalid, pinned_digest
+
+_CHUNK = 1024 * 1024
+_ATTEMPTS = 3
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class ReleaseMissing(TraceshipError):
+    """The bucket holds no such release, or only part of one."""
+
+    id = "release-missing"
+
+    def __init__(self, *, key: str, bucket: str) -> None:
+        super().__init__(
+            what="the release is not in the bucket",
+            why=f"s3://{bucket}/{key} does not exist",
+            fix="publish it with `traceship ship`, or roll back to a release that `traceship releases` lists",
+        )
+        self.key = key
+
+
+class DownloadChanged(ProofFailed):
+    """What came from S3 is not what the manifest, or the stack, names."""
+
+    id = "download-changed"
+
+    def __init__(self, *, file: str, why: str) -> None:
+        super().__init__(
+            what=f"{file} in S3 is not the file that was published",
+            why=why,
+            fix="find out who wrote that object, then publish again with `traceship ship`",
+        )
+        self.file = file
+
+
+class DownloadBroken(TraceshipError):
+    """The connection to S3 broke off in the middle of a file, each time."""
+
+    id = "download-broken"
+
+    def __init__(self, *, file: str) -> None:
+        super().__init__(
+            what=f"{file} could not be downloaded",
+            why=f"the connection broke off {_ATTEMPTS} times",
+            fix="check the network to S3, then run the command again",
+        )
+
+
+class CannotWrite(TraceshipError):
+    """The folder cannot be made: no permission, no space, a file in the way."""
+
+    id = "cannot-write"
+
+    def __init__(self, *, path: Path, why: str) -> None:
+        super().__init__(
+            what=f"the artifact cannot be written to {path}",
+            why=why,
+            fix="choose another folder with --to, or make room and give this user the right to write",
+        )
+
+
+class PlaceTaken(Conflict):
+    """The folder holds something that is no artifact; it is left alone."""
+
+    id = "place-taken"
+
+    def __init__(self, *, path: Path) -> None:
+        super().__init__(
+            what=f"{path} is in the way",
+            why="it holds files that are no artifact of ours",
+            fix="move it away, or choose another folder with --to",
+        )
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """``owner``: twelve-digit account that must own the bucket, or None to trust its name."""
+
+    bucket: str
+    prefix: str
+    digest: str
+    to: Path
+    owner: str | None
+
+
+def fetch_options(
+    environ: Mapping[str, str],
+    *,
+    release: str | None = None,
+    digest: str | None = None,
+    to: str | None = None,
+    owner: str | None = None,
+) -> FetchOptions:
+    """Arguments first, then the environment. Without a digest, the one in the release's name counts.
+
+    Raises:
+        OptionInvalid: names the argument or the variable.
+    """
+    url = release or environ.get(serving.ENV_RELEASE) or ""
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    if parts.scheme != "s3" or not parts.netloc or not prefix:
+        raise OptionInvalid(name="--release", value=url, wanted="s3://BUCKET/releases/NAME/DIGEST")
+    pinned = pinned_digest(environ, digest)
+    last = prefix.rsplit("/", 1)[-1]
+    if pinned is None and not _SHA256.fullmatch(last):
+        raise OptionInvalid(name="--digest", value="", wanted="the manifest's SHA-256, 64 hex digits")
+    account = owner or environ.get(serving.ENV_BUCKET_OWNER) or None
+    if account is not None and not re.fullmatch("[0-9]{12}", account):
+        raise OptionInvalid(name="--expected-bucket-owner", value=account, wanted="a twelve-digit account")
+    return FetchOptions(
+        bucket=parts.netloc,
+        prefix=prefix,
+        digest=pinned or last,
+        to=Path(to or environ.get(serving.ENV_MODEL_DIR) or serving.MODEL_DIR),
+        owner=account,
+    )
+
+
+def s3_client() -> AwsClient:
+    """A client from the environment's credentials, region and endpoint.
+
+    Raises:
+        AwsDenied: there is no region or no such profile.
+    """
+    import boto3
+    from botocore.config import Config
+
+    with translated("make an S3 client"):
+        return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}))
+
+
+def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
+    """Download the release to ``options.to`` and verify it; a whole folder is left as it is.
+
+    Raises:
+        ReleaseMissing, DownloadChanged, DownloadBroken: see there; nothing is left behind.
+        BucketMissing, AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+        CannotWrite, PlaceTaken: about the folder.
+    """
+    to = options.to
+    there = _already_there(to, options.digest)
+    if there is not None:
+        logger.info("already fetched", extra={"digest": there.digest, "path": str(to)})
+        return there
+    with _writing(to), _beside(to) as folder:
+        with translated(f"fetch the release from the bucket {options.bucket}"):
+            _Download(options, s3, folder).run()
+        verify(folder, digest=options.digest)
+        _put_in_place(folder, to)
+    artifact = verify(to, digest=options.digest)
+    logger.info("fetched", extra={"digest": artifact.digest, "path": str(to)})
+    return artifact
+
+
+class _Download:
+    """Manifest first, then each blob once, into a folder that nobody else knows."""
+
+    def __init__(self, options: FetchOptions, s3: AwsClient, folder: Path) -> None:
+        self._options = options
+        self._s3 = s3
+        self._folder = folder
+
+    def run(self) -> None:
+        data = self._manifest()
+        for file in parse_manifest(data).files:
+            self._blob(file)
+        (self._folder / MANIFEST).write_bytes(data)
+        (self._folder / MANIFEST_DIGEST).write_text(f"{self._options.digest}\n")
+
+    def _manifest(self) -> bytes:
+        key = f"{self._options.prefix}/{MANIFEST}"
+        data: bytes = self._get(key)["Body"].read(MAX_MANIFEST_BYTES + 1)
+        found = hashlib.sha256(data).hexdigest()
+        if found != self._options.digest:
+            pinned = self._options.digest
+            raise DownloadChanged(
+                file=MANIFEST,
+                why=f"its sha256 begins {found[:12]}, the digest asked for begins {pinned[:12]}",
+            )
+        return data
+
+    def _blob(self, file: File) -> None:
+        target = self._folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(_ATTEMPTS):
+            found = self._stream(blob_key(file.sha256), target, file.size)
+            if found is not None:
+                break
+        else:
+            raise DownloadBroken(file=file.path)
+        if found != file.sha256:
+            raise DownloadChanged(
+                file=file.path, why=f"its sha256 begins {found[:12]}, the manifest says {file.sha256[:12]}"
+            )
+
+    def _stream(self, key: str, target: Path, size: int) -> str | None:
+        """Write the object to ``target``, no more than ``size`` and a chunk; None if it broke off."""
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        body = self._get(key)["Body"]
+        digest, written = hashlib.sha256(), 0
+        try:
+            with target.open("wb") as out:
+                while written <= size and (chunk := body.read(_CHUNK)):
+                    digest.update(chunk)
+                    written += out.write(chunk)
+        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+            return None
+        return digest.hexdigest()
+
+    def _get(self, key: str) -> AwsClient:
+        from botocore.exceptions import ClientError
+
+        owner = {"ExpectedBucketOwner": self._options.owner} if self._options.owner else {}
+        try:
+            return self._s3.get_object(Bucket=self._options.bucket, Key=key, **owner)
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code"))
+            if code in {"NoSuchKey", "404"}:
+                raise ReleaseMissing(key=key, bucket=self._options.bucket) from None
+            if code == "NoSuchBucket":
+                raise BucketMissing(bucket=self._options.bucket, why="there is no such bucket") from None
+            raise
+
+
+def _already_there(to: Path, digest: str) -> VerifiedArtifact | None:
+    try:
+        return verify(to, digest=digest)
+    except (UsageError, ProofFailed):
+        # Absent, another release, or damaged: all three are mended by fetching.
+        return None
+
+
+@contextlib.contextmanager
+def _beside(to: Path) -> Iterator[Path]:
+    """A temporary folder on the same file system, gone afterwards whatever happens."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, to: Path) -> None:
+    folder.chmod(0o755)
+    if to.is_dir() and any(to.iterdir()):
+        if not (to / MANIFEST).is_file() or not (to / MANIFEST_DIGEST).is_file():
+            raise PlaceTaken(path=to)
+        with _beside(to) as old:
+            to.rename(old / "replaced")
+            folder.rename(to)
+        return
+    folder.rename(to)
+
+
+@contextlib.contextmanager
+def _writing(to: Path) -> Iterator[None]:
+    """Give an OSError of the file system our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise CannotWrite(path=to, why=error.strerror or errno.errorcode[error.errno]) from error

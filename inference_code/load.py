@@ -1,0 +1,83 @@
+"""A folder in, a model that runs rows in buckets out. Pairs with ``compile/trace.py``.
+
+Everything is verified before torch is imported: a TorchScript file is a program. The graphs
+share one copy of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artifact.graphs import load_graph, load_weights, prepare
+from artifact.manifest import Bucket, Manifest, bucket_name
+from artifact.verify import VerifiedArtifact, verify
+from inference_code.encoding import Encoder, Row, fill
+from inference_code.tasks import Outputs, task_of
+
+if TYPE_CHECKING:
+    from artifact.graphs import Graph
+
+Loader = Callable[[VerifiedArtifact], "Mapping[str, Graph]"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Graphs by bucket name, with what is needed to feed them. One thread runs it at a time."""
+
+    artifact: VerifiedArtifact
+    encoder: Encoder
+    graphs: Mapping[str, Graph]
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.artifact.manifest
+
+    def run(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:
+        """Run up to ``bucket.batch`` rows, none longer than ``bucket.length``; one output per row."""
+        import torch
+
+        graph = self.graphs[bucket_name(bucket.batch, bucket.length)]
+        inputs = [torch.from_numpy(array) for array in fill(rows, bucket, self.manifest)]
+        with torch.inference_mode():
+            found = graph(*inputs)
+        arrays = [tensor.numpy() for tensor in found]
+        with_tokens = [tensor.shape[1:2] == ("length",) for tensor in self.manifest.outputs]
+        return [
+            Outputs(
+                arrays=tuple(
+                    array[at, : row.length] if tokens else array[at]
+                    for array, tokens in zip(arrays, with_tokens)
+                )
+            )
+            for at, row in enumerate(rows)
+        ]
+
+
+def load_graphs(artifact: VerifiedArtifact) -> dict[str, Graph]:
+    """Load every bucket's graph from bytes that are hashed as they are read."""
+    manifest = artifact.manifest
+    prepare(manifest.requires.target)
+    weights = None if manifest.weights is None else load_weights(artifact.read(manifest.weights))
+    return {
+        bucket_name(bucket.batch, bucket.length): load_graph(artifact.read(bucket.path), weights)
+        for bucket in manifest.buckets
+    }
+
+
+def load(root: Path, *, digest: str | None = None, loader: Loader = load_graphs) -> LoadedModel:
+    """Verify the whole folder, then load it.
+
+    Args:
+        digest: the manifest's SHA-256 that the stack was told to trust.
+
+    Raises:
+        ArtifactChanged, NotAnArtifact, UnknownSchema: from ``artifact.verify``; nothing was loaded.
+        TaskUnknown, TokenizerUnusable, NeuronMissing, GraphUnreadable, WeightsDoNotFit: see there.
+    """
+    artifact = verify(root, digest=digest)
+    task_of(artifact.manifest)
+    encoder = Encoder(artifact.read(artifact.manifest.tokenizer), artifact.manifest)
+    return LoadedModel(artifact=artifact, encoder=encoder, graphs=loader(artifact))

@@ -1,0 +1,110 @@
+"""What ``serve`` is told: arguments first, then the environment, then the platform's defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import serving
+from artifact.errors import UsageError
+from inference_code.engine import Limits
+
+LAME_DUCK_SECONDS = 2.0
+"""After SIGTERM /ping fails for so long before the port closes, so that balancers look away first."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class OptionInvalid(UsageError):
+    """An argument or an environment variable of the server cannot be used."""
+
+    id = "option-invalid"
+
+    def __init__(self, *, name: str, value: str, wanted: str) -> None:
+        super().__init__(
+            what=f"{name} cannot be used", why=f"it is {value!r}, not {wanted}", fix=f"set {name} to {wanted}"
+        )
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """``digest`` None: serve whatever verifies. Port 0: any free one, named in the log."""
+
+    path: Path
+    digest: str | None
+    host: str
+    port: int
+    limits: Limits
+    lame_duck: float = LAME_DUCK_SECONDS
+
+
+def serve_options(
+    environ: Mapping[str, str],
+    *,
+    path: str | None = None,
+    host: str | None = None,
+    port: str | None = None,
+    digest: str | None = None,
+    lame_duck: str | None = None,
+) -> ServeOptions:
+    """Return the options, each validated.
+
+    Raises:
+        OptionInvalid: names the argument or the variable.
+    """
+    return ServeOptions(
+        path=Path(path or environ.get(serving.ENV_MODEL_DIR) or serving.MODEL_DIR),
+        digest=pinned_digest(environ, digest),
+        host=host or environ.get(serving.ENV_HOST) or "127.0.0.1",
+        port=_port(environ, port),
+        limits=_limits(environ),
+        lame_duck=LAME_DUCK_SECONDS if lame_duck is None else _number("--lame-duck", lame_duck, at_most=20),
+    )
+
+
+def pinned_digest(environ: Mapping[str, str], digest: str | None = None) -> str | None:
+    """The digest that an argument or TRACESHIP_DIGEST pins, or None."""
+    name, value = ("--digest", digest) if digest else (serving.ENV_DIGEST, environ.get(serving.ENV_DIGEST))
+    if not value:
+        return None
+    if not _SHA256.fullmatch(value):
+        raise OptionInvalid(name=name, value=value, wanted="a SHA-256 of 64 small hex digits")
+    return value
+
+
+def _port(environ: Mapping[str, str], port: str | None) -> int:
+    name, value = ("--port", port) if port else (serving.ENV_PORT, environ.get(serving.ENV_PORT))
+    if not value:
+        return serving.PORT
+    if not value.isascii() or not value.isdigit() or int(value) > 65_535:
+        raise OptionInvalid(name=name, value=value, wanted="a port from 0 to 65535")
+    return int(value)
+
+
+def _limits(environ: Mapping[str, str]) -> Limits:
+    plain = Limits()
+    window, deadline, queue = (
+        environ.get(name)
+        for name in (serving.ENV_BATCH_WINDOW_MS, serving.ENV_DEADLINE_SECONDS, serving.ENV_QUEUE_LIMIT)
+    )
+    return Limits(
+        queue=int(_number(serving.ENV_QUEUE_LIMIT, queue, at_least=1, at_most=10_000))
+        if queue
+        else plain.queue,
+        deadline=_number(serving.ENV_DEADLINE_SECONDS, deadline, at_least=0.001, at_most=60)
+        if deadline
+        else plain.deadline,
+        window=_number(serving.ENV_BATCH_WINDOW_MS, window, at_most=100) / 1000 if window else plain.window,
+    )
+
+
+def _number(name: str, value: str, *, at_least: float = 0, at_most: float) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not at_least <= number <= at_most:
+        raise OptionInvalid(name=name, value=value, wanted=f"a number from {at_least:g} to {at_most:g}")
+    return number

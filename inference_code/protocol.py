@@ -1,0 +1,143 @@
+"""HTTP limits that uvicorn and its parser leave open: head size, slow clients, doubtful framing.
+
+httptools refuses ambiguous body framing by itself; heads without a limit, a missing or second
+Host, and bodies that trickle in for ever are closed here. Subclasses uvicorn's protocol, whose
+version is pinned for that reason; tests/inference_code/test_protocol.py holds each limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD_BYTES = 16_384
+MAX_HEADERS = 100
+MAX_URL_BYTES = 4_096
+HEAD_SECONDS = 10.0
+REQUEST_SECONDS = 30.0
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the load balancer's idle time-out (60 s), or it would reuse what we just closed."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. Times run from the first byte of each request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._receiving = "nothing"
+        self._head_bytes = 0
+        self._url_bytes = 0
+        self._began = 0.0
+        self._clock: asyncio.TimerHandle | None = None
+        self._refusal: tuple[int, str, str] | None = None
+        # A connection that never says anything is closed like an idle one.
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._receiving == "nothing":
+            self._begin()
+        if self._receiving == "head":
+            self._head_bytes += len(data)
+        super().data_received(data)
+        # The parser keeps an unfinished line to itself, so its callbacks cannot count it.
+        if self._receiving == "head" and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, "head-too-large", f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        if self._receiving != "head":
+            self._begin()
+        self._url_bytes = 0
+        self._counted = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._url_bytes += len(url)
+        self._counted += len(url)
+        if self._url_bytes > MAX_URL_BYTES:
+            self._fail(414, "uri-too-long", f"The request's target is longer than {MAX_URL_BYTES} bytes.")
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._counted += len(name) + len(value) + 4
+        if self._counted > MAX_HEAD_BYTES:
+            self._fail(431, "head-too-large", f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
+        if len(self.headers) >= MAX_HEADERS:
+            self._fail(431, "too-many-headers", f"The request has more than {MAX_HEADERS} headers.")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            self._fail(400, "bad-host", "The request must have exactly one Host header.")
+        self._receiving = "body"
+        self._start_clock(REQUEST_SECONDS)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._receiving = "nothing"
+        self._head_bytes = 0
+        self._stop_clock()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's signature)
+        """uvicorn calls this for whatever its parser refuses, our own refusals included."""
+        status, error, message = self._refusal or (400, "bad-http", "The request is not valid HTTP/1.1.")
+        self._refuse(status, error, message)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # An offer to switch protocols (Java's client makes one by default) may be ignored. The
+        # parser stops at it, so this connection carries no second request.
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _begin(self) -> None:
+        self._receiving = "head"
+        self._head_bytes = 0
+        self._began = self.loop.time()
+        self._start_clock(HEAD_SECONDS)
+
+    def _start_clock(self, seconds: float) -> None:
+        self._stop_clock()
+        self._clock = self.loop.call_at(self._began + seconds, self._too_slow)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _too_slow(self) -> None:
+        self._refuse(408, "request-too-slow", "The request did not arrive in time.")
+
+    def _fail(self, status: int, error: str, message: str) -> None:
+        """Make the parser stop; it answers by calling ``send_400_response``."""
+        self._refusal = (status, error, message)
+        raise ConnectionAbortedError(message)
+
+    def _refuse(self, status: int, error: str, message: str) -> None:
+        self._stop_clock()
+        if self.transport.is_closing():
+            return
+        if self._may_write():
+            self.transport.write(_response(status, {"error": error, "message": message}))
+        self.transport.close()
+
+    def _may_write(self) -> bool:
+        """Whether a refusal would not land inside, or in place of, another request's answer."""
+        if self.cycle is None or self.cycle.response_complete:
+            return True
+        return self._receiving == "body" and not self.cycle.response_started and not self.pipeline
+
+
+def _response(status: int, body: dict[str, Any]) -> bytes:
+    data = msgspec.json.encode(body)
+    head = STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
+    return head + b"content-length: %d\r\n\r\n" % len(data) + data

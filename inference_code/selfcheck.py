@@ -1,0 +1,165 @@
+"""Replay golden.json in every bucket before anything is served. Pairs with ``compile/parity.py``.
+
+Some Inf1 instances once answered every request with the same score and status 200, because the
+model was loaded before the runtime was ready (aws-neuron/aws-neuron-sdk#325). So a right answer
+is asked of every bucket, and different inputs must get different answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from artifact.canonical import NotCanonical, decode
+from artifact.errors import ProofFailed
+from artifact.golden import Case, Golden, largest_difference
+from artifact.manifest import GOLDEN, Bucket, bucket_name
+from inference_code.encoding import Row
+from inference_code.errors import RequestError
+from inference_code.load import LoadedModel
+from inference_code.requests import parse
+from inference_code.tasks import Outputs, check_finite, task_of
+
+if TYPE_CHECKING:
+    from inference_code.tasks import FloatArray
+
+_TIMED_RUNS = 3
+_TIMED_SECONDS = 0.25
+
+
+class GoldenUnusable(ProofFailed):
+    """The golden set does not prove anything about this artifact."""
+
+    id = "golden-unusable"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(
+            what="the artifact's golden set cannot be replayed",
+            why=why,
+            fix="compile the model again",
+        )
+
+
+class SelfCheckFailed(ProofFailed):
+    """On this machine a graph does not answer as the untraced model did."""
+
+    id = "selfcheck-failed"
+
+    def __init__(self, *, case: str, why: str) -> None:
+        super().__init__(
+            what=f"{case} does not give its recorded answer on this machine",
+            why=why,
+            fix="replace this machine; if every machine fails, compile the model again",
+        )
+        self.case = case
+
+
+def selfcheck(model: LoadedModel) -> dict[str, float]:
+    """Run every golden case in its bucket; return seconds of one run by bucket name.
+
+    Raises:
+        GoldenUnusable: not a golden set, or a bucket without a case that fits it.
+        SelfCheckFailed: an answer differs by more than the recorded tolerance, or different
+            inputs get the very same answer.
+    """
+    golden = _golden(model)
+    costs = {}
+    for bucket in model.manifest.buckets:
+        name = bucket_name(bucket.batch, bucket.length)
+        cases = [(at, case) for at, case in enumerate(golden.cases) if case.bucket == name]
+        if not cases:
+            raise GoldenUnusable(why=f"it has no case for the bucket {name}")
+        for at, case in cases:
+            _replay(model, bucket, case, golden.tolerance, label=f"golden case {at} in {name}")
+        rows = [row for _, case in cases for row in _rows(model, case)]
+        _check_distinct(model, bucket, rows, label=f"golden cases of {name}")
+        costs[name] = _seconds(model, bucket, rows)
+    return costs
+
+
+def _golden(model: LoadedModel) -> Golden:
+    try:
+        golden = decode(model.artifact.read(GOLDEN), Golden)
+    except NotCanonical as error:
+        raise GoldenUnusable(why=str(error)) from None
+    known = {bucket_name(b.batch, b.length) for b in model.manifest.buckets}
+    for case in golden.cases:
+        if case.bucket not in known:
+            raise GoldenUnusable(why=f"it names the bucket {case.bucket}, which the artifact lacks")
+    return golden
+
+
+def _rows(model: LoadedModel, case: Case) -> list[Row]:
+    try:
+        request = parse(case.request, task_of(model.manifest).parameters)
+        return [model.encoder.encode(text) for text in request.texts]
+    except RequestError as error:
+        raise GoldenUnusable(why=error.message) from None
+
+
+def _replay(model: LoadedModel, bucket: Bucket, case: Case, tolerance: float, *, label: str) -> None:
+    rows = _rows(model, case)
+    if not rows or len(rows) != len(case.expected):
+        raise GoldenUnusable(why=f"{label} has {len(rows)} inputs and {len(case.expected)} answers")
+    if any(row.length > bucket.length for row in rows):
+        raise GoldenUnusable(why=f"{label} has an input that is longer than the bucket")
+    for at, (expected, outputs) in enumerate(zip(case.expected, _run(model, bucket, rows))):
+        found = _whole_answer(model, outputs)
+        difference = largest_difference(_ordered(expected), _ordered(found))
+        if not difference <= tolerance:
+            raise SelfCheckFailed(
+                case=f"{label}, input {at},",
+                why=f"the largest difference is {difference:.3g}, at most {tolerance:.3g} is allowed",
+            )
+
+
+def _run(model: LoadedModel, bucket: Bucket, rows: Sequence[Row]) -> Iterator[Outputs]:
+    for start in range(0, len(rows), bucket.batch):
+        yield from model.run(bucket, rows[start : start + bucket.batch])
+
+
+def _whole_answer(model: LoadedModel, outputs: Outputs) -> Any:
+    task = task_of(model.manifest)
+    try:
+        check_finite(outputs)
+    except RequestError as error:
+        return error.message
+    return task.answer(outputs, task.whole, model.manifest)
+
+
+def _ordered(answer: Any) -> Any:
+    # Scores closer than the tolerance may change places without being wrong.
+    labelled = isinstance(answer, list) and all(isinstance(i, dict) and "label" in i for i in answer)
+    return sorted(answer, key=lambda item: str(item["label"])) if labelled else answer
+
+
+def _check_distinct(model: LoadedModel, bucket: Bucket, rows: Sequence[Row], *, label: str) -> None:
+    """The longest row and its own second half must not get bitwise the same answer."""
+    whole = max(rows, key=lambda row: row.length)
+    middle = whole.length // 2
+    half = Row(ids=whole.ids[middle:], types=whole.types[middle:])
+    if half.length == whole.length:
+        raise GoldenUnusable(why=f"{label} has no input of two tokens")
+    (first,) = model.run(bucket, [whole])
+    (second,) = model.run(bucket, [half])
+    if all(_same(one, other) for one, other in zip(first.arrays, second.arrays)):
+        raise SelfCheckFailed(case=f"{label}, a probe,", why="different inputs get the very same answer")
+
+
+def _same(one: FloatArray, other: FloatArray) -> bool:
+    size = min(one.size, other.size)
+    return bool((one.ravel()[:size] == other.ravel()[:size]).all())
+
+
+def _seconds(model: LoadedModel, bucket: Bucket, rows: Sequence[Row]) -> float:
+    batch = [rows[at % len(rows)] for at in range(bucket.batch)]
+    best, spent = float("inf"), 0.0
+    for _ in range(_TIMED_RUNS):
+        started = time.perf_counter()
+        model.run(bucket, batch)
+        took = time.perf_counter() - started
+        best, spent = min(best, took), spent + took
+        if spent > _TIMED_SECONDS:
+            break
+    return best

@@ -1,0 +1,169 @@
+"""The server's life: listen, verify, load, prove, answer, drain.
+
+It listens first, so that the platform sees a server that says 503 on /ping; loading runs in a
+thread of its own and ends the process with exit code 3 when anything does not prove right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+
+from artifact.errors import Conflict, TraceshipError, UsageError
+from artifact.serving import DRAIN_SECONDS
+from inference_code.application import Application
+from inference_code.batching import Planner
+from inference_code.engine import Engine
+from inference_code.load import load
+from inference_code.log import logger
+from inference_code.options import ServeOptions
+from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+from inference_code.selfcheck import selfcheck
+
+_BACKLOG = 2048
+_THREADS_END_SECONDS = 1.0
+
+
+class PortInUse(Conflict):
+    """Another process listens on the port."""
+
+    id = "port-in-use"
+
+    def __init__(self, *, host: str, port: int) -> None:
+        super().__init__(
+            what=f"port {port} on {host} is taken",
+            why="another process listens there",
+            fix="stop that process, or choose another port with --port",
+        )
+
+
+class CannotListen(UsageError):
+    """The address or the port is not ours to use."""
+
+    id = "cannot-listen"
+
+    def __init__(self, *, host: str, port: int, why: str) -> None:
+        super().__init__(
+            what=f"cannot listen on {host} port {port}",
+            why=why,
+            fix="choose an address of this machine with --host and a port above 1023 with --port",
+        )
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve until SIGTERM or SIGINT; return when everything accepted has been answered.
+
+    Raises:
+        PortInUse, CannotListen: before anything else happened.
+        TraceshipError: whatever verification, load or self-check found (exit code 3).
+    """
+    listener = listen(options.host, options.port)
+    application = Application(options.limits)
+    server = _Server(application, options)
+    loading = threading.Thread(target=server.load, name="loading", daemon=True)
+    logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
+    loading.start()
+    server.run(sockets=[listener])
+    idle = application.close(_THREADS_END_SECONDS)
+    if server.failure is not None:
+        raise server.failure
+    logger.info("stopped")
+    if loading.is_alive() or not idle:
+        # A thread inside torch cannot be ended, and the interpreter's own exit would crash in it.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        PortInUse, CannotListen: see there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(host=host, port=port) from None
+        raise CannotListen(host=host, port=port, why=error.strerror or str(error)) from None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our signals: fail /ping first, close later, leave with 0."""
+
+    def __init__(self, application: Application, options: ServeOptions) -> None:
+        super().__init__(_config(application, options))
+        self.failure: Exception | None = None
+        self._application = application
+        self._options = options
+        self._closes_at: float | None = None
+
+    def load(self) -> None:
+        """Verify, load and prove the artifact; runs in its own thread."""
+        started = time.monotonic()
+        try:
+            model = load(self._options.path, digest=self._options.digest)
+            planner = Planner(model.manifest.buckets, selfcheck(model))
+            engine = Engine(model.run, planner, self._options.limits, observe=self._application.metrics.batch)
+        except Exception as error:
+            self._application.state = "failed"
+            self.failure = error
+            self.should_exit = True
+            if not isinstance(error, TraceshipError):
+                logger.exception("loading failed")
+            return
+        self._application.become_ready(model, engine)
+        facts = {
+            "digest": model.artifact.digest,
+            "task": model.manifest.task,
+            "built_with_torch": model.manifest.requires.torch,
+        }
+        logger.info("ready", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again at the end, which turns a clean stop into -15.
+        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
+        again = self._closes_at is not None
+        patience = 0.0 if sig == signal.SIGINT or again else self._options.lame_duck
+        self._closes_at = time.monotonic() + patience
+        self._application.drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        closing = self._closes_at is not None and time.monotonic() >= self._closes_at
+        return await super().on_tick(counter) or closing
+
+
+def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=GuardedProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - _THREADS_END_SECONDS)),
+    )

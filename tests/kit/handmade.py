@@ -1,0 +1,233 @@
+"""A tiny artifact made by hand, without transformers and without ``compile``: real tokenizer, real graphs.
+
+The model is an embedding, a mean over the mask and, for classification, a linear layer, so that
+a test can compute the right answer itself (``World.model``).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from artifact.canonical import encode
+from artifact.golden import Case, Golden
+from artifact.manifest import Bucket, Embedding, File, Manifest, Padding, Tensor, bucket_name, graph_path
+from tests.kit.folders import manifest_of, write_folder
+
+PAD, UNK, CLS, SEP = 0, 1, 2, 3
+WORDS = 200
+HIDDEN = 8
+GOLDEN_TEXTS = ("w1 w2 w3", "w9", "w50 w60 w70 w80 w90")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to make. ``busy`` repeats a matrix product to slow each run down; ``constant`` and
+    ``wrong_by`` make graphs that disagree with the golden answers, as broken hardware would."""
+
+    task: str = "feature-extraction"
+    pooling: str = "mean"
+    labels: tuple[str, ...] = ("negative", "neutral", "positive")
+    buckets: tuple[tuple[int, int], ...] = ((1, 8), (1, 16), (4, 16))
+    truncate: bool = False
+    busy: int = 0
+    constant: bool = False
+    wrong_by: float = 0.0
+    golden_texts: tuple[str, ...] = GOLDEN_TEXTS
+
+
+class Tiny(torch.nn.Module):
+    """ids, mask, types -> one output of the recipe's task."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(7)
+        self.recipe = recipe
+        self.words = torch.nn.Parameter(torch.randn(WORDS + 4, HIDDEN, generator=generator))
+        self.types = torch.nn.Parameter(torch.randn(2, HIDDEN, generator=generator))
+        self.head = torch.nn.Parameter(torch.randn(HIDDEN, len(recipe.labels), generator=generator))
+        self.register_buffer("burn", torch.randn(256, 256, generator=generator) / 16)
+
+    def forward(self, ids: Any, mask: Any, types: Any) -> Any:
+        states = self.words[ids] + self.types[types]
+        if self.recipe.busy:
+            states = states + 0.0 * _burn(self.burn, self.recipe.busy)
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * weights).sum(1) / weights.sum(1)
+        if self.recipe.task == "text-classification":
+            return (pooled @ self.head,)
+        return (states,) if self.recipe.pooling == "none" else (pooled,)
+
+
+@torch.jit.script
+def _burn(matrix: torch.Tensor, times: int) -> torch.Tensor:
+    for _ in range(times):
+        matrix = torch.tanh(matrix @ matrix)
+    return matrix.mean()
+
+
+class Broken(torch.nn.Module):
+    """The right model behind a fault of the recipe; what the graphs hold."""
+
+    def __init__(self, tiny: Tiny) -> None:
+        super().__init__()
+        self.tiny = tiny
+
+    def forward(self, ids: Any, mask: Any, types: Any) -> Any:
+        (output,) = self.tiny(ids, mask, types)
+        if self.tiny.recipe.constant:
+            output = torch.zeros_like(output) + self.tiny.words[0, 0]
+        return (output + self.tiny.recipe.wrong_by,)
+
+
+@dataclass(frozen=True)
+class World:
+    """A made artifact and the means to know the right answers."""
+
+    root: Path
+    digest: str
+    recipe: Recipe
+
+    def answer(self, text: str, pair: str | None = None) -> Any:
+        """What the untraced model answers to one input, every label for classification."""
+        return expected_answer(self.recipe, text, pair)
+
+
+def tokenizer() -> Tokenizer:
+    """BERT's pipeline over words ``w0`` to ``w199``."""
+    vocabulary = {"[PAD]": PAD, "[UNK]": UNK, "[CLS]": CLS, "[SEP]": SEP}
+    vocabulary |= {f"w{n}": n + 4 for n in range(WORDS)}
+    made = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = BertNormalizer()
+    made.pre_tokenizer = BertPreTokenizer()
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
+    )
+    return made
+
+
+def expected_answer(recipe: Recipe, text: str, pair: str | None = None) -> Any:
+    """The right answer in serving shape, from the untraced model."""
+    encoding = tokenizer().encode(text, pair)
+    ids, types = torch.tensor([encoding.ids]), torch.tensor([encoding.type_ids])
+    right = replace(recipe, busy=0)
+    with torch.no_grad():
+        (output,) = Tiny(right)(ids, torch.ones_like(ids), types)
+    if recipe.task != "text-classification":
+        return output[0].tolist()
+    scores = torch.softmax(output[0], dim=-1).tolist()
+    ranked = sorted(zip(recipe.labels, scores), key=lambda pair: -pair[1])
+    return [{"label": label, "score": score} for label, score in ranked]
+
+
+def build(root: Path, recipe: Recipe | None = None) -> World:
+    """Write the artifact of ``recipe`` to ``root``."""
+    recipe = recipe or Recipe()
+    content = {
+        "config.json": b'{"model_type":"tiny"}\n',
+        "golden.json": encode(_golden(recipe)),
+        "parity.json": b"{}\n",
+        "tokenizer/tokenizer.json": tokenizer().to_str().encode(),
+        **_graphs(recipe),
+    }
+    return World(root=root, digest=write_folder(root, content, _manifest(recipe, content)), recipe=recipe)
+
+
+def _golden(recipe: Recipe) -> Golden:
+    parameters: dict[str, Any] = {"top_k": None} if recipe.task == "text-classification" else {}
+    cases = [
+        Case(
+            bucket=bucket_name(batch, length),
+            request={"inputs": list(recipe.golden_texts), "parameters": parameters},
+            expected=[expected_answer(recipe, text) for text in recipe.golden_texts],
+        )
+        for batch, length in recipe.buckets
+    ]
+    return Golden(tolerance=1e-5, cases=tuple(cases))
+
+
+@functools.lru_cache(maxsize=16)
+def _graphs(recipe: Recipe) -> dict[str, bytes]:
+    module = Broken(Tiny(recipe)).eval()
+    tensors = {
+        name: tensor.detach().clone()
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+    }
+    files = {"weights.safetensors": save(tensors)}
+    for batch, length in recipe.buckets:
+        files[graph_path(batch, length)] = _weightless(module, batch, length)
+    return files
+
+
+def _weightless(module: torch.nn.Module, batch: int, length: int) -> bytes:
+    ids = torch.ones(batch, length, dtype=torch.int64)
+    traced = torch.jit.trace(module, (ids, ids, ids * 0), check_trace=False)
+    loaded = torch.jit.load(_saved(traced))
+    for tensor in [*loaded.parameters(), *loaded.buffers()]:
+        tensor.data = torch.empty(0, dtype=tensor.dtype)
+    return _saved(loaded).getvalue()
+
+
+def _saved(module: Any) -> io.BytesIO:
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    buffer.seek(0)
+    return buffer
+
+
+def _manifest(recipe: Recipe, content: dict[str, bytes]) -> Manifest:
+    base = manifest_of(content)
+    classify = recipe.task == "text-classification"
+    return _replaced(
+        base,
+        task=recipe.task,
+        architecture="tiny",
+        labels=recipe.labels if classify else (),
+        problem_type="single_label_classification" if classify else None,
+        inputs=tuple(
+            Tensor(name=name, dtype="int64", shape=("batch", "length"))
+            for name in ("input_ids", "attention_mask", "token_type_ids")
+        ),
+        outputs=(_output(recipe),),
+        embedding=None if classify else Embedding(pooling=recipe.pooling, normalize=False),  # type: ignore[arg-type]
+        buckets=tuple(Bucket(batch=b, length=n, path=graph_path(b, n)) for b, n in recipe.buckets),
+        padding=Padding(side="right", token_id=PAD, token_type_id=0, truncate=recipe.truncate),
+    )
+
+
+def _output(recipe: Recipe) -> Tensor:
+    if recipe.task == "text-classification":
+        return Tensor(name="logits", dtype="float32", shape=("batch", len(recipe.labels)))
+    if recipe.pooling == "none":
+        return Tensor(name="last_hidden_state", dtype="float32", shape=("batch", "length", HIDDEN))
+    return Tensor(name="embedding", dtype="float32", shape=("batch", HIDDEN))
+
+
+def _replaced(manifest: Manifest, **fields: Any) -> Manifest:
+    names: Sequence[str] = manifest.__struct_fields__
+    return Manifest(**{name: fields.get(name, getattr(manifest, name)) for name in names})
+
+
+def rewrite(root: Path, path: str, data: bytes) -> str:
+    """Change a file *and* its manifest, as whoever packages an artifact could; return the new digest."""
+    from artifact.canonical import decode
+
+    manifest = decode((root / "manifest.json").read_bytes(), Manifest)
+    entry = File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    files = tuple(entry if file.path == path else file for file in manifest.files)
+    return write_folder(root, {path: data}, _replaced(manifest, files=files))
