@@ -4,6 +4,7 @@
     buckets.py          AWS::S3::Bucket: what ministack drops, and a delete that never loses data
     security_groups.py  AWS::EC2::SecurityGroupIngress and SecurityGroupEgress
     network.py          AWS::EC2::FlowLog, VPC.CidrBlock, fields that describe calls leave out
+    alarms.py           AWS::CloudWatch::Alarm on metric math; encryption of AWS::SNS::Topic
     state_machines.py   AWS::StepFunctions::StateMachine: logging and tracing
     batch.py            AWS::Batch::ComputeEnvironment, JobQueue and JobDefinition
     unread.py           notes every property that no provisioner looked at
@@ -14,11 +15,18 @@ what an API user would have got.
 
 from __future__ import annotations
 
-from local_aws.extension.cloudformation import batch, buckets, network, security_groups, state_machines
+from local_aws.extension.cloudformation import (
+    alarms,
+    batch,
+    buckets,
+    network,
+    security_groups,
+    state_machines,
+)
 from local_aws.extension.registry import Registry
 
 
 def register(registry: Registry) -> None:
     """Add or extend every type of this folder."""
-    for module in (buckets, security_groups, network, batch, state_machines):
+    for module in (buckets, security_groups, network, batch, state_machines, alarms):
         module.register(registry)
