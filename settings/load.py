@@ -62,7 +62,7 @@ def load(path: Path, *, stage: str | None = None) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        raise _worded(path, error.errors()[0]) from None
+        raise _worded(path, _most_telling(error.errors())) from None
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +72,11 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both_tables = isinstance(below, dict) and isinstance(value, dict)
         result[key] = _merged(below, value) if both_tables else value  # type: ignore[arg-type]
     return result
+
+
+def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
+    """A misspelt key explains the required key that is missing, so it goes first."""
+    return min(errors, key=lambda error: error["type"] != "extra_forbidden")
 
 
 def _worded(path: Path, error: ErrorDetails) -> SettingsInvalid:
@@ -84,7 +89,7 @@ def _worded(path: Path, error: ErrorDetails) -> SettingsInvalid:
     reason = error["msg"].removeprefix("Value error, ")
     return SettingsInvalid(
         what=f"{path}: `{place}` cannot be used",
-        why=f"{reason} (found {error['input']!r})",
+        why=reason if error["type"] == "missing" else f"{reason} (found {error['input']!r})",
         fix="see docs/settings.md for the key's meaning and limits",
     )
 

@@ -91,7 +91,9 @@ class Fleet(Section):
     instance_types: Annotated[tuple[str, ...], Field(min_length=1)]
     """In order of preference, all with the same number of chips."""
     min_size: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Fewest instances."""
     max_size: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Most instances."""
     ami: Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")] | None = None
     """AMI by id, never by parameter. Unset: a placeholder, refused on a real account."""
     certificate_arn: str | None = None
@@ -101,7 +103,9 @@ class Fleet(Section):
     bake_minutes: Annotated[int, Field(ge=1, le=2880)] = 15
     """Wait after the last replaced instance before a rollout counts as done."""
     checkpoints_percent: tuple[int, ...] = (1, 25, 100)
+    """Share of the fleet after which a rollout pauses and looks at the alarms."""
     checkpoint_delay_minutes: Annotated[int, Field(ge=1, le=2880)] = 10
+    """Length of that pause."""
 
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Fleet:
@@ -116,7 +120,9 @@ class Endpoint(Section):
     instance_type: str
     """SageMaker instance type, such as ``ml.inf1.xlarge``."""
     min_count: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Fewest instances."""
     max_count: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Most instances."""
     invocations_per_instance: Annotated[float, Field(gt=0)] | None = None
     """Target invocations a minute and instance. Unset: from the artifact's throughput."""
 
@@ -140,7 +146,9 @@ class Alarms(Section):
     topic_arn: str | None = None
     """SNS topic for alarm actions. Unset: the stack makes one."""
     latency_p99_ms: Annotated[float, Field(gt=0)] = 1000.0
+    """Alarm above this 99th percentile of the answer time."""
     error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Alarm above this share of 5xx answers."""
 
 
 class Settings(Section):
@@ -155,6 +163,7 @@ class Settings(Section):
     network: Network = Network()
     alarms: Alarms = Alarms()
     tags: dict[str, str] = {}
+    """Tags of every resource, `key = "value"` lines."""
 
     @model_validator(mode="after")
     def _normalize_needs_pooling(self) -> Settings:

@@ -1,0 +1,91 @@
+"""docs/settings.md out of the model, so that the page cannot lie. ``python -m settings.document``"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from settings.model import Settings
+
+_HEAD = """\
+# traceship.toml
+
+Generated from `settings/model.py` by `python -m settings.document`; a test compares the two.
+A key that is not here is refused with the nearest valid one. `[stage.NAME]` repeats any table
+and overrides it when the command runs with `--stage NAME`. `[fleet]` and `[endpoint]` exist
+only if you write them: no table, no stack.
+"""
+
+
+def markdown() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for name, field in Settings.model_fields.items():
+        model = _section(field.annotation)
+        if model is None:
+            parts.append(f"\n## [{name}]\n\n{_text(field)}\n")
+            continue
+        rows = [_row(key, value) for key, value in model.model_fields.items()]
+        table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+        parts.append(f"\n## [{name}]\n\n{table}\n")
+    return "".join(parts)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = "required" if field.default is PydanticUndefined else f"`{_toml(field.default)}`"
+    limits = _limits(field)
+    text = _text(field) + (f" ({limits})" if limits else "")
+    return f"| `{key}` | {_type(field.annotation)} | {default} | {text} |"
+
+
+def _text(field: FieldInfo) -> str:
+    return re.sub(r"\s+", " ", field.description or "").replace("``", "`").replace("|", "\\|")
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _type(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is typing.Annotated:
+        return _type(get_args(annotation)[0])
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        return " or ".join(_type(a) for a in get_args(annotation) if a is not type(None))
+    if get_origin(annotation) is tuple:
+        return f"list of {_type(get_args(annotation)[0])}"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    return names.get(annotation, str(annotation))
+
+
+def _limits(field: FieldInfo) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches", "min_length": "at least"}
+    found = [
+        f"{sign} `{getattr(rule, name)}`"
+        for rule in field.metadata
+        for name, sign in signs.items()
+        if getattr(rule, name, None) is not None
+    ]
+    return ", ".join(found).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,137 @@
+"""traceship.toml: what is accepted, and how a mistake is worded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from settings.load import SettingsInvalid, SettingsMissing, load
+from settings.model import Settings
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "traceship.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    """Nothing needs to be said; no fleet and no endpoint exist then."""
+    settings = load(_file(tmp_path, ""))
+
+    assert settings == Settings()
+    assert settings.fleet is None
+    assert settings.endpoint is None
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "nearest"),
+    [
+        ('[project]\nnmae = "x"\n', "project.nmae", "name"),
+        ("[compile]\nbukets = []\n", "compile.bukets", "buckets"),
+        ("[fleet]\ninstance_type = []\n", "fleet.instance_type", "instance_types"),
+        ('[flet]\nami = "x"\n', "flet", "fleet"),
+    ],
+)
+def test_a_misspelt_key_is_refused_with_the_nearest_valid_one(
+    tmp_path: Path, text: str, place: str, nearest: str
+) -> None:
+    """A setting that would be ignored is worse than an error."""
+    with pytest.raises(SettingsInvalid, match=place) as refused:
+        load(_file(tmp_path, text))
+
+    assert f"did you mean `{nearest}`?" in refused.value.fix
+    assert refused.value.exit_code == 2
+
+
+def test_a_key_like_no_other_lists_the_valid_ones(tmp_path: Path) -> None:
+    """Where nothing is near, everything valid is named."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load(_file(tmp_path, "[serve]\nzzzz = 1\n"))
+
+    assert "deadline_seconds" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "value"),
+    [
+        ('[project]\nname = "Has Spaces"\n', "project.name", "Has Spaces"),
+        ('[project]\naccount = "123"\n', "project.account", "123"),
+        ('[compile]\nbuckets = ["8*128"]\n', "compile.buckets.0", "8*128"),
+        ("[compile]\nbuckets = []\n", "compile.buckets", r"\(\)|\[\]"),
+        ('[compile]\ntarget = "inf2"\n', "compile.target", "inf2"),
+        ("[serve]\ndeadline_seconds = 0\n", "serve.deadline_seconds", "0"),
+        ('[fleet]\ninstance_types = ["x"]\nmin_size = 5\nmax_size = 2\n', "fleet", "min_size 5"),
+        ('[endpoint]\ninstance_type = "x"\nmin_count = 5\nmax_count = 2\n', "endpoint", "min_count 5"),
+        ("[model]\nnormalize = true\n", "file", "pooling"),
+        ('[fleet]\ninstance_types = ["x"]\nami = "latest"\n', "fleet.ami", "latest"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_with_its_place(
+    tmp_path: Path, text: str, place: str, value: str
+) -> None:
+    """The error says which key and what was found."""
+    with pytest.raises(SettingsInvalid, match=place) as refused:
+        load(_file(tmp_path, text))
+
+    assert refused.match(value)
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("content", [b"not toml", b"[project\n", b"\xff\xfe", b"a = 1\na = 2\n"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Whatever the bytes, the answer is one of our errors."""
+    path = tmp_path / "traceship.toml"
+    path.write_bytes(content)
+
+    with pytest.raises(SettingsInvalid):
+        load(path)
+
+
+def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    """The first command in an empty folder ends with its fix."""
+    with pytest.raises(SettingsMissing) as refused:
+        load(tmp_path / "traceship.toml")
+
+    assert "traceship init" in refused.value.fix
+
+
+def test_a_stage_overrides_single_keys_and_keeps_the_rest(tmp_path: Path) -> None:
+    """Tables are merged, values replaced."""
+    text = """
+    [project]
+    name = "search"
+    [fleet]
+    instance_types = ["inf1.xlarge"]
+    max_size = 2
+    [stage.prod.fleet]
+    max_size = 20
+    """
+
+    settings = load(_file(tmp_path, text), stage="prod")
+
+    assert settings.project.name == "search"
+    assert settings.fleet is not None
+    assert (settings.fleet.instance_types, settings.fleet.max_size) == (("inf1.xlarge",), 20)
+
+
+def test_a_stage_that_is_not_defined_lists_those_that_are(tmp_path: Path) -> None:
+    """A typo never silently means the defaults."""
+    text = '[stage.prod.project]\nname = "p"\n[stage.dev.project]\nname = "d"\n'
+
+    with pytest.raises(SettingsInvalid, match="dev, prod"):
+        load(_file(tmp_path, text), stage="prdo")
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_nothing_but_the_documented_keys_is_ever_accepted(value: object) -> None:
+    """Any other data is refused by validation, never by a crash."""
+    try:
+        Settings.model_validate(value)
+    except ValueError:
+        return
+    assert isinstance(value, dict)
+    assert set(value) <= set(Settings.model_fields)
