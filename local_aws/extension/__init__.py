@@ -3,6 +3,7 @@
     registry.py        the typed facade over ministack's tables; the only writer to them
     batch/             AWS Batch whose jobs run our compile entry point
     cloudformation/    missing types and dropped properties
+    objects.py         S3 writes with aws:kms and no key
     case.py, logs.py   key spelling of the APIs; writing to CloudWatch Logs
 
 Only ``local_aws`` and ``artifact.serving`` may be imported here: the interpreter has
@@ -17,7 +18,7 @@ import importlib.util
 
 from local_aws.extension.registry import Registry, Server
 
-MODULES = ("batch", "cloudformation", "sagemaker", "scaling", "fleet", "cloudformation.unread")
+MODULES = ("objects", "batch", "cloudformation", "sagemaker", "scaling", "fleet", "cloudformation.unread")
 """Each has ``register(registry: Registry) -> None``; the last one watches what the others added."""
 
 
