@@ -15,9 +15,10 @@ is one function here and answers with a ``Verdict``:
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,21 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Texts in a bucket, and what the graph and the untraced model answer to the very same tensors."""
+
+    rows: list[Row]
+    feed: Feed
+    found: torch.Tensor
+    expected: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Subject:
-    """Everything one bucket is asked with. ``graph`` and ``reference`` take the same tensors."""
+    """Everything one bucket is asked with. ``graph`` and ``reference`` take the same tensors.
+
+    ``lonely`` keeps the untraced answers to single texts, which other buckets need again.
+    """
 
     job: CompareJob
     bucket: BucketFile
@@ -96,6 +110,7 @@ class Subject:
     tokenizer: Tokenizer
     vocabulary: int
     texts: tuple[Text, ...]
+    lonely: dict[tuple[tuple[int, ...], ...], torch.Tensor] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -107,11 +122,15 @@ class Subject:
         return [row for row in samples.tokenise(self.tokenizer, self.texts, self.bucket.length) if row.ids]
 
     @cached_property
-    def batches(self) -> list[tuple[list[Row], Feed]]:
-        """All rows, laid into buckets; long and short texts share a batch."""
+    def batches(self) -> list[Batch]:
+        """All rows, laid into buckets and asked of both; long and short texts share a batch."""
         size = self.bucket.batch
         groups = [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
-        return [(group, self.arrange(group)) for group in groups]
+        return [self._asked(group) for group in groups]
+
+    def _asked(self, rows: list[Row]) -> Batch:
+        feed = self.arrange(rows)
+        return Batch(rows=rows, feed=feed, found=self.ask_graph(feed), expected=self.ask_model(feed))
 
     def arrange(self, rows: Sequence[Row]) -> Feed:
         return samples.arrange(
@@ -137,8 +156,11 @@ class Subject:
 
     def alone(self, row: Row) -> torch.Tensor:
         """The untraced model's answer to one text without any padding, its batch axis removed."""
-        feed = samples.arrange([row], self.job.inputs, 1, len(row.ids), self.job.model.pad_token_id)
-        return self.ask_model(feed)[0]
+        key = (row.ids, row.types)
+        if key not in self.lonely:
+            feed = samples.arrange([row], self.job.inputs, 1, len(row.ids), self.job.model.pad_token_id)
+            self.lonely[key] = self.ask_model(feed)[0]
+        return self.lonely[key]
 
     def verdict(self, gate: str, passed: bool, compared: int, why: str) -> Verdict:
         return Verdict(
@@ -149,6 +171,8 @@ class Subject:
 def compare(job: CompareJob) -> CompareResult:
     """Run every gate on every bucket, and write tokenizer.json and golden.json."""
     prepare(job.target)
+    # more threads than free cores make torch several times slower, not faster
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     staging = Path(job.staging)
     model = load_model(job.model)
     own = load_tokenizer(job.model.folder)
@@ -160,10 +184,11 @@ def compare(job: CompareJob) -> CompareResult:
     verdicts: list[Verdict] = []
     figures: list[Difference] = []
     cases = []
+    lonely: dict[tuple[tuple[int, ...], ...], torch.Tensor] = {}
     with torch.no_grad():
         for bucket in job.buckets:
             graph = load_graph((staging / bucket.path).read_bytes(), weights)
-            subject = Subject(job, bucket, graph, reference, tokenizer, rows, texts)
+            subject = Subject(job, bucket, graph, reference, tokenizer, rows, texts, lonely)
             verdicts.append(_tokenizer_gate(subject, own))
             measured, figure = measure(subject)
             verdicts.extend(measured)
@@ -178,11 +203,11 @@ def compare(job: CompareJob) -> CompareResult:
 def measure(subject: Subject) -> tuple[list[Verdict], Difference]:
     """The numeric gates of one bucket, and its figures."""
     tally, agreement = Tally(), Agreement(subject)
-    for _, feed in subject.batches:
-        found, expected = subject.ask_graph(feed), subject.ask_model(feed)
-        mask = feed["attention_mask"]
-        agreement.add(worth_comparing(found, mask), worth_comparing(expected, mask))
-        tally.add(worth_comparing(found, mask), worth_comparing(expected, mask))
+    for batch in subject.batches:
+        mask = batch.feed["attention_mask"]
+        found, expected = worth_comparing(batch.found, mask), worth_comparing(batch.expected, mask)
+        agreement.add(found, expected)
+        tally.add(found, expected)
     for feed in samples.adversarial_feeds(subject.random_feed()).values():
         mask = feed["attention_mask"]
         tally.add(
@@ -265,11 +290,11 @@ def _finite_gate(subject: Subject) -> Verdict:
 def _padding_gate(subject: Subject) -> Verdict:
     """The graph's padded answer against the untraced model's answer to the text alone."""
     tally = Tally()
-    for rows, feed in subject.batches:
-        found = subject.ask_graph(feed)
-        for index, row in enumerate(rows):
+    for batch in subject.batches:
+        for index, row in enumerate(batch.rows):
             expected = subject.alone(row)
-            answer = found[index, : len(row.ids)] if expected.dim() == 2 else found[index]
+            answer = batch.found[index]
+            answer = answer[: len(row.ids)] if expected.dim() == 2 else answer
             tally.add(answer.reshape(-1, answer.shape[-1]), expected.reshape(-1, expected.shape[-1]))
     tolerance = subject.job.tolerance
     return subject.verdict("padding", tally.within(tolerance), tally.compared, tally.why(tolerance))
@@ -278,9 +303,9 @@ def _padding_gate(subject: Subject) -> Verdict:
 def _batch_gate(subject: Subject) -> Verdict:
     """Each of the first rows in its batch, and in the same place among rows of padding."""
     tally = Tally()
-    rows, feed = subject.batches[0]
-    together = subject.ask_graph(feed)
-    for index in range(min(len(rows), 3)):
+    first = subject.batches[0]
+    feed, together = first.feed, first.found
+    for index in range(min(len(first.rows), 3)):
         lonely = {
             name: torch.full_like(tensor, subject.job.model.pad_token_id if name == "input_ids" else 0)
             for name, tensor in feed.items()

@@ -209,6 +209,7 @@ def trace_here(job: TraceJob) -> TraceResult:
     from compile.model import load_model, vocabulary, weight_bytes, wrap
     from compile.samples import random_feed
 
+    torch.set_num_threads(1)  # one small forward; more threads only get in each other's way
     backend = backend_of(job.target)
     model = load_model(job.model)
     wrapper = wrap(model, job.model)
