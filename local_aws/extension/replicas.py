@@ -33,6 +33,8 @@ CHILD = Path(__file__).with_name("replicas_child.py")
 STARTUP_SECONDS = 480.0
 """How long a replica may take to answer 200. Source: SageMaker's default for
 ContainerStartupHealthCheckTimeoutInSeconds; the fleet uses the same."""
+RESTORE_SECONDS = 20.0
+"""How long ``up`` waits for replicas that it starts again; then they go on in the background."""
 BAD_ARTIFACT = 3
 """Exit code of ``inference_code`` when a proof failed (docs: exit codes)."""
 _POLL_SECONDS = 0.1
@@ -90,7 +92,7 @@ class Replica:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
-        self._settled = threading.Event()
+        self.settled = threading.Event()
         self._thread = threading.Thread(target=self._live, name=f"replica-{launch.id}", daemon=True)
 
     def begin(self, settled: Callable[[Replica], None]) -> None:
@@ -105,7 +107,7 @@ class Replica:
         Raises:
             ReplicaFailed: it never will; the message says why.
         """
-        self._settled.wait()
+        self.settled.wait()
         if self.state != "serving":
             raise ReplicaFailed(self.reason or "the replica was stopped")
 
@@ -187,8 +189,8 @@ class Replica:
 
     def _settle(self, state: State, reason: str = "") -> None:
         self.state, self.reason = state, reason
-        if not self._settled.is_set():
-            self._settled.set()
+        if not self.settled.is_set():
+            self.settled.set()
             self._on_settled(self)
 
     def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -258,12 +260,12 @@ class Replicas:
         return replica
 
     def get(self, replica_id: str) -> Replica | None:
-        """The replica of this id, whatever its state."""
+        """The replica of this id, unless it was stopped."""
         return self._replicas.get(replica_id)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every replica that was not stopped on purpose, oldest first."""
-        return [replica.row() for replica in list(self._replicas.values()) if replica.state != "stopped"]
+        """Every replica that nobody stopped, oldest first; one that ended by itself says why."""
+        return [replica.row() for replica in list(self._replicas.values())]
 
     def stop(self, replicas: Sequence[Replica], reason: str = "stopped") -> None:
         """Stop several at once; returns when every process has ended."""
@@ -272,6 +274,14 @@ class Replicas:
             thread.start()
         for thread in threads:
             thread.join()
+        for replica in replicas:
+            self._replicas.pop(replica.launch.id, None)
+
+    def await_settled(self, seconds: float) -> None:
+        """Return when every replica serves or has failed, or after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        for replica in list(self._replicas.values()):
+            replica.settled.wait(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
         """Stop everything; nothing can be started afterwards."""

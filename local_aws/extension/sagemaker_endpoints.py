@@ -17,6 +17,7 @@ import functools
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,14 @@ from typing import Any
 from ministack.core.responses import request_scope
 
 from local_aws.extension.json_protocol import AwsError, now
-from local_aws.extension.replicas import STARTUP_SECONDS, Launch, Replica, ReplicaFailed, Replicas
+from local_aws.extension.replicas import (
+    RESTORE_SECONDS,
+    STARTUP_SECONDS,
+    Launch,
+    Replica,
+    ReplicaFailed,
+    Replicas,
+)
 from local_aws.extension.sagemaker_store import Record, SageMakerStore, arn, model_data
 
 Fleet = dict[str, list[Replica]]
@@ -145,11 +153,17 @@ class Endpoints:
         return self._fleets.get(arn("endpoint", name), {})
 
     def resume(self) -> None:
-        """Start again what the state says is in service. SystemUpdating until it answers."""
+        """Start again what the state says is in service; waits for it a while.
+
+        An endpoint is SystemUpdating until its servers answer.
+        """
         for account, region in self._store.scopes():
             with request_scope(account, region):
                 for record in self._store.all("endpoint"):
                     self._resume_one(record)
+        deadline = time.monotonic() + RESTORE_SECONDS
+        for worker in list(self._workers.values()):
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def reset(self) -> None:
         """Stop every server and forget every record."""
