@@ -2,8 +2,13 @@
 
     registry.py        the typed facade over ministack's tables; the only writer to them
     batch/             AWS Batch whose jobs run our compile entry point
+    sagemaker*.py      SageMaker, its runtime and its CloudFormation types
+    scaling.py         application autoscaling
+    fleet*.py          Auto Scaling groups whose instances are local server processes
+    replicas*.py       those processes
     cloudformation/    missing types and dropped properties
     objects.py         S3 writes with aws:kms and no key
+    state_paths.py     JSONPath filters in state machines
     case.py, logs.py   key spelling of the APIs; writing to CloudWatch Logs
 
 Only ``local_aws`` and ``artifact.serving`` may be imported here: the interpreter has
@@ -14,11 +19,19 @@ conformance tests before it is believed.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 from local_aws.extension.registry import Registry, Server
 
-MODULES = ("objects", "batch", "cloudformation", "sagemaker", "scaling", "fleet", "cloudformation.unread")
+MODULES = (
+    "objects",
+    "state_paths",
+    "batch",
+    "cloudformation",
+    "sagemaker",
+    "scaling",
+    "fleet",
+    "cloudformation.unread",
+)
 """Each has ``register(registry: Registry) -> None``; the last one watches what the others added."""
 
 
@@ -26,7 +39,5 @@ def install(server: Server) -> Registry:
     """Add every extension module to ministack and return the registry that runs the callbacks."""
     registry = Registry(server)
     for name in MODULES:
-        module = f"{__name__}.{name}"
-        if importlib.util.find_spec(module) is not None:
-            importlib.import_module(module).register(registry)
+        importlib.import_module(f"{__name__}.{name}").register(registry)
     return registry
