@@ -8,7 +8,7 @@ version is pinned for that reason; tests/inference_code/test_protocol.py holds e
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -16,14 +16,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
 MAX_URL_BYTES = 4_096
-HEAD_SECONDS = 10.0
-REQUEST_SECONDS = 30.0
 KEEP_ALIVE_SECONDS = 75
 """Longer than the load balancer's idle time-out (60 s), or it would reuse what we just closed."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. Times run from the first byte of each request."""
+    """One connection. Times in seconds from the first byte of each request."""
+
+    head_seconds: ClassVar[float] = 10.0
+    request_seconds: ClassVar[float] = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -79,7 +80,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
             self._fail(400, "bad-host", "The request must have exactly one Host header.")
         self._receiving = "body"
-        self._start_clock(REQUEST_SECONDS)
+        self._start_clock(self.request_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -103,7 +104,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receiving = "head"
         self._head_bytes = 0
         self._began = self.loop.time()
-        self._start_clock(HEAD_SECONDS)
+        self._start_clock(self.head_seconds)
 
     def _start_clock(self, seconds: float) -> None:
         self._stop_clock()

@@ -28,14 +28,11 @@ def decode(body: bytes) -> Any:
         _check_depth(value)
         json.loads(body, object_pairs_hook=_refuse_repeated)
     except msgspec.DecodeError as error:
-        raise NotJson(why=_without_position_noise(error)) from None
+        raise NotJson(why=str(error).removeprefix("JSON is malformed: ")) from None
     except UnicodeDecodeError:
         raise NotJson(why="it is not UTF-8") from None
     except RecursionError:
         raise NotJson(why=f"it is nested more than {MAX_DEPTH} deep") from None
-    except ValueError:
-        # The standard library's own limits, such as 4300 digits of an integer.
-        raise NotJson(why="it holds a number that is out of range") from None
     return value
 
 
@@ -59,7 +56,3 @@ def _children(parent: Any) -> list[Any]:
     if isinstance(parent, dict):
         return list(parent.values())
     return parent if isinstance(parent, list) else []
-
-
-def _without_position_noise(error: msgspec.DecodeError) -> str:
-    return str(error).removeprefix("JSON is malformed: ")
