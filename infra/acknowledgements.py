@@ -98,7 +98,7 @@ ACKNOWLEDGEMENTS = (
     Acknowledgement(
         rule=f"{NIST}-VPCDefaultSecurityGroupClosed",
         places=((names.NETWORK, "Vpc/Resource"),),
-        reason="CloudFormation cannot change the default group without a function of its own; nothing is in it.",
+        reason="CloudFormation cannot close the default group without a custom resource; nothing is in it.",
     ),
     Acknowledgement(
         rule=f"{NIST}-ALBWAFEnabled",

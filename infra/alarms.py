@@ -1,10 +1,9 @@
-"""The topic that alarms speak to, and alarms that all share one rhythm.
-
-A rollout waits ``checkpoint_delay_minutes`` after each step; an alarm that needs longer than
-that could not stop the next one, so its rhythm is fixed here and compared in compatibility.py.
-"""
+"""The topic that alarms speak to, and alarms that all share one rhythm (rhythm.py)."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -14,14 +13,11 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 
 from artifact.release import ReleaseLock
+from infra.rhythm import EVALUATIONS, PERIOD_SECONDS
 from infra.stack import ProjectStack
 from settings.model import Alarms
 
-PERIOD_SECONDS = 60
 PERIOD = cdk.Duration.seconds(PERIOD_SECONDS)
-EVALUATIONS = 2
-REACTION_SECONDS = PERIOD_SECONDS * EVALUATIONS
-"""Shortest time from the first bad minute to the alarm."""
 
 
 def alarm_topic(stack: ProjectStack, alarms: Alarms, *, key: kms.IKey) -> sns.ITopic:
@@ -42,40 +38,57 @@ def alarm_topic(stack: ProjectStack, alarms: Alarms, *, key: kms.IKey) -> sns.IT
     return topic
 
 
-def make_alarm(
-    stack: ProjectStack,
-    name: str,
-    metric: cloudwatch.IMetric,
-    *,
-    threshold: float,
-    topic: sns.ITopic,
-    description: str,
-    below: bool = False,
-) -> cloudwatch.Alarm:
-    """An alarm above ``threshold``, or below it; silence is bad only where the metric must flow."""
-    comparison = cloudwatch.ComparisonOperator
-    silence = cloudwatch.TreatMissingData
-    alarm = cloudwatch.Alarm(
-        stack,
-        f"{name}Alarm",
-        metric=metric,
-        threshold=threshold,
-        evaluation_periods=EVALUATIONS,
-        comparison_operator=comparison.LESS_THAN_THRESHOLD if below else comparison.GREATER_THAN_THRESHOLD,
-        treat_missing_data=silence.BREACHING if below else silence.NOT_BREACHING,
-        alarm_description=description,
-    )
-    alarm.add_alarm_action(actions.SnsAction(topic))
-    alarm.add_ok_action(actions.SnsAction(topic))
-    return alarm
+@dataclass
+class Watch:
+    """Makes alarms in ``stack`` that speak to ``topic``, and remembers them for rollout and dashboard."""
+
+    stack: ProjectStack
+    topic: sns.ITopic
+    alarms: list[cloudwatch.Alarm] = field(default_factory=list)
+
+    def above(self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str) -> None:
+        """Alarm above ``threshold``; silence is good, because nobody may be calling."""
+        self._remember(
+            cloudwatch.Alarm(
+                self.stack,
+                f"{name}Alarm",
+                metric=metric,
+                threshold=threshold,
+                evaluation_periods=EVALUATIONS,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                alarm_description=description,
+            )
+        )
+
+    def below(self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str) -> None:
+        """Alarm below ``threshold``; silence is bad, because the metric always flows."""
+        self._remember(
+            cloudwatch.Alarm(
+                self.stack,
+                f"{name}Alarm",
+                metric=metric,
+                threshold=threshold,
+                evaluation_periods=EVALUATIONS,
+                comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+                alarm_description=description,
+            )
+        )
+
+    def _remember(self, alarm: cloudwatch.Alarm) -> None:
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
+        alarm.add_ok_action(actions.SnsAction(self.topic))
+        self.alarms.append(alarm)
 
 
 def error_percent(
-    errors: dict[str, cloudwatch.IMetric], requests: cloudwatch.IMetric
+    errors: Mapping[str, cloudwatch.IMetric], requests: cloudwatch.IMetric
 ) -> cloudwatch.MathExpression:
     """Share of failed requests in percent; a minute without requests has no value."""
+    failed = " + ".join(f"FILL({name}, 0)" for name in errors)
     return cloudwatch.MathExpression(
-        expression=f"100 * ({' + '.join(f'FILL({name}, 0)' for name in errors)}) / requests",
+        expression=f"100 * ({failed}) / requests",
         using_metrics={**errors, "requests": requests},
         period=PERIOD,
         label="errors %",
@@ -86,5 +99,6 @@ def caption(lock: ReleaseLock) -> cloudwatch.TextWidget:
     """The line on top of a dashboard: which release runs, and how fast it is known to be."""
     speed = lock.throughput
     known = "measured" if speed.measured else "estimated"
-    text = f"**{lock.name}** `{lock.digest[:12]}`, {speed.per_second:g} requests/s a replica ({known}: {speed.source})"
+    release = f"**{lock.name}** `{lock.digest[:12]}`"
+    text = f"{release}, {speed.per_second:g} requests/s a replica ({known}: {speed.source})"
     return cloudwatch.TextWidget(markdown=text, width=24, height=2)

@@ -6,6 +6,8 @@ fleet and the endpoint read from it (inference_code/fetch.py).
 
 from __future__ import annotations
 
+from typing import Any
+
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -75,10 +77,15 @@ class ArtifactsStack(ProjectStack):
             "AccessLogs",
             bucket_name=names.logs_bucket(self.project, cdk.Aws.ACCOUNT_ID, cdk.Aws.REGION),
             encryption=s3.BucketEncryption.S3_MANAGED,
-            lifecycle_rules=[s3.LifecycleRule(id="expire", expiration=cdk.Duration.days(ACCESS_LOG_DAYS),
-                                              noncurrent_version_expiration=cdk.Duration.days(1))],
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire",
+                    expiration=cdk.Duration.days(ACCESS_LOG_DAYS),
+                    noncurrent_version_expiration=cdk.Duration.days(1),
+                )
+            ],
             **_closed(self.removal_policy),
-        )  # fmt: skip
+        )
         bucket.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="LoadBalancerLogs",
@@ -144,7 +151,7 @@ class ArtifactsStack(ProjectStack):
         cdk.CfnOutput(self, "CompileRepositoryUri", value=self.compile_repository.repository_uri)
 
 
-def _closed(removal_policy: cdk.RemovalPolicy) -> dict[str, object]:
+def _closed(removal_policy: cdk.RemovalPolicy) -> dict[str, Any]:
     """What both buckets share: nobody public, TLS 1.2, every version kept for a while."""
     return {
         "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
@@ -182,13 +189,17 @@ def _logs_may_encrypt(stack: ProjectStack) -> iam.PolicyStatement:
         conditions={
             "ArnLike": {
                 "kms:EncryptionContext:aws:logs:arn": [
-                    stack.format_arn(service="logs", resource="log-group", resource_name=name,
-                                     arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME)
+                    stack.format_arn(
+                        service="logs",
+                        resource="log-group",
+                        resource_name=name,
+                        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                    )
                     for name in groups
                 ]
             }
         },
-    )  # fmt: skip
+    )
 
 
 def _alarms_may_publish(stack: ProjectStack) -> iam.PolicyStatement:

@@ -1,2 +1,125 @@
-def check(settings, lock):
-    pass
+"""Does the release fit the machines that the settings name? Asked before anything is synthesised.
+
+Each check compares facts of the lock (the manifest's ``requires``), of the settings and of
+data/instances.toml. The checks that need no release guard the foundation too.
+"""
+
+from __future__ import annotations
+
+from artifact.release import Image, ReleaseLock, release_prefix
+from infra.images import is_private, parse_pin
+from infra.incompatible import (
+    MEMORY_SHARE,
+    MIN_ZONES,
+    CheckpointTooShort,
+    ChipsDiffer,
+    FamilyNotAllowed,
+    ImageOutOfReach,
+    LockOfAnotherPlace,
+    LockOutdated,
+    NameOfOtherService,
+    NameTooLong,
+    NotHosted,
+    TooFewZones,
+    TooLittleMemory,
+    UnknownInstanceType,
+    WrongChip,
+)
+from infra.instances import SAGEMAKER_PREFIX, Instance, instances
+from infra.names import MAX_PROJECT_NAME
+from infra.rhythm import REACTION_SECONDS
+from settings.model import Settings
+
+
+def check(settings: Settings, lock: ReleaseLock | None) -> None:
+    """Compare settings and lock; ``lock`` is None where no service is to be synthesised.
+
+    Raises:
+        Incompatible: the first thing that does not fit.
+    """
+    _check_settings(settings)
+    if lock is None:
+        return
+    _check_place(settings, lock)
+    _check_pins(settings, lock)
+    if settings.fleet is not None:
+        _check_fleet(settings.fleet.instance_types, lock)
+    if settings.endpoint is not None:
+        _check_endpoint(settings.endpoint.instance_type, lock)
+
+
+def _check_settings(settings: Settings) -> None:
+    project = settings.project
+    if len(project.name) > MAX_PROJECT_NAME:
+        raise NameTooLong(name=project.name)
+    if 0 < len(project.zones) < MIN_ZONES:
+        raise TooFewZones(zones=project.zones)
+    if settings.fleet is not None and settings.fleet.checkpoint_delay_minutes * 60 <= REACTION_SECONDS:
+        raise CheckpointTooShort(minutes=settings.fleet.checkpoint_delay_minutes)
+
+
+def _check_place(settings: Settings, lock: ReleaseLock) -> None:
+    project, location = settings.project, lock.location
+    prefix = release_prefix(lock.name, lock.digest)
+    pairs = [
+        ("project", lock.name, project.name),
+        ("account", location.account, project.account or location.account),
+        ("region", location.region, project.region or location.region),
+        ("release", location.prefix, prefix),
+    ]
+    for what, locked, wanted in pairs:
+        if locked != wanted:
+            raise LockOfAnotherPlace(what=what, lock=locked, settings=wanted)
+
+
+def _check_pins(settings: Settings, lock: ReleaseLock) -> None:
+    pins = [
+        ("serve.image", settings.serve.image, lock.serving_image),
+        ("compile.image", settings.compile.image, lock.compile_image),
+    ]
+    for key, text, locked in pins:
+        if text is not None and parse_pin(text) != (locked.repository, locked.digest):
+            raise LockOutdated(key=key, wanted=text, locked=_spoken(locked))
+        if not is_private(locked):
+            raise ImageOutOfReach(image=_spoken(locked))
+    wanted_ami = settings.fleet.ami if settings.fleet is not None else None
+    if wanted_ami is not None and wanted_ami != lock.ami.id:
+        raise LockOutdated(key="fleet.ami", wanted=wanted_ami, locked=lock.ami.id)
+
+
+def _check_fleet(types: tuple[str, ...], lock: ReleaseLock) -> None:
+    key = "fleet.instance_types"
+    found = []
+    for name in types:
+        if name.startswith(SAGEMAKER_PREFIX):
+            raise NameOfOtherService(key=key, name=name, better=name.removeprefix(SAGEMAKER_PREFIX))
+        found.append(_fitting(key, name, lock))
+    if len({instance.chips for instance in found}) > 1:
+        raise ChipsDiffer(counts={instance.name: instance.chips for instance in found})
+
+
+def _check_endpoint(name: str, lock: ReleaseLock) -> None:
+    key = "endpoint.instance_type"
+    if not name.startswith(SAGEMAKER_PREFIX):
+        raise NameOfOtherService(key=key, name=name, better=SAGEMAKER_PREFIX + name)
+    if not _fitting(key, name.removeprefix(SAGEMAKER_PREFIX), lock).sagemaker:
+        raise NotHosted(key=key, name=name)
+
+
+def _fitting(key: str, name: str, lock: ReleaseLock) -> Instance:
+    """The facts of a type on which the release can run."""
+    requires = lock.artifact.requires
+    instance = instances().get(name)
+    if instance is None:
+        raise UnknownInstanceType(key=key, name=name)
+    if (instance.chips > 0) != (requires.target == "inf1"):
+        raise WrongChip(key=key, name=name, chips=instance.chips, target=requires.target)
+    if requires.instance_families and instance.family not in requires.instance_families:
+        raise FamilyNotAllowed(key=key, name=name, families=requires.instance_families)
+    if requires.memory_bytes > instance.memory_bytes * MEMORY_SHARE:
+        raise TooLittleMemory(key=key, instance=instance, needed=requires.memory_bytes)
+    return instance
+
+
+def _spoken(image: Image) -> str:
+    return f"{image.repository}@sha256:{image.digest}"

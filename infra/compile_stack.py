@@ -132,10 +132,17 @@ class CompileStack(ProjectStack):
         some_failed = sfn.Condition.is_present("$.failed[0]")
         end = (
             sfn.Choice(self, "AnyFailed")
-            .when(some_failed, sfn.Fail(self, "SomeRowsFailed", error="RowsFailed",
-                                        cause="the rows with status failed say why; the others are done"))
+            .when(
+                some_failed,
+                sfn.Fail(
+                    self,
+                    "SomeRowsFailed",
+                    error="RowsFailed",
+                    cause="the rows with status failed say why; the others are done",
+                ),
+            )
             .otherwise(sfn.Succeed(self, "AllDone"))
-        )  # fmt: skip
+        )
         return sfn.StateMachine(
             self,
             "Machine",
@@ -154,9 +161,13 @@ class CompileStack(ProjectStack):
         failed = sfn.Pass(
             self,
             "Failed",
-            parameters={"name.$": "$.name", "status": "failed", "error.$": "$.failure.Error",
-                        "cause.$": "$.failure.Cause"},
-        )  # fmt: skip
+            parameters={
+                "name.$": "$.name",
+                "status": "failed",
+                "error.$": "$.failure.Error",
+                "cause.$": "$.failure.Cause",
+            },
+        )
         higher: sfn.IChainable = failed
         for memory in reversed(MEMORY_LADDER_GIB):
             higher = self._rung(memory, higher=higher, done=done, failed=failed)

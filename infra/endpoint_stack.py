@@ -23,7 +23,8 @@ from constructs import Construct
 from artifact import serving
 from artifact.canonical import encode
 from artifact.release import ReleaseLock, archive_key
-from infra import alarms, names
+from infra import names
+from infra.alarms import PERIOD, Watch, alarm_topic, caption, error_percent
 from infra.artifacts_stack import ArtifactsStack
 from infra.boot import serve_limits
 from infra.images import uri
@@ -43,15 +44,22 @@ SLOWEST_DOWNLOAD_BYTES = 10_000_000
 """Bytes a second below which a download counts as stuck; not measured."""
 STARTUP_FACTOR = 2
 MICROSECONDS = 1000
+"""In a millisecond; ModelLatency counts them."""
 
 
 class EndpointStack(ProjectStack):
     """Model, configuration, endpoint, scaling, alarms and dashboard of one release."""
 
     def __init__(
-        self, scope: Construct, *, settings: Settings, endpoint: Endpoint, lock: ReleaseLock,
-        artifacts: ArtifactsStack, vpc: ec2.IVpc,
-    ) -> None:  # fmt: skip
+        self,
+        scope: Construct,
+        *,
+        settings: Settings,
+        endpoint: Endpoint,
+        lock: ReleaseLock,
+        artifacts: ArtifactsStack,
+        vpc: ec2.IVpc,
+    ) -> None:
         super().__init__(
             scope, names.ENDPOINT, settings=settings, description="traceship: SageMaker endpoint"
         )
@@ -61,7 +69,7 @@ class EndpointStack(ProjectStack):
         self._logs = make_log_group(
             self, "endpoint", key=artifacts.key, name=f"/aws/sagemaker/Endpoints/{name}"
         )
-        self._topic = alarms.alarm_topic(self, settings.alarms, key=artifacts.key)
+        self._watch = Watch(self, alarm_topic(self, settings.alarms, key=artifacts.key))
         config = self._config(self._model(self._role()))
         self.endpoint = sagemaker.CfnEndpoint(
             self,
@@ -72,7 +80,8 @@ class EndpointStack(ProjectStack):
         )
         self.endpoint.node.add_dependency(self._logs)
         self._scaling()
-        self._dashboard(self._alarms())
+        self._alarms()
+        self._dashboard()
         cdk.CfnOutput(self, "EndpointName", value=self.endpoint.attr_endpoint_name)
 
     def _role(self) -> iam.Role:
@@ -167,38 +176,33 @@ class EndpointStack(ProjectStack):
             namespace=NAMESPACE,
             metric_name=name,
             statistic=statistic,
-            period=alarms.PERIOD,
+            period=PERIOD,
             label=label,
             dimensions_map={"EndpointName": self.endpoint.attr_endpoint_name, "VariantName": VARIANT},
         )
 
-    def _alarms(self) -> list[cloudwatch.Alarm]:
+    def _alarms(self) -> None:
         wanted = self._settings.alarms
         requests = self._metric("Invocations", "Sum", "requests")
-        errors = alarms.error_percent(
-            {"server": self._metric("Invocation5XXErrors", "Sum", "errors")}, requests
+        failed = {"server": self._metric("Invocation5XXErrors", "Sum", "errors")}
+        slow, limit = self._metric("ModelLatency", "p99", "p99"), wanted.latency_p99_ms * MICROSECONDS
+        errors = error_percent(failed, requests)
+        self._watch.above(
+            "Errors", errors, wanted.error_rate_percent, "Share of invocations that failed, in percent"
         )
-        slow = self._metric("ModelLatency", "p99", "p99")
-        return [
-            alarms.make_alarm(self, "Errors", errors, threshold=wanted.error_rate_percent, topic=self._topic,
-                              description="Share of invocations that the model failed, in percent"),
-            alarms.make_alarm(self, "Latency", slow, threshold=wanted.latency_p99_ms * MICROSECONDS, topic=self._topic,
-                              description="99th percentile of the model's time to answer, in microseconds"),
-        ]  # fmt: skip
+        self._watch.above("Latency", slow, limit, "99th percentile of the model's time, in microseconds")
 
-    def _dashboard(self, watch: list[cloudwatch.Alarm]) -> None:
+    def _dashboard(self) -> None:
         graph = cloudwatch.GraphWidget
         board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=f"{self.project}-endpoint")
+        times = [self._metric("ModelLatency", statistic, statistic) for statistic in ("p50", "p99")]
+        errors = [self._metric(f"Invocation{code}Errors", "Sum", code) for code in ("4XX", "5XX")]
         board.add_widgets(
-            alarms.caption(self._lock),
-            cloudwatch.AlarmStatusWidget(title="Alarms", alarms=watch, width=24, height=3),
+            caption(self._lock),
+            cloudwatch.AlarmStatusWidget(title="Alarms", alarms=self._watch.alarms, width=24, height=3),
             graph(title="Requests", left=[self._metric("Invocations", "Sum", "requests")]),
-            graph(
-                title="Time to answer (µs)", left=[self._metric("ModelLatency", s, s) for s in ("p50", "p99")]
-            ),
-            graph(
-                title="Errors", left=[self._metric(f"Invocation{c}Errors", "Sum", c) for c in ("4XX", "5XX")]
-            ),
+            graph(title="Time to answer (µs)", left=times),
+            graph(title="Errors", left=errors),
             graph(title="Load", left=[self._metric("InvocationsPerInstance", "Sum", "per replica")]),
         )
 

@@ -11,7 +11,6 @@ import math
 
 import aws_cdk as cdk
 from aws_cdk import aws_autoscaling as autoscaling
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_iam as iam
@@ -19,9 +18,11 @@ from constructs import Construct
 
 from artifact import serving
 from artifact.release import ReleaseLock, blob_key, manifest_key
-from infra import alarms, names
+from infra import names
+from infra.alarms import Watch, alarm_topic
 from infra.artifacts_stack import LOAD_BALANCER_LOGS, ArtifactsStack
 from infra.boot import UNIT_STOP_SECONDS, Boot
+from infra.fleet_health import fleet_dashboard, watch_fleet
 from infra.instances import instances
 from infra.logs import make_log_group
 from infra.machine_image import ImageById
@@ -44,23 +45,30 @@ class FleetStack(ProjectStack):
     """Launch template, Auto Scaling group, load balancer, alarms and dashboard of one release."""
 
     def __init__(
-        self, scope: Construct, *, settings: Settings, fleet: Fleet, lock: ReleaseLock, artifacts: ArtifactsStack,
+        self,
+        scope: Construct,
+        *,
+        settings: Settings,
+        fleet: Fleet,
+        lock: ReleaseLock,
+        artifacts: ArtifactsStack,
         vpc: ec2.IVpc,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(scope, names.FLEET, settings=settings, description="traceship: EC2 fleet")
         self._settings, self._fleet, self._lock = settings, fleet, lock
         self._artifacts, self._vpc = artifacts, vpc
         self._subnets = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
         self._logs = make_log_group(self, "fleet", key=artifacts.key)
-        self._topic = alarms.alarm_topic(self, settings.alarms, key=artifacts.key)
+        self._watch = Watch(self, alarm_topic(self, settings.alarms, key=artifacts.key))
         self._door, self._inside = self._security_groups()
         self.load_balancer = self._load_balancer()
         self.target_group = self._target_group()
         self._listener()
-        watch = self._alarms()
-        self.group = self._auto_scaling_group(self._launch_template(self._role()), watch)
-        self._scaling()
-        self._dashboard(watch)
+        metrics = self.target_group.metrics
+        watch_fleet(self._watch, metrics, settings.alarms, min_size=fleet.min_size)
+        self.group = self._auto_scaling_group(self._launch_template(self._role()))
+        self.group.scale_on_request_count("Requests", target_requests_per_minute=per_replica_minute(lock))
+        fleet_dashboard(self._watch, metrics, lock)
         cdk.CfnOutput(self, "LoadBalancerDnsName", value=self.load_balancer.load_balancer_dns_name)
         cdk.CfnOutput(self, "AutoScalingGroupName", value=self.group.auto_scaling_group_name)
 
@@ -74,10 +82,12 @@ class FleetStack(ProjectStack):
         Egress to 443 names no addresses: S3's change, and subnets without a route out reach
         only the VPC's own endpoints with it.
         """
-        door = ec2.SecurityGroup(self, "Door", vpc=self._vpc, allow_all_outbound=False,
-                                 description="Load balancer of the fleet")  # fmt: skip
-        inside = ec2.SecurityGroup(self, "Instances", vpc=self._vpc, allow_all_outbound=False,
-                                   description="Instances of the fleet")  # fmt: skip
+        door = ec2.SecurityGroup(
+            self, "Door", vpc=self._vpc, allow_all_outbound=False, description="Load balancer of the fleet"
+        )
+        inside = ec2.SecurityGroup(
+            self, "Instances", vpc=self._vpc, allow_all_outbound=False, description="Instances of the fleet"
+        )
         callers = self._fleet.client_cidrs or (self._settings.network.cidr,)
         for cidr in callers:
             door.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(self._port), "Callers")
@@ -183,9 +193,7 @@ class FleetStack(ProjectStack):
         cdk.Tags.of(template).add("traceship:digest", self._lock.digest)
         return template
 
-    def _auto_scaling_group(
-        self, template: ec2.LaunchTemplate, watch: list[cloudwatch.Alarm]
-    ) -> autoscaling.AutoScalingGroup:
+    def _auto_scaling_group(self, template: ec2.LaunchTemplate) -> autoscaling.AutoScalingGroup:
         grace = cdk.Duration.seconds(grace_seconds(self._lock))
         group = autoscaling.AutoScalingGroup(
             self,
@@ -201,8 +209,8 @@ class FleetStack(ProjectStack):
             default_instance_warmup=cdk.Duration.seconds(self._lock.startup_seconds),
             max_instance_lifetime=MAX_LIFETIME,
             group_metrics=[autoscaling.GroupMetrics.all()],
-            notifications=[autoscaling.NotificationConfiguration(topic=self._topic)],
-            update_policy=_rollout(self._fleet, watch),
+            notifications=[autoscaling.NotificationConfiguration(topic=self._watch.topic)],
+            update_policy=_rollout(self._fleet, self._watch),
         )
         group.add_lifecycle_hook(
             "Drain",
@@ -212,56 +220,6 @@ class FleetStack(ProjectStack):
         )
         self.target_group.add_target(group)
         return group
-
-    def _alarms(self) -> list[cloudwatch.Alarm]:
-        """What stops a rollout and wakes somebody up."""
-        targets, wanted = self.target_group.metrics, self._settings.alarms
-        period = alarms.PERIOD
-        codes = elb.HttpCodeTarget
-        errors = alarms.error_percent(
-            {
-                "server": targets.http_code_target(codes.TARGET_5XX_COUNT, period=period),
-                "connection": targets.target_connection_error_count(period=period),
-            },
-            targets.request_count(period=period),
-        )
-        slow = targets.target_response_time(period=period, statistic="p99")
-        healthy = targets.healthy_host_count(period=period, statistic="Minimum")
-        found = [
-            alarms.make_alarm(self, "Errors", errors, threshold=wanted.error_rate_percent, topic=self._topic,
-                              description="Share of requests that the fleet failed, in percent"),
-            alarms.make_alarm(self, "Latency", slow, threshold=wanted.latency_p99_ms / 1000, topic=self._topic,
-                              description="99th percentile of the time to answer, in seconds"),
-        ]  # fmt: skip
-        if self._fleet.min_size > 0:
-            found.append(
-                alarms.make_alarm(self, "HealthyHosts", healthy, threshold=self._fleet.min_size, below=True,
-                                  topic=self._topic, description="Replicas that answer /ping with 200")
-            )  # fmt: skip
-        return found
-
-    def _scaling(self) -> None:
-        self.group.scale_on_request_count(
-            "Requests", target_requests_per_minute=per_replica_minute(self._lock)
-        )
-
-    def _dashboard(self, watch: list[cloudwatch.Alarm]) -> None:
-        targets = self.target_group.metrics
-        graph = cloudwatch.GraphWidget
-        board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=f"{self.project}-fleet")
-        board.add_widgets(
-            alarms.caption(self._lock),
-            cloudwatch.AlarmStatusWidget(title="Alarms", alarms=watch, width=24, height=3),
-            graph(title="Requests", left=[targets.request_count()]),
-            graph(
-                title="Time to answer",
-                left=[targets.target_response_time(statistic=s) for s in ("p50", "p99")],
-            ),
-            graph(
-                title="Server errors", left=[targets.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT)]
-            ),
-            graph(title="Replicas", left=[targets.healthy_host_count(), targets.unhealthy_host_count()]),
-        )
 
 
 def drain_seconds(settings: Settings) -> int:
@@ -289,7 +247,7 @@ def _mixed(template: ec2.LaunchTemplate, fleet: Fleet) -> autoscaling.MixedInsta
     )
 
 
-def _rollout(fleet: Fleet, watch: list[cloudwatch.Alarm]) -> autoscaling.UpdatePolicy:
+def _rollout(fleet: Fleet, watch: Watch) -> autoscaling.UpdatePolicy:
     """A new instance before an old one goes, step by step, stopped and undone by any alarm."""
     return autoscaling.UpdatePolicy.instance_refresh(
         strategy=autoscaling.InstanceRefreshStrategy.ROLLING,
@@ -298,5 +256,5 @@ def _rollout(fleet: Fleet, watch: list[cloudwatch.Alarm]) -> autoscaling.UpdateP
         checkpoint_percentages=list(fleet.checkpoints_percent),
         checkpoint_delay=cdk.Duration.minutes(fleet.checkpoint_delay_minutes),
         bake_time=cdk.Duration.minutes(fleet.bake_minutes),
-        alarms=watch,
+        alarms=watch.alarms,
     )

@@ -7,8 +7,7 @@ import re
 import aws_cdk as cdk
 
 from artifact.release import PLACEHOLDER_DIGEST, Image
-from infra.names import repository
-
+from infra import names
 
 _PRIVATE_REGISTRY = re.compile(
     r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>.+)"
@@ -18,6 +17,12 @@ _PRIVATE_REGISTRY = re.compile(
 def is_private(image: Image) -> bool:
     """Whether the image lies in an ECR registry, the only kind an isolated network reaches."""
     return not _names_registry(image) or _PRIVATE_REGISTRY.fullmatch(image.repository) is not None
+
+
+def parse_pin(text: str) -> tuple[str, str]:
+    """Repository and digest of ``repository@sha256:digest`` as the settings spell an image."""
+    repository, _, digest = text.partition("@sha256:")
+    return repository, digest
 
 
 def uri(image: Image) -> str:
@@ -43,7 +48,7 @@ def registry() -> str:
 
 def unknown(project: str, name: str) -> Image:
     """The placeholder that stands for an image before there is a lock."""
-    return Image(repository=repository(project, name), digest=PLACEHOLDER_DIGEST, placeholder=True)
+    return Image(repository=names.repository(project, name), digest=PLACEHOLDER_DIGEST, placeholder=True)
 
 
 def _names_registry(image: Image) -> bool:

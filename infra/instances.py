@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import tomllib
 
 DATA = Path(__file__).parent / "data" / "instances.toml"
 SAGEMAKER_PREFIX = "ml."
@@ -36,8 +37,3 @@ def instances() -> dict[str, Instance]:
     """Every known type by its EC2 name."""
     data = tomllib.loads(DATA.read_text(encoding="utf-8"))
     return {name: Instance(name=name, **facts) for name, facts in data["types"].items()}
-
-
-def ec2_name(instance_type: str) -> str:
-    """The EC2 type behind a SageMaker type: ``ml.inf1.xlarge`` runs on ``inf1.xlarge``."""
-    return instance_type.removeprefix(SAGEMAKER_PREFIX)

@@ -6,10 +6,11 @@ import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks
 
 from infra.acknowledgements import acknowledge
+from infra.rules import TemplateRules
 from settings.model import Settings
 
 
 def enforce_policies(app: cdk.App, settings: Settings) -> None:
     """Register the packs on ``app`` and accept what the registry accepts. Call it last."""
-    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), NIST80053R5Checks(app))
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), NIST80053R5Checks(app), TemplateRules())
     acknowledge(app, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -102,15 +103,22 @@ class Fleet(Section):
     """Who may call the load balancer. Empty: the VPC only."""
     bake_minutes: Annotated[int, Field(ge=1, le=2880)] = 15
     """Wait after the last replaced instance before a rollout counts as done."""
-    checkpoints_percent: tuple[int, ...] = (1, 25, 100)
-    """Share of the fleet after which a rollout pauses and looks at the alarms."""
+    checkpoints_percent: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 25, 100)
+    """Shares of the fleet after which a rollout pauses and looks at the alarms; rising, the last one 100."""
     checkpoint_delay_minutes: Annotated[int, Field(ge=1, le=2880)] = 10
-    """Length of that pause."""
+    """Length of that pause; longer than an alarm needs to fire."""
 
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Fleet:
         if self.min_size > self.max_size:
             raise ValueError(f"min_size {self.min_size} is above max_size {self.max_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_rise_to_all(self) -> Fleet:
+        steps = self.checkpoints_percent
+        if steps[0] < 1 or steps[-1] != 100 or any(a >= b for a, b in pairwise(steps)):
+            raise ValueError(f"checkpoints_percent {list(steps)} must rise from at least 1 and end with 100")
         return self
 
 
