@@ -117,7 +117,7 @@ def prove(
     """
     tier = request.resolved_tier
     tolerance = TOLERANCES[tier]
-    job = _job(traced, request, plan, model, tolerance)
+    job = make_job(traced, request, plan, model, tolerance)
     answer = run(
         "compile.comparison", job, CompareResult, folder=place.scratch, name="comparison", timeout=None
     )
@@ -177,9 +177,10 @@ def _coverage_verdicts(traced: TracedModel, minimum: float) -> tuple[Verdict, ..
     )
 
 
-def _job(
+def make_job(
     traced: TracedModel, request: CompileRequest, plan: Plan, model: ModelJob, tolerance: float
 ) -> CompareJob:
+    """What the comparing child is told."""
     return CompareJob(
         model=model,
         target=request.target,

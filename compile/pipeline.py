@@ -37,7 +37,7 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
         source = resolve(request.model, revision=request.revision, identity=request.identity)
     planned = plan(request, source)
     with _workplace(request.out) as place:
-        model = _model_job(request, planned, source.expose(place.scratch / "model"))
+        model = model_job(request, planned, source.expose(place.scratch / "model"))
         traced = trace_buckets(request, model, planned.shapes, place=place, weights=WEIGHTS, report=report)
         with _timed(report, lambda: f"parity within {proven.parity.tolerance:g}: {_told(proven)}"):
             proven = prove(traced, request, planned, model, place)
@@ -71,7 +71,8 @@ def _workplace(out: Path) -> Iterator[Workplace]:
         shutil.rmtree(base)
 
 
-def _model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:
+def model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:
+    """How the children load and wrap the model; ``folder`` is the exposed one."""
     spec = planned.spec
     return ModelJob(
         folder=str(folder),

@@ -109,7 +109,7 @@ def trace_buckets(
     shared = weights if request.target == "cpu" else None
     traced: list[TracedBucket] = []
     for shape in shapes:
-        job = _job(request, model, shape, place, shared if not traced else None)
+        job = make_job(request, model, shape, place, shared if not traced else None)
         bucket = _trace_one(request, job, shape, place, report)
         if traced and _essence(bucket.result) != _essence(traced[0].result):
             raise BucketsDisagree(bucket=shape.name)
@@ -129,9 +129,10 @@ def _essence(result: TraceResult) -> tuple[object, ...]:
     return result.inputs, result.outputs, result.weights_sha256
 
 
-def _job(
+def make_job(
     request: CompileRequest, model: ModelJob, shape: Shape, place: Workplace, weights: str | None
 ) -> TraceJob:
+    """What the child is told; ``weights`` relative to staging, ``None`` to write none."""
     options = request.compiler
     return TraceJob(
         model=model,

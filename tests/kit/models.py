@@ -1,0 +1,137 @@
+"""Tiny random transformers checkpoints with tokenizers, saved as users have them on disk.
+
+Two layers, hidden size 32. Weights are scaled up so that a wrong mask, a dropped input or a
+swapped label moves an answer by far more than any tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+HIDDEN = 32
+POSITIONS = 64
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"$%()-_/#=&éöüàèßабвгдежзийклмнопрстуфхцчшщыьэюя"
+_WORDS = ("the", "a", "is", "and", "of", "in", "it", "to", "he", "was", "for", "on", "that", "cat", "mill")
+
+_BERT = {
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": POSITIONS,
+}
+_SIZES: dict[str, dict[str, Any]] = {
+    "albert": {**_BERT, "embedding_size": 16, "num_hidden_groups": 1},
+    "bert": _BERT,
+    "camembert": {**_BERT, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
+    "distilbert": {
+        "dim": HIDDEN,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 64,
+        "max_position_embeddings": POSITIONS,
+    },
+    "electra": {**_BERT, "embedding_size": 16},
+    "mpnet": {**_BERT, "max_position_embeddings": POSITIONS + 2},
+    "roberta": {**_BERT, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
+    "xlm-roberta": {**_BERT, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
+}
+ARCHITECTURES = tuple(sorted(_SIZES))
+_PAD_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+_BERT_LIKE = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_ROBERTAS = ("camembert", "mpnet", "roberta", "xlm-roberta")
+
+
+def tiny_model(
+    folder: Path,
+    architecture: str = "bert",
+    *,
+    labels: tuple[str, ...] | None = None,
+    problem_type: str | None = None,
+    seed: int = 0,
+    scale: float = 3.0,
+    **config: Any,
+) -> Path:
+    """Save a random checkpoint and its tokenizer to ``folder`` and return that.
+
+    Args:
+        labels: with them, the checkpoint has a classification head; without, it is a bare body.
+        scale: factor on every weight matrix; 1.0 is the library's own initialisation, whose
+            answers differ too little from each other to show a fault.
+        config: replaces or adds config values.
+    """
+    tokenizer = _tokenizer(architecture)
+    settings = {**_SIZES[architecture], "vocab_size": tokenizer.get_vocab_size(), **config}
+    settings["pad_token_id"] = tokenizer.token_to_id(_specials(architecture)["pad_token"])
+    if labels is not None:
+        settings["id2label"] = dict(enumerate(labels))
+        settings["label2id"] = {label: index for index, label in enumerate(labels)}
+        settings["problem_type"] = problem_type
+    made = transformers.AutoConfig.for_model(architecture, **settings)
+    torch.manual_seed(seed)
+    auto = transformers.AutoModel if labels is None else transformers.AutoModelForSequenceClassification
+    model = auto.from_config(made)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(scale)
+            elif not bool(parameter.any()):
+                parameter.normal_(std=0.1)
+    model.save_pretrained(folder, safe_serialization=True)
+    _save_tokenizer(tokenizer, architecture, folder)
+    return folder
+
+
+def _specials(architecture: str) -> dict[str, str]:
+    if architecture in _ROBERTAS:
+        start, pad, end, unknown, mask = _PAD_FIRST
+    else:
+        pad, unknown, start, end, mask = _BERT_LIKE
+    return {
+        "pad_token": pad,
+        "unk_token": unknown,
+        "cls_token": start,
+        "sep_token": end,
+        "mask_token": mask,
+    }
+
+
+def _tokenizer(architecture: str) -> Tokenizer:
+    robertas = architecture in _ROBERTAS
+    specials = _PAD_FIRST if robertas else _BERT_LIKE
+    pieces = [*specials, *_WORDS, *(letter for letter in _LETTERS if letter not in _WORDS)]
+    pieces += [f"##{letter}" for letter in _LETTERS]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    named = _specials(architecture)
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=named["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    start, end = named["cls_token"], named["sep_token"]
+    pair = f"{start} $A {end} {end} $B {end}" if robertas else f"{start} $A {end} $B:1 {end}:1"
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}",
+        pair=pair,
+        special_tokens=[(start, vocabulary[start]), (end, vocabulary[end])],
+    )
+    return tokenizer
+
+
+def _save_tokenizer(tokenizer: Tokenizer, architecture: str, folder: Path) -> None:
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = ["input_ids", "attention_mask"]
+    if architecture not in _ROBERTAS and architecture != "distilbert":
+        names.insert(1, "token_type_ids")
+    described = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": POSITIONS,
+        "model_input_names": names,
+        **_specials(architecture),
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
