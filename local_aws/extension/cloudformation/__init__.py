@@ -7,6 +7,7 @@
     alarms.py           AWS::CloudWatch::Alarm on metric math; encryption of AWS::SNS::Topic
     state_machines.py   AWS::StepFunctions::StateMachine: logging and tracing
     batch.py            AWS::Batch::ComputeEnvironment, JobQueue and JobDefinition
+    change_sets.py      change sets that change outputs or policies only
     unread.py           notes every property that no provisioner looked at
 
 Each type goes through the API of its service, so what a describe call returns afterwards is
@@ -19,6 +20,7 @@ from local_aws.extension.cloudformation import (
     alarms,
     batch,
     buckets,
+    change_sets,
     network,
     security_groups,
     state_machines,
@@ -28,5 +30,5 @@ from local_aws.extension.registry import Registry
 
 def register(registry: Registry) -> None:
     """Add or extend every type of this folder."""
-    for module in (buckets, security_groups, network, batch, state_machines, alarms):
+    for module in (buckets, security_groups, network, batch, state_machines, alarms, change_sets):
         module.register(registry)
