@@ -1,0 +1,108 @@
+"""Set the lane's environment up, run its tests in it, and say honestly when it could not run.
+
+Compiling and serving happen in two images whose pins of ``tokenizers`` differ (transformers
+4.36.2 wants an old one, the server reads files of every age). So the serving image's packages
+lie in a folder of their own, which only the server's tests put in front.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.container_lane.stubs import build
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+VENV = CHECKOUT / ".venv-container"
+SERVING = VENV / "serving-image"
+STAND_INS = VENV / "cuda-stand-ins"
+REQUIREMENTS = CHECKOUT / "tests/container_lane/requirements.txt"
+SERVING_REQUIREMENTS = CHECKOUT / "inference_code/requirements.txt"
+PINS = (REQUIREMENTS, CHECKOUT / "compile/requirements.txt", SERVING_REQUIREMENTS)
+TORCH = "torch==1.13.1"
+COMPILE_TESTS = ("tests/artifact", "tests/publish", "tests/compile")
+SERVING_TESTS = ("tests/inference_code",)
+
+
+def main() -> int:
+    """Run the lane; the exit code is pytest's, or 0 where no Python 3.10 exists."""
+    python = find_python()
+    if python is None:
+        print("container lane NOT RUN: no Python 3.10 (python3.10, pyenv, uv) on this machine")
+        return 0
+    _set_up(python)
+    print(f"container lane: {_version()}", flush=True)
+    return _pytest(COMPILE_TESTS, _environment()) or _pytest(
+        SERVING_TESTS, {**_environment(), "PYTHONPATH": str(SERVING)}
+    )
+
+
+def _pytest(tests: tuple[str, ...], environment: dict[str, str]) -> int:
+    command = [str(VENV / "bin/python"), "-m", "pytest", "-q", *tests]
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
+
+
+def find_python() -> Path | None:
+    """A Python 3.10: the one in PYTHON310, on PATH, of pyenv, or of uv."""
+    named = os.environ.get("PYTHON310")
+    candidates = [Path(named)] if named else []
+    on_path = shutil.which("python3.10")
+    candidates += [Path(on_path)] if on_path else []
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates += sorted(pyenv.glob("versions/3.10.*/bin/python"), reverse=True)
+    candidates += _of_uv()
+    return next((python for python in candidates if _is_310(python)), None)
+
+
+def _of_uv() -> list[Path]:
+    if shutil.which("uv") is None:
+        return []
+    command = ["uv", "python", "find", "--no-python-downloads", "3.10"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [Path(found.stdout.strip())] if found.returncode == 0 else []
+
+
+def _is_310(python: Path) -> bool:
+    command = [str(python), "-c", "import sys, venv; sys.exit(sys.version_info[:2] != (3, 10))"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _set_up(python: Path) -> None:
+    """Make the environment unless it was made from these very pins."""
+    stamp, wanted = VENV / ".done", hashlib.sha256(b"".join(pin.read_bytes() for pin in PINS)).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print("> set up the container lane: Python 3.10, torch 1.13.1 (0.9 GB), transformers 4.36.2", flush=True)
+    shutil.rmtree(VENV, ignore_errors=True)
+    subprocess.run([str(python), "-m", "venv", str(VENV)], check=True)
+    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # Without its dependencies: 900 MB of CUDA libraries that a CPU never calls (stubs.py).
+    subprocess.run([*pip, "--no-deps", TORCH], check=True)
+    subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True)
+    subprocess.run([*pip, "--target", str(SERVING), "-r", str(SERVING_REQUIREMENTS)], check=True)
+    build(next(VENV.glob("lib/python3.10/site-packages/torch/lib")), STAND_INS)
+    stamp.write_text(wanted)
+
+
+def _environment() -> dict[str, str]:
+    here = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "AWS_"))}
+    return {**here, "LD_LIBRARY_PATH": str(STAND_INS)}
+
+
+def _version() -> str:
+    code = "import sys, torch, transformers as t; print(sys.version.split()[0], torch.__version__, t.__version__)"
+    command = [str(VENV / "bin/python"), "-c", code]
+    found = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True)
+    python, torch, transformers = found.stdout.split()
+    return f"Python {python}, torch {torch}, transformers {transformers}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
