@@ -32,7 +32,9 @@ def _policy(clients: Clients, resource: Resource) -> Found:
 
 
 def _instance_profile(clients: Clients, resource: Resource) -> Found:
-    found = clients.client("iam").get_instance_profile(InstanceProfileName=resource.physical_id.rpartition("/")[2])
+    found = clients.client("iam").get_instance_profile(
+        InstanceProfileName=resource.physical_id.rpartition("/")[2]
+    )
     profile = found["InstanceProfile"]
     return {**profile, "Roles": [role["RoleName"] for role in profile["Roles"]]}
 

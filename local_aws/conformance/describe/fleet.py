@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from local_aws.conformance.describe.model import Describer, Found, Resource, only
 from local_aws.conformance.selfcheck import Clients
 
@@ -23,21 +21,7 @@ def _group(clients: Clients, resource: Resource) -> Found:
     autoscaling, name = clients.client("autoscaling"), resource.physical_id
     answer = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])
     group = only(answer["AutoScalingGroups"], "Auto Scaling group")
-    metrics = group.get("EnabledMetrics", [])
-    notified = autoscaling.describe_notification_configurations(AutoScalingGroupNames=[name])
-    return {
-        **group,
-        "VPCZoneIdentifier": group.get("VPCZoneIdentifier", "").split(","),
-        "MetricsCollection": [{"Granularity": g} for g in sorted({m["Granularity"] for m in metrics})],
-        "NotificationConfigurations": _by_topic(notified["NotificationConfigurations"]),
-    }
-
-
-def _by_topic(configurations: list[dict[str, Any]]) -> list[Found]:
-    types: dict[str, list[str]] = {}
-    for item in configurations:
-        types.setdefault(item["TopicARN"], []).append(item["NotificationType"])
-    return [{"TopicARN": topic, "NotificationTypes": kinds} for topic, kinds in types.items()]
+    return {**group, "VPCZoneIdentifier": group.get("VPCZoneIdentifier", "").split(",")}
 
 
 def _hook(clients: Clients, resource: Resource) -> Found:
