@@ -7,21 +7,19 @@ stderr (one JSON object with ``--json``); exit codes are those of ``artifact/err
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, get_args
-
-import msgspec
+from typing import NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Pooling, Target, Tier, Waiver
 from compile.pipeline import compile_model
-from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, Figure, parse_shape
+from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, parse_shape
+from compile.result import result_data
 from compile.tasks import TASKS
 
 
@@ -144,31 +142,9 @@ def _print_error(error: TraceshipError, *, as_json: bool) -> None:
 
 def _print_result(compiled: CompiledArtifact, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(as_data(compiled), ensure_ascii=False))
+        print(json.dumps(result_data(compiled), ensure_ascii=False))
     else:
         print(f"{compiled.path}\n{compiled.digest}")
-
-
-def as_data(compiled: CompiledArtifact) -> dict[str, Any]:
-    """The object that ``--json`` prints."""
-    return {
-        "path": str(compiled.path),
-        "digest": compiled.digest,
-        "target": compiled.target,
-        "task": compiled.task,
-        "buckets": [dataclasses.asdict(bucket) for bucket in compiled.buckets],
-        "parity": [_figure(figure) for figure in compiled.parity],
-        "coverage": msgspec.to_builtins(compiled.coverage),
-        "waivers": msgspec.to_builtins(compiled.waivers),
-        "seconds": compiled.seconds,
-    }
-
-
-def _figure(figure: Figure) -> dict[str, Any]:
-    data = dataclasses.asdict(figure)
-    if figure.min_cosine is None:
-        del data["min_cosine"]
-    return data
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def run(
     exit_code = _run_to_end(module, paths, timeout)
     log = paths["log"].read_text(encoding="utf-8", errors="replace")
     if paths["failure"].exists():
-        raise _as_raised(decode(paths["failure"].read_bytes(), Failure))
+        raise as_raised(decode(paths["failure"].read_bytes(), Failure))
     if exit_code != 0 or not paths["result"].exists():
         raise ChildFailed(job=name, exit_code=exit_code, log=log)
     return Answer(result=decode(paths["result"].read_bytes(), answer), log=log)
@@ -117,7 +117,7 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _as_raised(failure: Failure) -> TraceshipError:
+def as_raised(failure: Failure) -> TraceshipError:
     """An instance of the class with the failure's id, saying the same words."""
     error_class = next((c for c in _all_errors(TraceshipError) if c.id == failure.id), TraceshipError)
     error = error_class.__new__(error_class)

@@ -136,8 +136,8 @@ class Figure:
     output: str
     max_abs: float
     mean_abs: float
-    min_cosine: float | None
     compared: int
+    min_cosine: float | None = None
 
 
 @dataclass(frozen=True)
