@@ -8,6 +8,7 @@
     state_machines.py   AWS::StepFunctions::StateMachine: logging and tracing
     batch.py            AWS::Batch::ComputeEnvironment, JobQueue and JobDefinition
     change_sets.py      change sets that change outputs or policies only
+    strict.py           refuses taken names and references to nothing
     unread.py           notes every property that no provisioner looked at
 
 Each type goes through the API of its service, so what a describe call returns afterwards is
