@@ -170,6 +170,7 @@ def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
     if there is not None:
         logger.info("already fetched", extra={"digest": there.digest, "path": str(to)})
         return there
+    _check_place(to)
     with _writing(to), _beside(to) as folder:
         with translated(f"fetch the release from the bucket {options.bucket}"):
             _Download(options, s3, folder).run()
@@ -270,11 +271,16 @@ def _beside(to: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _check_place(to: Path) -> None:
+    """Refuse to replace anything but an artifact, before a byte is downloaded."""
+    ours = (to / MANIFEST).is_file() and (to / MANIFEST_DIGEST).is_file()
+    if to.is_dir() and any(to.iterdir()) and not ours:
+        raise PlaceTaken(path=to)
+
+
 def _put_in_place(folder: Path, to: Path) -> None:
     folder.chmod(0o755)
     if to.is_dir() and any(to.iterdir()):
-        if not (to / MANIFEST).is_file() or not (to / MANIFEST_DIGEST).is_file():
-            raise PlaceTaken(path=to)
         with _beside(to) as old:
             to.rename(old / "replaced")
             folder.rename(to)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -33,6 +34,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._url_bytes = 0
         self._began = 0.0
         self._clock: asyncio.TimerHandle | None = None
+        self._offered_left: int | None = None
         self._refusal: tuple[int, str, str] | None = None
         # A connection that never says anything is closed like an idle one.
         self.timeout_keep_alive_task = self.loop.call_later(
@@ -44,11 +46,12 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
         if self._receiving == "nothing":
             self._begin()
         if self._receiving == "head":
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._feed(data)
         # The parser keeps an unfinished line to itself, so its callbacks cannot count it.
         if self._receiving == "head" and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, "head-too-large", f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
@@ -79,11 +82,17 @@ class GuardedProtocol(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
             self._fail(400, "bad-host", "The request must have exactly one Host header.")
+        if self.parser.should_upgrade() and b"transfer-encoding" in dict(self.headers):
+            self._fail(400, "bad-http", "An offer to upgrade cannot carry a chunked body.")
         self._receiving = "body"
         self._start_clock(self.request_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade() and self._offered_left is None:
+            self._offered_left = int(dict(self.headers).get(b"content-length", b"0"))
+            if self._offered_left:
+                return
         self._receiving = "nothing"
         self._head_bytes = 0
         self._stop_clock()
@@ -94,11 +103,28 @@ class GuardedProtocol(HttpToolsProtocol):
         status, error, message = self._refusal or (400, "bad-http", "The request is not valid HTTP/1.1.")
         self._refuse(status, error, message)
 
-    def _unsupported_upgrade_warning(self) -> None:
-        # An offer to switch protocols (Java's client makes one by default) may be ignored. The
-        # parser stops at it, so this connection carries no second request.
-        if self.cycle is not None:
+    def _feed(self, data: bytes) -> None:
+        if self._offered_left is not None:
+            self._feed_offered(data)
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            # An offer to switch protocols (Java's client makes one by default) may be ignored, but
+            # the parser stops at it: the body is counted here and no second request may follow.
             self.cycle.keep_alive = False
+            self._feed_offered(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _feed_offered(self, data: bytes) -> None:
+        if not self._offered_left:
+            return
+        part = data[: self._offered_left]
+        self._offered_left -= len(part)
+        self.on_body(part)
+        if self._offered_left == 0:
+            self.on_message_complete()
 
     def _begin(self) -> None:
         self._receiving = "head"

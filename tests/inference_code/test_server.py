@@ -98,7 +98,9 @@ def test_metrics_count_what_happened(server: RunningServer) -> None:
 
     def answered() -> float:
         lines = server.call("GET", "/metrics").body.decode().splitlines()
-        return sum(float(x.split()[1]) for x in lines if x.startswith('traceship_requests_total{status="200"}'))
+        return sum(
+            float(x.split()[1]) for x in lines if x.startswith('traceship_requests_total{status="200"}')
+        )
 
     before = answered()
     server.ask("w1")
@@ -158,7 +160,9 @@ def test_media_types(
 ) -> None:
     """JSON however it is spelt; everything else is refused by name."""
     headers = {
-        name: value for name, value in [("Content-Type", content_type), ("Accept", accept)] if value is not None
+        name: value
+        for name, value in [("Content-Type", content_type), ("Accept", accept)]
+        if value is not None
     }
 
     assert server.call("POST", "/invocations", b'{"inputs":"w1"}', headers).status == status

@@ -193,7 +193,7 @@ def _saved(module: Any) -> io.BytesIO:
 def _manifest(recipe: Recipe, content: dict[str, bytes]) -> Manifest:
     base = manifest_of(content)
     classify = recipe.task == "text-classification"
-    return _replaced(
+    return replaced(
         base,
         task=recipe.task,
         architecture="tiny",
@@ -218,7 +218,8 @@ def _output(recipe: Recipe) -> Tensor:
     return Tensor(name="embedding", dtype="float32", shape=("batch", HIDDEN))
 
 
-def _replaced(manifest: Manifest, **fields: Any) -> Manifest:
+def replaced(manifest: Manifest, **fields: Any) -> Manifest:
+    """``manifest`` with some fields changed."""
     names: Sequence[str] = manifest.__struct_fields__
     return Manifest(**{name: fields.get(name, getattr(manifest, name)) for name in names})
 
@@ -230,4 +231,4 @@ def rewrite(root: Path, path: str, data: bytes) -> str:
     manifest = decode((root / "manifest.json").read_bytes(), Manifest)
     entry = File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
     files = tuple(entry if file.path == path else file for file in manifest.files)
-    return write_folder(root, {path: data}, _replaced(manifest, files=files))
+    return write_folder(root, {path: data}, replaced(manifest, files=files))

@@ -1,0 +1,245 @@
+"""HTTP as attackers and broken clients speak it: refused, and the connection closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+import uvicorn
+from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+
+from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+from tests.inference_code.running import RunningServer, read_all, send
+
+POST = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+BODY = b'{"inputs":"w1"}'
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def test_the_platforms_times_are_kept() -> None:
+    """10 s for a head, 30 s for a request, longer than the balancer's 60 s for idling."""
+    assert GuardedProtocol.head_seconds == 10
+    assert GuardedProtocol.request_seconds == 30
+    assert KEEP_ALIVE_SECONDS > 60
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(
+            POST + b"Content-Length: 15\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY, id="CL and TE"
+        ),
+        pytest.param(POST + b"Content-Length: 15\r\nContent-Length: 16\r\n\r\n" + BODY, id="two lengths"),
+        pytest.param(POST + b"Content-Length: +15\r\n\r\n" + BODY, id="signed length"),
+        pytest.param(POST + b"Content-Length: -1\r\n\r\n" + BODY, id="negative length"),
+        pytest.param(POST + b"Transfer-Encoding: xchunked\r\n\r\n" + BODY, id="odd coding"),
+        pytest.param(b"GET /ping HTTP/1.1\nHost: a\n\n", id="bare line feeds"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n", id="folded header"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost : a\r\n\r\n", id="space before colon"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", id="NUL"),
+        pytest.param(b"GET /ping HTTP/1.1\r\n\r\n", id="no Host"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", id="two Hosts"),
+        pytest.param(CHUNKED + b"z\r\n", id="bad chunk size"),
+        pytest.param(CHUNKED + b"f\n" + BODY + b"\n0\n\n", id="chunk with line feeds"),
+        pytest.param(CHUNKED + b"f\r\n" + BODY + b"xx0\r\n\r\n", id="bad chunk end"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS"),
+        pytest.param(b"CONNECT example.com:443 HTTP/1.1\r\nHost: a\r\n\r\n", id="CONNECT"),
+        pytest.param(b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n", id="broken target"),
+        pytest.param(b"GET /" + b"a" * 5_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", id="long target"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", id="long header"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000, id="endless header"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 101 + b"\r\n", id="101 headers"),
+    ],
+)
+def test_doubtful_framing_is_refused_and_closed(server: RunningServer, data: bytes) -> None:
+    """A balancer in front may have read it another way, so nothing may follow on that connection."""
+    started = time.monotonic()
+
+    answer = server.raw(data)
+
+    assert time.monotonic() - started < 4, "the server left the connection open"
+    status = int(answer.split(b" ", 2)[1])
+    assert 400 <= status < 500
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"Traceback" not in answer
+    assert server.call("GET", "/ping").status == 200
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize("split", [10, 160, 200, 10_000])
+def test_an_offer_to_upgrade_is_ignored(server: RunningServer, split: int) -> None:
+    """Java's client offers HTTP/2 by default; it gets its answer, on a connection used once."""
+    data = POST + OFFER + b"Content-Length: 15\r\n\r\n" + BODY + b"GET /ping HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(data[:split])
+        select.select([connection], [], [], 0.1)
+        connection.sendall(data[split:])
+        answer = read_all(connection)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_an_offer_to_upgrade_cannot_hide_a_chunked_body(server: RunningServer) -> None:
+    """Where it ends could not be told."""
+    answer = server.raw(POST + OFFER + b"Transfer-Encoding: chunked\r\n\r\nf\r\n" + BODY + b"\r\n0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_chunked_bodies_are_read(server: RunningServer) -> None:
+    """Clients that stream get the same answer."""
+    whole = server.ask("w1")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request(
+        "POST", "/invocations", iter([BODY[:4], BODY[4:]]), {"Content-Type": "application/json"},
+        encode_chunked=True,
+    )  # fmt: skip
+
+    assert connection.getresponse().read() == whole.body
+    connection.close()
+
+
+def test_a_chunked_body_over_the_limit_is_refused(server: RunningServer) -> None:
+    """Without a length the limit counts what arrives."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    chunks = (b"a" * 1_048_576 for _ in range(7))
+    connection.request(
+        "POST", "/invocations", chunks, {"Content-Type": "application/json"}, encode_chunked=True
+    )
+
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_pipelined_requests_are_answered_in_order(server: RunningServer) -> None:
+    """Two requests in one packet."""
+    one = POST + b"Content-Length: 15\r\n\r\n" + BODY
+    last = b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+    answer = server.raw(one + last)
+
+    assert answer.index(b"HTTP/1.1 200 ") < answer.index(b"HTTP/1.1 404 ")
+
+
+def test_a_refusal_never_lands_inside_anothers_answer(server: RunningServer) -> None:
+    """A good request followed by garbage: at most the good answer, never the garbage's first."""
+    answer = server.raw(POST + b"Content-Length: 15\r\n\r\n" + BODY + b"\x00garbage\r\n\r\n")
+
+    assert not answer.startswith(b"HTTP/1.1 400")
+
+
+def test_hangups_leave_the_server_well(server: RunningServer) -> None:
+    """Clients that leave in the middle of a head, of a body, before the answer."""
+    beginnings = [b"GET /pi", POST + b"Content-Length: 15\r\n\r\n" + BODY[:3], CHUNKED + b"f\r\n" + BODY[:2]]
+    for data in [*beginnings, POST + b"Content-Length: 15\r\n\r\n" + BODY] * 10:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(data)
+
+    assert server.ask("w1").status == 200
+
+
+class Impatient(GuardedProtocol):
+    """The same protocol with times that a test can wait for."""
+
+    head_seconds: ClassVar[float] = 0.3
+    request_seconds: ClassVar[float] = 0.8
+
+
+async def _reads_it_all(scope: Scope, receive: ASGIReceiveCallable, send_: ASGISendCallable) -> None:
+    assert scope["type"] == "http"
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        more = message["more_body"]
+    await send_({"type": "http.response.start", "status": 200, "headers": [], "trailers": False})
+    await send_({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@pytest.fixture
+def impatient() -> Iterator[int]:
+    """The port of a server with short times, in a thread of this process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            _reads_it_all, http=Impatient, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+        thread.start()
+        yield port
+        server.should_exit = True
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def _trickle(port: int, first: bytes, drop: bytes) -> tuple[float, bytes]:
+    """Send ``first`` and then ``drop`` again and again until the server closes; seconds and answer."""
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=0.05) as connection:
+        connection.sendall(first)
+        answer = b""
+        while time.monotonic() - started < 5:
+            with contextlib.suppress(TimeoutError):
+                part = connection.recv(4096)
+                if not part:
+                    break
+                answer += part
+                continue
+            try:
+                connection.sendall(drop)
+            except OSError:
+                break
+    return time.monotonic() - started, answer
+
+
+def test_a_head_that_trickles_in_is_cut_off(impatient: int) -> None:
+    """However busily it trickles: the time runs from the first byte."""
+    seconds, answer = _trickle(impatient, b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"a")
+
+    assert 0.2 < seconds < 0.7
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_trickles_in_is_cut_off(impatient: int) -> None:
+    """The whole request has one limit."""
+    seconds, answer = _trickle(impatient, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n", b"a")
+
+    assert 0.7 < seconds < 1.5
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_silent_connection_is_closed_like_an_idle_one(impatient: int) -> None:
+    """One that never speaks does not hold a descriptor for ever."""
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", impatient), timeout=5) as connection:
+        answer = read_all(connection)
+
+    assert answer == b""
+    assert time.monotonic() - started < 3
+
+
+def test_prompt_clients_are_not_cut_off(impatient: int) -> None:
+    """Many requests on one connection, for longer than one request may take."""
+    connection = http.client.HTTPConnection("127.0.0.1", impatient, timeout=5)
+    started = time.monotonic()
+    statuses = set()
+    while time.monotonic() - started < 1.2:
+        statuses.add(send(connection, "POST", "/", b"x").status)
+    connection.close()
+
+    assert statuses == {200}
