@@ -28,6 +28,10 @@ def _no_certificate(settings: Settings) -> bool:
     return settings.fleet is not None and settings.fleet.certificate_arn is None
 
 
+def _zones_are_named(settings: Settings) -> bool:
+    return bool(settings.project.zones)
+
+
 def _data_may_go(settings: Settings) -> bool:
     return not settings.project.retain_data
 
@@ -99,6 +103,12 @@ ACKNOWLEDGEMENTS = (
         rule=f"{NIST}-VPCDefaultSecurityGroupClosed",
         places=((names.NETWORK, "Vpc/Resource"),),
         reason="CloudFormation cannot close the default group without a custom resource; nothing is in it.",
+    ),
+    Acknowledgement(
+        rule="CloudFormation-Validate::W3010",
+        places=((names.NETWORK, "Vpc"),),
+        reason="The settings name the zones, because not every zone of a region has Inf1.",
+        when=_zones_are_named,
     ),
     Acknowledgement(
         rule=f"{NIST}-ALBWAFEnabled",

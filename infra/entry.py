@@ -23,6 +23,7 @@ def main() -> int:
 
     from infra.app import build
     from infra.lock import read_lock
+    from infra.policy import synthesise
 
     app = cdk.App()
     path = Path(app.node.try_get_context("settings") or SETTINGS_FILE)
@@ -30,10 +31,10 @@ def main() -> int:
         settings = load(path, stage=app.node.try_get_context("stage"))
         lock = read_lock(path.parent / LOCK_FILE)
         build(app, settings, lock, foundation=_is_true(app.node.try_get_context("foundation")))
+        synthesise(app)
     except TraceshipError as error:
         print(f"error: {error.what}\nwhy:   {error.why}\nfix:   {error.fix}", file=sys.stderr)
         return error.exit_code
-    app.synth()
     return 0
 
 

@@ -1,0 +1,35 @@
+"""Worlds that many tests read: each is synthesised once a session."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.entry import use_pinned_node
+
+use_pinned_node()
+
+from tests.infra.worlds import CPU, INF1, PINNED, World, lock_of, settings_of, synthesise  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def cpu(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A fleet and an endpoint on cpu types, everything else by default, data not retained."""
+    return synthesise(tmp_path_factory.mktemp("cpu"), settings_of(CPU), lock_of("cpu"))
+
+
+@pytest.fixture(scope="session")
+def inf1(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A fleet with four chips an instance, and an endpoint; data retained."""
+    return synthesise(tmp_path_factory.mktemp("inf1"), settings_of(INF1), lock_of("inf1"))
+
+
+@pytest.fixture(scope="session")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Only a fleet: account, region, zones, certificate, callers and topic all given."""
+    return synthesise(tmp_path_factory.mktemp("pinned"), settings_of(PINNED), lock_of("cpu"))
+
+
+@pytest.fixture(scope="session")
+def foundation(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """What exists before the first release."""
+    return synthesise(tmp_path_factory.mktemp("foundation"), settings_of(CPU), None, foundation=True)

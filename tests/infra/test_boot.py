@@ -1,0 +1,168 @@
+"""User data: what an instance does at boot, as text that cloud-init and the local AWS both read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from artifact import serving
+from infra.boot import DOCKER_CONFIG_FILE, INSTANCE_ENV_FILE, MODEL_DIR, UNIT, UNIT_FILE, USER_ID
+from tests.infra.worlds import DIGEST, World, text_of
+
+LOCKED_DOWN = (
+    "--read-only",
+    f"--user {USER_ID}:{USER_ID}",
+    "--cap-drop ALL",
+    "--security-opt no-new-privileges",
+)
+
+
+def _user_data(world: World) -> str:
+    template = world.properties("fleet", "AWS::EC2::LaunchTemplate")
+    return text_of(template["LaunchTemplateData"]["UserData"])
+
+
+def _files(world: World) -> dict[str, dict[str, Any]]:
+    config = yaml.safe_load(_user_data(world))
+    return {file["path"]: file for file in config["write_files"]}
+
+
+def _environment(world: World) -> dict[str, str]:
+    lines = _files(world)[serving.SERVE_ENV_FILE]["content"].splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def _unit(world: World) -> dict[str, list[str]]:
+    """Values of the unit by key, continued lines joined."""
+    found: dict[str, list[str]] = {}
+    for line in str(_files(world)[UNIT_FILE]["content"]).replace("\\\n", " ").splitlines():
+        key, separator, value = line.partition("=")
+        if separator:
+            found.setdefault(key, []).append(re.sub(r" +", " ", value))
+    return found
+
+
+def test_it_is_a_cloud_config(cpu: World) -> None:
+    """cloud-init looks at the first line, and at 16 KiB at most."""
+    text = _user_data(cpu)
+
+    assert text.startswith("#cloud-config\n")
+    assert len(text.encode()) < 16_384
+    assert set(yaml.safe_load(text)) == {"write_files", "runcmd"}
+
+
+def test_the_environment_names_release_owner_and_limits(cpu: World) -> None:
+    """Everything that fetch and serve need, and only what they know."""
+    bucket = "<traceship-artifacts:ExportsOutputRefArtifacts"
+    environment = _environment(cpu)
+
+    assert environment.pop(serving.ENV_RELEASE).startswith(f"s3://{bucket}")
+    assert environment == {
+        serving.ENV_DIGEST: DIGEST,
+        serving.ENV_BUCKET_OWNER: "111122223333",
+        "AWS_REGION": "eu-west-1",
+        serving.ENV_MODEL_DIR: MODEL_DIR,
+        serving.ENV_HOST: "0.0.0.0",
+        serving.ENV_PORT: "8080",
+        serving.ENV_BATCH_WINDOW_MS: "2",
+        serving.ENV_DEADLINE_SECONDS: "20",
+        serving.ENV_QUEUE_LIMIT: "256",
+        "TRACESHIP_IMAGE": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/traceship/serving@sha256:"
+        + "0" * 64,
+    }
+
+
+def test_the_release_is_named_to_the_last_character(cpu: World) -> None:
+    """Bucket, name and digest; a prefix would leave room for another release."""
+    assert _environment(cpu)[serving.ENV_RELEASE].endswith(f"/releases/traceship/{DIGEST}")
+
+
+def test_limits_of_the_settings_reach_the_server(pinned: World) -> None:
+    """Fractions are written as the server parses them."""
+    environment = _environment(pinned)
+
+    assert float(environment[serving.ENV_BATCH_WINDOW_MS]) == 0.5
+    assert float(environment[serving.ENV_DEADLINE_SECONDS]) == 40
+    assert int(environment[serving.ENV_QUEUE_LIMIT]) == 99
+
+
+def test_the_unit_fetches_then_serves(cpu: World) -> None:
+    """Two containers of the same image; nothing runs if the fetch fails."""
+    unit = _unit(cpu)
+
+    leftovers, fetch = unit["ExecStartPre"]
+    assert leftovers.startswith("-/usr/bin/docker rm --force traceship-fetch traceship-serve")
+    assert fetch.endswith("${TRACESHIP_IMAGE} fetch")
+    assert unit["ExecStart"][0].endswith("${TRACESHIP_IMAGE} serve")
+    assert not fetch.startswith("-")
+    assert f":{MODEL_DIR} " in fetch
+    assert f":{MODEL_DIR}:ro " in unit["ExecStart"][0]
+
+
+def test_the_containers_may_change_nothing(cpu: World) -> None:
+    """Read-only, not root, no capabilities, no new privileges."""
+    for command in (_unit(cpu)["ExecStartPre"][1], _unit(cpu)["ExecStart"][0]):
+        for option in (*LOCKED_DOWN, f"--env-file {serving.SERVE_ENV_FILE}"):
+            assert option in command
+        assert "--privileged" not in command
+    assert USER_ID != 0
+
+
+def test_one_device_a_chip_goes_to_the_server(cpu: World, inf1: World) -> None:
+    """inf1.6xlarge has four chips; a cpu type has none, and fetching needs none."""
+    devices = re.findall(r"--device (\S+)", _unit(inf1)["ExecStart"][0])
+
+    assert devices == [f"/dev/neuron{n}" for n in range(4)]
+    assert "--device" not in _user_data(cpu)
+    assert "--device" not in _unit(inf1)["ExecStartPre"][1]
+
+
+def test_stopping_outlasts_draining(cpu: World) -> None:
+    """Server drains, then the container is killed, then the unit: in that order."""
+    unit = _unit(cpu)
+    container = int(re.findall(r"--stop-timeout (\d+)", unit["ExecStart"][0])[0])
+    asked = int(re.findall(r"stop -t (\d+)", unit["ExecStop"][0])[0])
+
+    assert serving.DRAIN_SECONDS <= container == asked < int(unit["TimeoutStopSec"][0])
+    assert unit["Restart"] == ["always"]
+
+
+def test_docker_logs_in_with_the_instances_own_role(cpu: World) -> None:
+    """No password is written anywhere; only root reads the file."""
+    file = _files(cpu)[DOCKER_CONFIG_FILE]
+
+    assert json.loads(file["content"]) == {
+        "credHelpers": {"111122223333.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login"}
+    }
+    assert file["permissions"] == "0600"
+
+
+def test_the_unit_is_started_without_waiting(cpu: World) -> None:
+    """cloud-init ends before the fetch does; the folder belongs to the container's user."""
+    commands = yaml.safe_load(_user_data(cpu))["runcmd"]
+
+    assert commands[0] == ["install", "-d", "-o", str(USER_ID), "-g", str(USER_ID), MODEL_DIR]
+    assert INSTANCE_ENV_FILE in commands[1][2]
+    assert commands[-1] == ["systemctl", "enable", "--now", "--no-block", UNIT]
+
+
+def test_systemd_accepts_the_unit(inf1: World, tmp_path: Path) -> None:
+    """`systemd-analyze verify`, where the machine has it."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze on this machine")
+    # docker is not installed here; everything else is checked as it stands.
+    text = _files(inf1)[UNIT_FILE]["content"].replace("/usr/bin/docker", "/bin/true")
+    path = tmp_path / UNIT
+    path.write_text(text.replace("Requires=docker.service\n", ""))
+
+    result = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr) == (0, "")

@@ -1,0 +1,148 @@
+"""Compiling on AWS: the ladder of the state machine, and what its roles may do."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+from compile.__main__ import _parser
+from infra.compile_stack import MEMORY_LADDER_GIB
+from tests.infra.worlds import DIGEST, World, text_of
+
+
+def _machine(world: World) -> dict[str, Any]:
+    definition: dict[str, Any] = json.loads(
+        text_of(world.properties("compile", "AWS::StepFunctions::StateMachine")["DefinitionString"])
+    )
+    return definition
+
+
+def _job(world: World) -> dict[str, Any]:
+    container: dict[str, Any] = world.properties("compile", "AWS::Batch::JobDefinition")[
+        "ContainerProperties"
+    ]
+    return container
+
+
+def test_the_job_is_the_compile_entry_point(cpu: World) -> None:
+    """The arguments are ones that `python -m compile` accepts, and no required one is missing."""
+    command = _job(cpu)["Command"]
+    values = {
+        "Ref::model": "m",
+        "Ref::task": "t",
+        "Ref::target": "cpu",
+        "Ref::bucket": "1x8",
+        "Ref::out": "o",
+    }
+
+    assert command[:3] == ["python", "-m", "compile"]
+    options = _parser().parse_args([values.get(part, part) for part in command[3:]])
+
+    assert (options.model, options.task, options.target, options.out) == ("m", "t", "cpu", "o")
+    assert options.bucket == ["1x8"]
+
+
+def test_the_image_is_the_locks_by_digest(cpu: World, foundation: World) -> None:
+    """Before there is a lock, the project's own repository with the placeholder's digest."""
+    wanted = f"111122223333.dkr.ecr.eu-west-1.amazonaws.com/traceship/compile@sha256:{'0' * 64}"
+
+    assert text_of(_job(cpu)["Image"]) == text_of(_job(foundation)["Image"]) == wanted
+
+
+def test_each_row_goes_to_batch_with_its_own_values(cpu: World) -> None:
+    """A row that lacks one of them fails before a job is submitted."""
+    rows = _machine(cpu)["States"]["EachRow"]
+    submit = rows["ItemProcessor"]["States"]["Compile32GiB"]
+
+    assert (rows["Type"], rows["ItemsPath"], rows["MaxConcurrency"]) == ("Map", "$.items", 10)
+    assert submit["Resource"] == "arn:aws:states:::batch:submitJob.sync"
+    assert submit["Parameters"]["Parameters"] == {
+        f"{field}.$": f"$.{field}" for field in ("model", "task", "target", "bucket", "out")
+    }
+
+
+def test_a_job_killed_for_memory_gets_the_next_size(cpu: World) -> None:
+    """32, then 64, then 120 GiB; exit 137 is read from the job that Batch describes."""
+    states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
+
+    for here, higher in pairwise(MEMORY_LADDER_GIB):
+        submit, choice = states[f"Compile{here}GiB"], states[f"Was{here}GiBTooLittle"]
+        memory = submit["Parameters"]["ContainerOverrides"]["ResourceRequirements"][0]
+        assert memory == {"Type": "MEMORY", "Value": str(here * 1024)}
+        assert submit["Catch"][0]["Next"] == f"Was{here}GiBTooLittle"
+        patterns = [rule["StringMatches"] for rule in choice["Choices"][0]["Or"]]
+        assert patterns == ['*"ExitCode":137*', '*"ExitCode": 137*']
+        assert choice["Choices"][0]["Next"] == f"Compile{higher}GiB"
+        assert choice["Default"] == "Failed"
+
+
+def test_the_last_size_has_no_next(cpu: World) -> None:
+    """120 GiB is what Fargate offers with 16 vCPUs; a failure there is recorded."""
+    states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
+
+    assert states["Compile120GiB"]["Catch"] == [
+        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Failed"}
+    ]
+
+
+def test_a_failed_row_does_not_stop_the_others_but_fails_the_run(cpu: World) -> None:
+    """It becomes a result with its cause; the run looks for such results when all rows are done."""
+    states = _machine(cpu)["States"]
+    failed = states["EachRow"]["ItemProcessor"]["States"]["Failed"]
+
+    assert failed["Type"] == "Pass"
+    assert failed["Parameters"]["status"] == "failed"
+    assert failed["Parameters"]["cause.$"] == "$.failure.Cause"
+    assert states["FindFailures"]["Parameters"] == {"failed.$": "$.rows[?(@.status=='failed')]"}
+    assert states["AnyFailed"]["Choices"][0] == {
+        "Variable": "$.failed[0]",
+        "IsPresent": True,
+        "Next": "SomeRowsFailed",
+    }
+    assert states["SomeRowsFailed"]["Type"] == "Fail"
+
+
+def test_a_job_reads_models_and_leaves_results_but_touches_no_release(cpu: World) -> None:
+    """Two prefixes of the bucket and the key for that bucket; nothing else."""
+    statements = cpu.policy("compile", "JobRolePolicy")
+    by_action = {json.dumps(s["Action"]): text_of(s["Resource"]) for s in statements}
+
+    assert set(by_action) == {'"s3:GetObject"', '"s3:PutObject"', '["kms:Decrypt", "kms:GenerateDataKey"]'}
+    assert by_action['"s3:GetObject"'].endswith("/models/*")
+    assert by_action['"s3:PutObject"'].endswith("/compiled/*")
+    assert not any("releases/" in r or "blobs/" in r for r in by_action.values())
+
+
+def test_the_state_machine_submits_this_job_to_this_queue_only(cpu: World) -> None:
+    """No wildcard where Batch knows resources."""
+    submit = next(s for s in cpu.policy("compile", "MachineRole") if s["Action"] == "batch:SubmitJob")
+
+    assert [next(iter(r)) for r in submit["Resource"]] == ["Fn::GetAtt", "Ref"]
+
+
+def test_jobs_run_in_isolated_subnets_without_an_address(cpu: World) -> None:
+    """They reach AWS by the private endpoints and nobody reaches them."""
+    environment = cpu.properties("compile", "AWS::Batch::ComputeEnvironment")["ComputeResources"]
+    group = cpu.properties("compile", "AWS::EC2::SecurityGroup")
+
+    assert environment["Type"] == "FARGATE"
+    assert all("IsolatedSubnet" in subnet["Fn::ImportValue"] for subnet in environment["Subnets"])
+    assert _job(cpu)["NetworkConfiguration"] == {"AssignPublicIp": "DISABLED"}
+    assert "SecurityGroupIngress" not in group
+    assert [(r["FromPort"], r["ToPort"]) for r in group["SecurityGroupEgress"]] == [(443, 443)]
+
+
+def test_every_state_is_logged_and_traced(cpu: World) -> None:
+    """With data, to the encrypted log group that the jobs write to."""
+    machine = cpu.properties("compile", "AWS::StepFunctions::StateMachine")
+
+    assert machine["LoggingConfiguration"]["Level"] == "ALL"
+    assert machine["LoggingConfiguration"]["IncludeExecutionData"] is True
+    assert machine["TracingConfiguration"] == {"Enabled": True}
+    assert _job(cpu)["LogConfiguration"]["LogDriver"] == "awslogs"
+
+
+def test_the_release_is_not_in_the_compile_stack(cpu: World) -> None:
+    """Shipping a release must not change the stack that compiles the next one."""
+    assert DIGEST not in json.dumps(cpu.templates["compile"])
