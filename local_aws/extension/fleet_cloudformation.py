@@ -16,7 +16,6 @@ from local_aws.extension.fleet_engine import FleetEngine, LaunchFailed, adopt
 from local_aws.extension.fleet_refresh import Refreshes, template_preferences
 from local_aws.extension.fleet_stores import Record, Template
 from local_aws.extension.registry import Properties, Provisioned, Registry, ResourceFailed
-from local_aws.extension.replicas import ReplicaFailed
 
 TYPE = "AWS::AutoScaling::AutoScalingGroup"
 REFRESH = "AutoScalingInstanceRefresh"
@@ -51,7 +50,7 @@ class GroupType:
         try:
             self._engine.reconcile(group)
             self._engine.await_capacity(group, group["MinSize"])
-        except (LaunchFailed, ReplicaFailed) as failure:
+        except LaunchFailed as failure:
             self._engine.delete(group)
             raise ResourceFailed(f"group {name}: {failure}") from failure
         return name, attributes
@@ -73,7 +72,7 @@ class GroupType:
                 self._refresh(group, target, previous, policy[REFRESH])
             self._engine.reconcile(group)
             self._engine.await_capacity(group, group["MinSize"])
-        except (LaunchFailed, ReplicaFailed) as failure:
+        except LaunchFailed as failure:
             kept = ("Activities", "InstanceRefreshes")
             group.update({key: value for key, value in before.items() if key not in kept})
             raise ResourceFailed(f"group {physical_id}: {failure}") from failure

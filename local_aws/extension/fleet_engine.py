@@ -60,7 +60,6 @@ class FleetEngine:
         instance = stores.add_instance(group, template)
         identity = instance["InstanceId"]
         entry = _entry(group, template, instance)
-        group["Instances"].append(entry)
         activity = _begin_activity(group, f"Launching a new EC2 instance: {identity}")
         launch = Launch(
             kind="instance",
@@ -70,7 +69,12 @@ class FleetEngine:
             serve=self._replicas.command("serve"),
             prepare=lambda replica: replica.run(self._replicas.command("fetch")),
         )
-        replica = self._replicas.start(launch, lambda settled: _settle(entry, activity, settled))
+        try:
+            replica = self._replicas.start(launch, lambda settled: _settle(entry, activity, settled))
+        except ReplicaFailed as failure:
+            stores.terminated(identity)
+            raise LaunchFailed(str(failure)) from failure
+        group["Instances"].append(entry)
         stores.tag_instance(group, template, identity, {ADDRESS_TAG: replica.address})
         for arn in group["TargetGroupARNs"]:
             stores.register_target(arn, identity)
@@ -167,7 +171,7 @@ class FleetEngine:
         def guarded() -> None:
             try:
                 work()
-            except (LaunchFailed, ReplicaFailed) as failure:
+            except LaunchFailed as failure:
                 logger.warning("group %s: %s", group["AutoScalingGroupName"], failure)
                 _end_activity(_begin_activity(group, "Launching a new EC2 instance"), "Failed", str(failure))
 
@@ -192,7 +196,7 @@ class FleetEngine:
             self.terminate(group, list(group["Instances"]), "the local AWS was stopped")
             try:
                 self.reconcile(group)
-            except (LaunchFailed, ReplicaFailed) as failure:
+            except LaunchFailed as failure:
                 logger.warning("group %s: %s", group["AutoScalingGroupName"], failure)
         self._replicas.await_settled(RESTORE_SECONDS)
 

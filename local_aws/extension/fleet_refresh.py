@@ -16,7 +16,6 @@ from typing import Any, Literal
 from local_aws.extension import fleet_stores as stores
 from local_aws.extension.fleet_engine import FleetEngine, LaunchFailed, timestamp
 from local_aws.extension.fleet_stores import Record, Template
-from local_aws.extension.replicas import ReplicaFailed
 
 LONGEST_WAIT_SECONDS = 1.0
 _RUNNING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
@@ -127,7 +126,7 @@ class Refresh:
         """
         try:
             new = self._engine.launch(self._group, template)
-        except (LaunchFailed, ReplicaFailed) as failure:
+        except LaunchFailed as failure:
             raise RefreshStopped(str(failure)) from failure
         try:
             self._engine.await_ready(new)

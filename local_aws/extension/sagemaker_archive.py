@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def _download(server: Server, url: str, archive: Path) -> None:
         raise ReplicaFailed(f"model data at {url} could not be read: {error}") from error
 
 
+@functools.cache
 def _client(server: Server) -> Any:
     return botocore.session.get_session().create_client(
         "s3",

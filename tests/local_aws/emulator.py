@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -13,12 +14,17 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
 from local_aws import names
-from local_aws.launcher import CHECKOUT, INTERPRETER, LocalAws
+from local_aws.launcher import CHECKOUT, INTERPRETER
 
 FAKE_SERVER = Path(__file__).with_name("fake_server.py")
 BUCKET = "releases-of-the-test"
@@ -32,9 +38,21 @@ class Emulator:
     state: Path
     port: int
     process: subprocess.Popen[bytes]
+    clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
 
-    def client(self, service: str) -> Any:
-        return LocalAws(state=self.state, port=self.port, pid=self.process.pid).client(service)
+    def client(self, service: str, *, checked: bool = True) -> Any:
+        """A boto3 client; ``checked=False`` sends what boto3 itself would refuse to send."""
+        key = (service, checked)
+        if key not in self.clients:
+            self.clients[key] = boto3.client(  # type: ignore[call-overload]
+                service,
+                endpoint_url=names.endpoint(self.port),
+                region_name=names.REGION,
+                aws_access_key_id=names.ACCESS_KEY,
+                aws_secret_access_key=names.ACCESS_KEY,
+                config=Config(parameter_validation=checked, retries={"total_max_attempts": 1}),
+            )
+        return self.clients[key]
 
     def rows(self) -> list[dict[str, Any]]:
         url = f"http://127.0.0.1:{self.port}/_traceship/replicas"
@@ -80,7 +98,7 @@ def fake_python(folder: Path) -> Path:
 def start(state: Path, python: Path) -> Emulator:
     """Start the server process and wait until what it restores runs."""
     state.mkdir(parents=True, exist_ok=True)
-    port = LocalAwsPort.free()
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "PYTHONPATH": str(CHECKOUT),
@@ -134,17 +152,33 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     return answer
 
 
-class LocalAwsPort:
+def free_port() -> int:
     """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
-    @staticmethod
-    def free() -> int:
-        import socket
 
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
+def refusal(call: Callable[..., Any], **request: Any) -> tuple[str, str]:
+    """Code and message of the ClientError that a call must end in."""
+    with pytest.raises(ClientError) as refused:
+        call(**request)
+    error = refused.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def deployed(cloudformation: Any, stack: str) -> tuple[str, str]:
+    """Final status of a stack, and the reasons of what failed in it, latest first."""
+
+    def ended() -> Any:
+        found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+        return None if found.endswith("IN_PROGRESS") else found
+
+    status = until(ended, f"stack {stack} ends", seconds=60)
+    events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    failed = [one for one in events if one["ResourceStatus"].endswith("FAILED")]
+    return status, "\n".join(one.get("ResourceStatusReason", "") for one in failed)
 
 
 def _answers(url: str) -> bool:

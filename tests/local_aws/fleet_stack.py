@@ -29,7 +29,9 @@ def user_data(release: str, digest: str) -> str:
     )
 
 
-def fleet(release: str, digest: str, *, smallest: int = 1, policy: dict[str, Any] | None = None) -> dict[str, Any]:
+def fleet(
+    release: str, digest: str, *, smallest: int = 1, policy: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Launch template, group, target group, load balancer and an alarm."""
     version = {"Fn::GetAtt": ["Template", "LatestVersionNumber"]}
     specification = {"LaunchTemplateId": {"Ref": "Template"}, "Version": version}
@@ -62,11 +64,12 @@ def fleet(release: str, digest: str, *, smallest: int = 1, policy: dict[str, Any
             ),
             "Targets": _of(
                 "ElasticLoadBalancingV2::TargetGroup",
-                Port=8080, Protocol="HTTP", VpcId={"Ref": "Vpc"}, TargetType="instance", HealthCheckPath="/ping",
-                Matcher={"HttpCode": "200"},
+                Port=8080, Protocol="HTTP", VpcId={"Ref": "Vpc"}, TargetType="instance",
+                HealthCheckPath="/ping", Matcher={"HttpCode": "200"},
             ),
             "LoadBalancer": _of(
-                "ElasticLoadBalancingV2::LoadBalancer", Name="tiny", Scheme="internal", Subnets=[{"Ref": "Subnet"}]
+                "ElasticLoadBalancingV2::LoadBalancer",
+                Name="tiny", Scheme="internal", Subnets=[{"Ref": "Subnet"}],
             ),
             "Listener": _of(
                 "ElasticLoadBalancingV2::Listener",
