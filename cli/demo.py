@@ -12,10 +12,13 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifact.errors import ProofFailed
 from artifact.golden import largest_difference
 from artifact.release import ReleaseLock
 from cli.cdk import CHECKOUT
@@ -42,6 +45,19 @@ PAIRS = (
 """Sentence pairs: two that mean the same, one that does not."""
 
 
+class NotAsAsked(ProofFailed):
+    """What was deployed is not what the templates ask for."""
+
+    id = "not-as-asked"
+
+    def __init__(self, *, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            what=f"{len(problems)} resources are not what the templates ask for",
+            why="; ".join(problems),
+            fix="run the demo with --keep and look at those resources",
+        )
+
+
 @dataclass(frozen=True)
 class Demonstration:
     """What the demo found. ``largest_difference`` is to the untraced model, over all numbers."""
@@ -53,6 +69,7 @@ class Demonstration:
     largest_difference: float
     replicas: list[dict[str, Any]]
     inventory: dict[str, int]
+    not_compared: list[str]
     status: Status
 
 
@@ -91,7 +108,9 @@ def demonstrate(*, keep: bool) -> Demonstration:
 
 
 def _run(project: Project, local: LocalAws, started: float) -> Demonstration:
-    with step(f"[2/8] compile {project.settings.model.source} for cpu and prove it against the untraced model"):
+    with step(
+        f"[2/8] compile {project.settings.model.source} for cpu and prove it against the untraced model"
+    ):
         root = compile_artifact(project).path
     with step("[3/8] bootstrap the CDK and deploy the stacks that need no release"):
         deploy(project, foundation=True, bootstrap=True)
@@ -119,7 +138,8 @@ def _run(project: Project, local: LocalAws, started: float) -> Demonstration:
         similarities=similarities,
         largest_difference=difference,
         replicas=replicas,
-        inventory=inventory,
+        inventory=Counter(str(row.verdict) for row in inventory.rows),
+        not_compared=[f"{row.type_name} {row.logical_id}" for row in inventory.unsupported],
         status=status,
     )
 
@@ -159,29 +179,29 @@ def _untraced(project: Project, texts: list[str]) -> Any:
 
 
 def _replicas(local: LocalAws) -> list[dict[str, Any]]:
-    from local_aws.replica_list import replicas
+    """The server processes behind the emulated AWS, as it lists them itself."""
+    from local_aws.names import INTERNAL_PREFIX
 
-    return replicas(local)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{local.endpoint}{INTERNAL_PREFIX}replicas", timeout=10) as answer:
+        rows: list[dict[str, Any]] = json.load(answer)
+        return rows
 
 
-def _inventory(project: Project, local: LocalAws) -> dict[str, int]:
+def _inventory(project: Project, local: LocalAws) -> Inventory:
     from local_aws.conformance import inventory
 
-    templates = {
-        name: json.loads((project.state / f"cdk.out/{name}.template.json").read_text())
-        for name in stack_names(project.settings)
-    }
-    found = inventory(local, templates)
-    return _told(found)
-
-
-def _told(found: Inventory) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for row in found.rows:
-        counts[row.verdict] = counts.get(row.verdict, 0) + 1
-    for verdict, count in sorted(counts.items()):
-        talk(f"  {count:3} {verdict}")
-    return counts
+    names = stack_names(project.settings)
+    folder = project.state / "cdk.out"
+    templates = {name: json.loads((folder / f"{name}.template.json").read_text()) for name in names}
+    found = inventory(local, names, templates)
+    counts = Counter(str(row.verdict) for row in found.rows)
+    talk("  " + ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+    for row in found.unsupported:
+        talk(f"  not compared: {row.type_name} {row.logical_id} ({row.detail})")
+    if found.problems:
+        raise NotAsAsked(problems=found.problems)
+    return found
 
 
 def _next_steps(project: Project) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from artifact.manifest import Manifest
 from artifact.release import (
@@ -28,6 +31,7 @@ from artifact.release import (
     Throughput,
 )
 from artifact.verify import verify
+from cli.cdk import CHECKOUT
 from cli.console import step, talk
 from cli.failure import SubprocessFailed
 from cli.project import Project
@@ -36,9 +40,20 @@ from settings.model import Settings
 
 if TYPE_CHECKING:
     from compile.publish import Published
+    from compile.request import CompileRequest
 
+_CODE = {".py", ".json", ".toml"}
 FETCH_BYTES_PER_SECOND = 25e6
 """Allowance for reading an artifact from S3 through a gateway endpoint; not measured."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact on this machine. ``reused``: an earlier run of the same request made it."""
+
+    path: Path
+    digest: str
+    reused: bool
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,32 @@ class Shipped:
 
     lock: ReleaseLock
     published: Published
+
+
+def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
+    """Compile what the settings name, or take the finished artifact of an earlier run.
+
+    Args:
+        fresh: compile even if one is there.
+
+    Raises:
+        What the compile stage raises; no artifact is left behind then.
+    """
+    from cli.compiling import result_text, run
+
+    settings = project.settings
+    out = project.state / "artifacts" / _compile_key(settings)
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
+    if out.is_dir():
+        artifact = verify(out)
+        talk(f"  nothing changed since {out.name[:12]} was compiled: it is used again")
+        return Built(path=out, digest=artifact.digest, reused=True)
+    compiled = run(
+        _compile_request(settings, out), runner=settings.compile.runner, image=settings.compile.image
+    )
+    talk(result_text(compiled))
+    return Built(path=out, digest=compiled.digest, reused=False)
 
 
 def publish_artifact(project: Project, root: Path) -> Shipped:
@@ -128,6 +169,42 @@ def _ami(settings: Settings) -> Ami:
     return Ami(id=settings.fleet.ami, placeholder=False)
 
 
-def digest_of(parts: Any) -> str:
-    """SHA-256 of plain JSON data, for keys of things kept on this machine."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+def _compile_request(settings: Settings, out: Path) -> CompileRequest:
+    from compile.request import CompileRequest, CompilerOptions, parse_shape
+
+    return CompileRequest(
+        model=settings.model.source,
+        task=settings.model.task,
+        target=settings.compile.target,
+        shapes=tuple(parse_shape(bucket) for bucket in settings.compile.buckets),
+        out=out,
+        revision=settings.model.revision,
+        pooling=settings.model.pooling,
+        normalize=settings.model.normalize,
+        tier=settings.compile.tier,
+        truncate=settings.compile.truncate,
+        compiler=CompilerOptions(
+            arguments=settings.compile.compiler_args,
+            timeout_seconds=settings.compile.compiler_timeout_seconds,
+            min_coverage=settings.compile.min_coverage_percent,
+        ),
+    )
+
+
+def _compile_key(settings: Settings) -> str:
+    """SHA-256 over everything that could change the artifact: content, options, versions, our code."""
+    from compile.source import resolve
+
+    source = resolve(settings.model.source, revision=settings.model.revision)
+    code = [CHECKOUT / folder for folder in ("artifact", "compile")]
+    files = sorted(
+        path for folder in code for path in folder.rglob("*") if path.suffix in {".py", ".json", ".toml"}
+    )
+    parts = {
+        "source": msgspec.to_builtins(source.identity),
+        "model": settings.model.model_dump(mode="json"),
+        "compile": settings.compile.model_dump(mode="json"),
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "safetensors")},
+        "code": {str(f.relative_to(CHECKOUT)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -97,7 +97,8 @@ def _environment() -> dict[str, str]:
 
 
 def _version() -> str:
-    code = "import sys, torch, transformers as t; print(sys.version.split()[0], torch.__version__, t.__version__)"
+    names = "sys.version.split()[0], torch.__version__, transformers.__version__"
+    code = f"import sys, torch, transformers; print({names})"
     command = [str(VENV / "bin/python"), "-c", code]
     found = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True)
     python, torch, transformers = found.stdout.split()

@@ -1,0 +1,38 @@
+"""``traceship ship``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--artifact", type=click.Path(path_type=Path), help="Publish this one instead of compiling.")
+@click.option("--no-cache", is_flag=True, help="Compile afresh even if nothing changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print release, digest, location and lock as JSON.")
+@click.pass_context
+def command(ctx: click.Context, artifact: Path | None, no_cache: bool, as_json: bool) -> None:
+    """Compile, verify, publish to S3 and write release.lock.json.
+
+    Run it again after an interruption: what is finished is not repeated.
+    """
+    from cli.console import data, step
+    from cli.project import Project
+    from cli.shipping import compile_artifact, publish_artifact
+
+    project = Project.of(ctx)
+    root = artifact
+    if root is None:
+        with step(f"compile {project.settings.model.source} for {project.settings.compile.target}"):
+            root = compile_artifact(project, fresh=no_cache).path
+    shipped = publish_artifact(project, root)
+    where = shipped.lock.location
+    location = f"s3://{where.bucket}/{where.prefix}"
+    result = {
+        "release": shipped.lock.name,
+        "digest": shipped.lock.digest,
+        "location": location,
+        "lock": str(project.lock_path),
+    }
+    data(result, as_json=as_json, text=f"released {location}\nlock {project.lock_path}: commit this file")
