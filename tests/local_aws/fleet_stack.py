@@ -89,7 +89,7 @@ def fleet(
 
 def endpoint(release: str, digest: str, *, name: str) -> dict[str, Any]:
     """Model, configuration, endpoint and its scaling; names carry the digest, as ours do."""
-    model = f"{name}-{digest}"
+    model = f"{name}-{digest[:12]}"
     return {
         "Resources": {
             "Model": _of(
