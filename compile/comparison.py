@@ -189,7 +189,7 @@ def compare(job: CompareJob) -> CompareResult:
         for bucket in job.buckets:
             graph = load_graph((staging / bucket.path).read_bytes(), weights)
             subject = Subject(job, bucket, graph, reference, tokenizer, rows, texts, lonely)
-            verdicts.append(_tokenizer_gate(subject, own))
+            verdicts.append(tokenizer_gate(subject, own))
             measured, figure = measure(subject)
             verdicts.extend(measured)
             figures.append(figure)
@@ -250,7 +250,7 @@ def _difference(subject: Subject, tally: Tally) -> Difference:
     )
 
 
-def _tokenizer_gate(subject: Subject, own: Any) -> Verdict:
+def tokenizer_gate(subject: Subject, own: Any) -> Verdict:
     """Both tokenizers on every text: whole, and cut at exactly L and at one token less."""
     length = subject.bucket.length
     wrong: list[str] = []

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_tensors
 
+from artifact.graphs import load_graph, load_weights
 from artifact.manifest import WEIGHTS
 from compile import comparison, parity, pipeline, preflight, source, trace
 from compile.backends import cpu
-from compile.jobs import CompareJob, CompareResult, ModelJob, Verdict
-from compile.model import load_model, vocabulary, wrap
+from compile.jobs import CompareJob, CompareResult, ModelJob
+from compile.model import load_model, load_tokenizer, portable_tokenizer, vocabulary, wrap
 from compile.request import TOLERANCES, CompileRequest, Shape, Workplace, parse_shape
-from compile.samples import random_feed
+from compile.samples import load_texts, random_feed
 from compile.trace import TracedBucket, TracedModel
 
 Mutation = Callable[[torch.nn.Module], torch.nn.Module]
@@ -114,6 +115,18 @@ def failed_gates(result: CompareResult) -> set[str]:
     return {verdict.gate for verdict in result.verdicts if not verdict.passed}
 
 
-def verdict_of(result: CompareResult, gate: str) -> Verdict:
-    """The first verdict of a gate."""
-    return next(verdict for verdict in result.verdicts if verdict.gate == gate)
+def subject_in(world: World, traced: TracedModel, reference: Any = None) -> comparison.Subject:
+    """The first bucket's questions; ``reference`` takes the place of the untraced model."""
+    model = load_model(world.model)
+    size = vocabulary(model)
+    job = compare_job(world, traced)
+    weights = load_weights((traced.staging / str(traced.weights)).read_bytes())
+    return comparison.Subject(
+        job=job,
+        bucket=job.buckets[0],
+        graph=load_graph((traced.staging / job.buckets[0].path).read_bytes(), weights),
+        reference=reference or wrap(model, world.model),
+        tokenizer=portable_tokenizer(load_tokenizer(world.model.folder)),
+        vocabulary=size,
+        texts=tuple(load_texts(pairs=job.pairs)),
+    )

@@ -1,0 +1,105 @@
+"""A child's answer, its errors and its end."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from artifact.manifest import Record
+from compile.children import ChildFailed, run
+from compile.preflight import HeadMissing
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Order(Record, frozen=True, kw_only=True):
+    """What the child is to do."""
+
+    do: str
+
+
+class Reply(Record, frozen=True, kw_only=True):
+    """What it found."""
+
+    said: str
+
+
+def work(order: Order) -> Reply:
+    """The child's side."""
+    if order.do == "fail":
+        raise HeadMissing(task="text-classification", why="as ordered")
+    if order.do == "crash":
+        raise RuntimeError("the last words")
+    if order.do == "kill":
+        os.kill(os.getpid(), 9)
+    if order.do == "hang":
+        print(f"grandchild {_grandchild()}", flush=True)
+        time.sleep(600)
+    return Reply(said=os.environ["HF_HUB_OFFLINE"])
+
+
+def _grandchild() -> int:
+    import subprocess
+    import sys
+
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
+
+
+def _run(do: str, folder: Path, timeout: float | None = 60) -> str:
+    return run("tests.compile.test_children", Order(do=do), Reply, folder=folder, name="job", timeout=timeout).result.said
+
+
+def test_a_child_answers_and_is_offline(tmp_path: Path) -> None:
+    """The hub is switched off in every child."""
+    assert _run("answer", tmp_path) == "1"
+
+
+def test_a_childs_error_is_raised_here_as_the_same_class(tmp_path: Path) -> None:
+    """With its words and its exit code."""
+    with pytest.raises(HeadMissing, match="as ordered") as raised:
+        _run("fail", tmp_path)
+
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("do", "code", "words"), [("crash", 1, "the last words"), ("kill", -9, "said nothing")])
+def test_a_crashed_child_leaves_its_exit_code_and_last_words(do: str, code: int, words: str, tmp_path: Path) -> None:
+    """For the caller, who can explain them."""
+    with pytest.raises(ChildFailed, match=words) as raised:
+        _run(do, tmp_path)
+
+    assert raised.value.exit_code_of_child == code
+
+
+def test_a_child_out_of_time_ends_with_its_own_children(tmp_path: Path) -> None:
+    """The compiler is a grandchild; it must not run on."""
+    with pytest.raises(ChildFailed) as raised:
+        _run("hang", tmp_path, timeout=5)
+
+    assert raised.value.exit_code_of_child is None
+    grandchild = int(raised.value.log.split()[1])
+    assert _gone(grandchild)
+
+
+def _gone(pid: int) -> bool:
+    """Ended, or ended and not yet collected by init."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+if __name__ == "__main__":
+    import sys
+
+    from compile.children import child_main
+
+    sys.exit(child_main(Order, work, sys.argv[1:]))
