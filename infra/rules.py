@@ -71,7 +71,7 @@ def _disks_encrypted(resource: dict[str, Any], _: Resources) -> bool:
 
 
 def _no_ssh_key(resource: dict[str, Any], _: Resources) -> bool:
-    return "KeyName" not in _launch_data(resource)
+    return _launch_data(resource).get("KeyName") is None
 
 
 def _version_by_number(resource: dict[str, Any], _: Resources) -> bool:

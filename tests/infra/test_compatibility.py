@@ -1,0 +1,172 @@
+"""The gate at synth: what cannot run is refused, in the words of the settings file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from artifact.release import Ami, Image, ReleaseLock
+from infra.compatibility import check
+from infra.incompatible import (
+    CheckpointTooShort,
+    ChipsDiffer,
+    FamilyNotAllowed,
+    ImageOutOfReach,
+    Incompatible,
+    LockOfAnotherPlace,
+    LockOutdated,
+    NameOfOtherService,
+    NameTooLong,
+    NotHosted,
+    TooFewZones,
+    TooLittleMemory,
+    UnknownInstanceType,
+    WrongChip,
+)
+from infra.instances import instances
+from infra.names import MAX_PROJECT_NAME, artifacts_bucket
+from tests.infra.worlds import CPU, INF1, PINNED, lock_of, settings_of
+
+
+def _fleet(*types: str, **more: Any) -> dict[str, Any]:
+    return {"fleet": {"instance_types": list(types), **more}}
+
+
+def _endpoint(name: str) -> dict[str, Any]:
+    return {"endpoint": {"instance_type": name}}
+
+
+def _requiring(target: str, **requires: Any) -> ReleaseLock:
+    lock = lock_of(target)
+    replaced = msgspec.structs.replace(lock.artifact.requires, **requires)
+    return lock_of(target, artifact=msgspec.structs.replace(lock.artifact, requires=replaced))
+
+
+@pytest.mark.parametrize(
+    ("settings", "target"), [(CPU, "cpu"), (INF1, "inf1"), (PINNED, "cpu")], ids=["cpu", "inf1", "pinned"]
+)
+def test_what_fits_is_let_through(settings: dict[str, Any], target: str) -> None:
+    """No check complains about settings that work."""
+    check(settings_of(settings), lock_of(target))
+
+
+CASES: list[tuple[dict[str, Any], ReleaseLock, type[Incompatible], str]] = [
+    (_fleet("inf1.xlarge"), lock_of("cpu"), WrongChip, "inf1.xlarge has 1 Inferentia chips"),
+    (_fleet("c5.large"), lock_of("inf1"), WrongChip, "c5.large has no Inferentia chip"),
+    (_endpoint("ml.inf1.xlarge"), lock_of("cpu"), WrongChip, "compiled for cpu"),
+    (_endpoint("ml.c5.large"), lock_of("inf1"), WrongChip, "compiled for inf1"),
+    (_fleet("inf2.xlarge"), lock_of("inf1"), UnknownInstanceType, "runs neither inf1 nor cpu artifacts"),
+    (_endpoint("ml.trn1.2xlarge"), lock_of("inf1"), UnknownInstanceType, "runs neither"),
+    (_fleet("z9.mega"), lock_of("cpu"), UnknownInstanceType, "infra/data/instances.toml"),
+    (_fleet("m5.large"), _requiring("cpu", instance_families=("c5",)), FamilyNotAllowed, "one of: c5"),
+    (_fleet("c5.large"), _requiring("cpu", memory_bytes=4 * 1024**3), TooLittleMemory, "needs 4.0 GiB"),
+    (_endpoint("ml.c5.large"), _requiring("cpu", memory_bytes=4 * 1024**3), TooLittleMemory, "75%"),
+    (_fleet("inf1.xlarge", "inf1.6xlarge"), lock_of("inf1"), ChipsDiffer, "inf1.6xlarge has 4"),
+    (_fleet("ml.c5.large"), lock_of("cpu"), NameOfOtherService, "SageMaker"),
+    (_endpoint("c5.large"), lock_of("cpu"), NameOfOtherService, "EC2"),
+    (_endpoint("ml.m5.8xlarge"), lock_of("cpu"), NotHosted, "does not host"),
+    (
+        _fleet("c5.large", checkpoint_delay_minutes=2),
+        lock_of("cpu"),
+        CheckpointTooShort,
+        "an alarm takes 120 s",
+    ),
+    ({"project": {"name": "a" * 26}}, lock_of("cpu"), NameTooLong, "26 characters"),
+    ({"project": {"zones": ["eu-west-1a"]}}, lock_of("cpu"), TooFewZones, "needs 2 zones"),
+    ({"project": {"name": "other"}}, lock_of("cpu"), LockOfAnotherPlace, "traceship, the settings say other"),
+    ({"project": {"account": "999999999999"}}, lock_of("cpu"), LockOfAnotherPlace, "999999999999"),
+    ({"project": {"region": "us-west-2"}}, lock_of("cpu"), LockOfAnotherPlace, "us-west-2"),
+    ({}, lock_of("cpu", digest="cd" * 32), LockOfAnotherPlace, "cdcd"),
+    ({"serve": {"image": f"a/b@sha256:{'1' * 64}"}}, lock_of("cpu"), LockOutdated, "a/b@sha256:1"),
+    ({"compile": {"image": f"a/c@sha256:{'1' * 64}"}}, lock_of("cpu"), LockOutdated, "a/c@sha256:1"),
+    (_fleet("c5.large", ami="ami-12345678"), lock_of("cpu"), LockOutdated, "ami-12345678"),
+    (
+        {},
+        lock_of(
+            "cpu", serving_image=Image(repository="public.ecr.aws/a/b", digest="1" * 64, placeholder=False)
+        ),
+        ImageOutOfReach,
+        "private registries",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("tables", "lock", "error", "words"), CASES, ids=[f"{c[2].id}-{n}" for n, c in enumerate(CASES)]
+)
+def test_what_cannot_run_is_refused(
+    tables: dict[str, Any], lock: ReleaseLock, error: type[Incompatible], words: str
+) -> None:
+    """Exit code 2, with the value found and the value wanted, and a next step."""
+    with pytest.raises(Incompatible) as refused:
+        check(settings_of(tables), lock)
+
+    assert type(refused.value) is error
+    assert words in refused.value.why
+    assert refused.value.exit_code == 2
+    assert refused.value.fix
+
+
+def test_every_refusal_has_a_case_and_an_id_of_its_own() -> None:
+    """A new class without a case here would be an untested promise."""
+    classes = set(Incompatible.__subclasses__())
+
+    assert {case[2] for case in CASES} == classes
+    assert len({error.id for error in classes}) == len(classes)
+
+
+def test_the_foundation_is_checked_without_a_lock() -> None:
+    """What would fail at its deployment is refused too."""
+    check(settings_of(CPU), None)
+
+    with pytest.raises(NameTooLong):
+        check(settings_of({"project": {"name": "a" * 26}}), None)
+
+
+def test_pins_that_the_lock_knows_are_let_through() -> None:
+    """A registry of another account is fine as long as it is private."""
+    repository = "999988887777.dkr.ecr.eu-west-1.amazonaws.com/shared/serving"
+    lock = lock_of(
+        "cpu",
+        serving_image=Image(repository=repository, digest="1" * 64, placeholder=False),
+        ami=Ami(id="ami-12345678", placeholder=False),
+    )
+    tables = {
+        "serve": {"image": f"{repository}@sha256:{'1' * 64}"},
+        **_fleet("c5.large", ami="ami-12345678"),
+    }
+
+    check(settings_of(tables), lock)
+
+
+def test_the_longest_name_still_fits_the_longest_region() -> None:
+    """63 characters is S3's limit; ap-southeast-1 has 14."""
+    assert len(artifacts_bucket("a" * MAX_PROJECT_NAME, "1" * 12, "ap-southeast-1")) == 63
+
+
+def test_chips_and_memory_of_inf1_are_the_vendors() -> None:
+    """1, 1, 4, 16 chips; 8, 16, 48, 192 GiB."""
+    found = {name: (i.chips, i.memory_gib) for name, i in instances().items() if i.family == "inf1"}
+
+    assert found == {
+        "inf1.xlarge": (1, 8),
+        "inf1.2xlarge": (1, 16),
+        "inf1.6xlarge": (4, 48),
+        "inf1.24xlarge": (16, 192),
+    }
+    assert all(i.sagemaker for i in instances().values() if i.family == "inf1")
+
+
+def test_hosting_types_are_those_of_the_api() -> None:
+    """data/instances.toml agrees with the enum that SageMaker's API model lists."""
+    import botocore.session
+
+    service = botocore.session.get_session().get_service_model("sagemaker")
+    shape = service.shape_for("ProductionVariantInstanceType")
+    hosted = set(shape.metadata["enum"])
+
+    assert {name for name, i in instances().items() if i.sagemaker} == {
+        name for name in instances() if f"ml.{name}" in hosted
+    }
