@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.errors import TraceshipError
+from cli.console import talk
 from cli.failure import SubprocessFailed
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,12 @@ class Cdk:
     settings: Path
     stage: str | None
     out: Path
+    quiet: bool = False
+    """Write what the CLI prints to ``cdk.log`` beside ``out`` and show it only when it fails."""
+
+    @property
+    def log(self) -> Path:
+        return self.out.parent / "cdk.log"
 
     def synth(self, *, foundation: bool) -> None:
         """Synthesise all stacks into ``out``; the policies run here and fail it."""
@@ -70,16 +77,34 @@ class Cdk:
         if not _CLI.exists():
             raise CdkMissing
         command = [str(node()), str(_CLI), *arguments, "--no-notices"]
-        # stdout of the CLI is talk, not our data.
-        result = subprocess.run(command, cwd=CHECKOUT, env=_environment(), stdout=sys.stderr, check=False)
-        if result.returncode != 0:
+        code = self._quietly(command) if self.quiet else _loudly(command)
+        if code != 0:
             shown = f"cdk {arguments[0]}"
             raise SubprocessFailed(
                 program=shown,
                 doing=doing,
-                code=result.returncode,
+                code=code,
                 fix="read the CLI's lines above, correct what they name, then run again",
             )
+
+    def _quietly(self, command: list[str]) -> int:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a+", encoding="utf-8") as log:
+            begin = log.seek(0, os.SEEK_END)
+            code = subprocess.run(
+                command, cwd=CHECKOUT, env=_environment(), stdout=log, stderr=subprocess.STDOUT, check=False
+            ).returncode
+            if code != 0:
+                log.seek(begin)
+                talk(log.read())
+        return code
+
+
+def _loudly(command: list[str]) -> int:
+    # stdout of the CLI is talk, not our data.
+    return subprocess.run(
+        command, cwd=CHECKOUT, env=_environment(), stdout=sys.stderr, check=False
+    ).returncode
 
 
 def _environment() -> dict[str, str]:

@@ -25,11 +25,17 @@ def data(value: Any, *, as_json: bool, text: str) -> None:
     print(json.dumps(msgspec.to_builtins(value), indent=2) if as_json else text, flush=True)
 
 
+_running: list[str] = []
+"""Titles of the steps that are open, outermost first: only the innermost says that it still runs."""
+
+
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Announce ``title``, repeat it while it takes long, and close with its seconds."""
+    """Announce ``title``, say so while it takes long, and close with its seconds."""
     started = time.monotonic()
-    talk(f"> {title}")
+    indent = "  " * len(_running)
+    talk(f"{indent}> {title}")
+    _running.append(title)
     finished = threading.Event()
     beat = threading.Thread(target=_beat, args=(title, started, finished), daemon=True)
     beat.start()
@@ -38,9 +44,11 @@ def step(title: str) -> Iterator[None]:
     finally:
         finished.set()
         beat.join()
-    talk(f"  done in {time.monotonic() - started:.1f} s")
+        _running.pop()
+    talk(f"{indent}  done in {time.monotonic() - started:.1f} s")
 
 
 def _beat(title: str, started: float, finished: threading.Event) -> None:
     while not finished.wait(HEARTBEAT_SECONDS):
-        talk(f"  still at it: {title}, {time.monotonic() - started:.0f} s so far")
+        if _running[-1] == title:
+            talk(f"  {'  ' * len(_running)}still at it, {time.monotonic() - started:.0f} s so far")

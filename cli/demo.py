@@ -18,16 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artifact.errors import ProofFailed
+from artifact.errors import Conflict, ProofFailed
 from artifact.golden import largest_difference
 from artifact.release import ReleaseLock
-from cli.cdk import CHECKOUT
 from cli.commands.init import settings_text
 from cli.console import step, talk
 from cli.deploying import deploy
 from cli.failure import SubprocessFailed
 from cli.looking import look
-from cli.project import STATE_FOLDER, Project
+from cli.project import Project
 from cli.shipping import compile_artifact, publish_artifact
 from fleet.invoke import invoke_endpoint, invoke_server
 from infra.names import endpoint_name, stack_names
@@ -43,6 +42,23 @@ PAIRS = (
     ("The cat sleeps on the warm roof.", "Quarterly revenue rose by eight percent."),
 )
 """Sentence pairs: two that mean the same, one that does not."""
+
+
+MARK = ".traceship-demo"
+"""An empty file that marks a folder as a demo's, so that the next demo may remove it."""
+
+
+class NotADemo(Conflict):
+    """The demo's folder holds something that no demo put there."""
+
+    id = "not-a-demo"
+
+    def __init__(self, *, folder: Path) -> None:
+        super().__init__(
+            what=f"{folder} cannot be the demo's folder",
+            why="it is not empty and no demo made it, and a demo begins by removing the one before",
+            fix="give an empty or new folder with `traceship demo --folder PATH`",
+        )
 
 
 class NotAsAsked(ProofFailed):
@@ -73,8 +89,11 @@ class Demonstration:
     status: Status
 
 
-def demonstrate(*, keep: bool) -> Demonstration:
+def demonstrate(home: Path, *, keep: bool) -> Demonstration:
     """Run every step and return what was found. Stops everything it started unless ``keep``.
+
+    Args:
+        home: folder of the demo's project; whatever an earlier demo left in it is removed.
 
     Raises:
         Whatever a step raises; what was started is stopped first.
@@ -82,11 +101,8 @@ def demonstrate(*, keep: bool) -> Demonstration:
     from local_aws import launcher
 
     started = time.monotonic()
-    home = CHECKOUT / STATE_FOLDER / "demo"
     state = home / "local"
-    launcher.down(state)
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    _clear(home, state)
     (home / "traceship.toml").write_text(settings_text(name="demo", target="cpu", destroyable=True))
     project = Project(settings_path=home / "traceship.toml", stage=None)
     try:
@@ -107,18 +123,31 @@ def demonstrate(*, keep: bool) -> Demonstration:
     return found
 
 
+def _clear(home: Path, state: Path) -> None:
+    """Remove an earlier demo, and never a folder that is anything else."""
+    from local_aws import launcher
+
+    if home.exists() and any(home.iterdir()):
+        if not (home / MARK).exists():
+            raise NotADemo(folder=home)
+        launcher.down(state)
+        shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / MARK).touch()
+
+
 def _run(project: Project, local: LocalAws, started: float) -> Demonstration:
     with step(
         f"[2/8] compile {project.settings.model.source} for cpu and prove it against the untraced model"
     ):
         root = compile_artifact(project).path
     with step("[3/8] bootstrap the CDK and deploy the stacks that need no release"):
-        deploy(project, foundation=True, bootstrap=True)
+        deploy(project, foundation=True, bootstrap=True, quiet=True)
     with step("[4/8] publish the artifact and write the lock"):
         lock = publish_artifact(project, root).lock
         talk(f"  release s3://{lock.location.bucket}/{lock.location.prefix}")
     with step("[5/8] deploy the fleet and the endpoint"):
-        deploy(project)
+        deploy(project, quiet=True)
     with step("[6/8] look at what runs"):
         replicas = _replicas(local)
         status = look(project)
@@ -138,7 +167,7 @@ def _run(project: Project, local: LocalAws, started: float) -> Demonstration:
         similarities=similarities,
         largest_difference=difference,
         replicas=replicas,
-        inventory=Counter(str(row.verdict) for row in inventory.rows),
+        inventory=dict(Counter(str(row.verdict) for row in inventory.rows)),
         not_compared=[f"{row.type_name} {row.logical_id}" for row in inventory.unsupported],
         status=status,
     )

@@ -101,7 +101,12 @@ class DeployIncomplete(TraceshipError):
 
 
 def deploy(
-    project: Project, *, stacks: tuple[str, ...] = (), foundation: bool = False, bootstrap: bool = False
+    project: Project,
+    *,
+    stacks: tuple[str, ...] = (),
+    foundation: bool = False,
+    bootstrap: bool = False,
+    quiet: bool = False,
 ) -> dict[str, dict[str, str]]:
     """Deploy the stacks of the project's settings and return their outputs by stack.
 
@@ -109,12 +114,13 @@ def deploy(
         stacks: names or roles (``fleet``) to deploy; empty: all.
         foundation: only what needs no release yet.
         bootstrap: prepare the account and region for the CDK first.
+        quiet: show the CDK CLI's own lines only when it fails.
     """
     chosen = _chosen(project, stacks, foundation=foundation)
     if any(name in chosen for name in _service_stacks(project)):
         with step("check that the bucket holds the release of the lock"):
             check_release(project, project.lock())
-    cdk = Cdk(settings=project.settings_path, stage=project.stage, out=project.state / "cdk.out")
+    cdk = Cdk(settings=project.settings_path, stage=project.stage, out=project.state / "cdk.out", quiet=quiet)
     with step("synthesise the stacks, with all policies"):
         cdk.synth(foundation=foundation)
     if bootstrap:
