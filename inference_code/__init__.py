@@ -1,6 +1,7 @@
 """A verified artifact in, answers over HTTP out.
 
     fetch.py        a release in S3 -> a verified folder (a process of its own, before ``serve``)
+    place.py        where the fetched folder is put together, and how it gets its name
     load.py         a folder -> one graph per bucket, weights once
     selfcheck.py    replays golden.json in every bucket; nothing is served before it passes
     encoding.py     texts -> rows of token ids -> arrays in a bucket's shape

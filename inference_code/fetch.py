@@ -7,25 +7,22 @@ anything else is asked for; the folder appears under its name only when it is wh
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from artifact import serving
 from artifact.aws import AwsClient, BucketMissing, translated
-from artifact.errors import Conflict, ProofFailed, TraceshipError, UsageError
+from artifact.errors import ProofFailed, TraceshipError, UsageError
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File
 from artifact.release import blob_key
 from artifact.verify import MAX_MANIFEST_BYTES, VerifiedArtifact, parse_manifest, verify
 from inference_code.log import logger
 from inference_code.options import OptionInvalid, pinned_digest
+from inference_code.place import put, staged
 
 _CHUNK = 1024 * 1024
 _ATTEMPTS = 3
@@ -70,32 +67,6 @@ class DownloadBroken(TraceshipError):
             what=f"{file} could not be downloaded",
             why=f"the connection broke off {_ATTEMPTS} times",
             fix="check the network to S3, then run the command again",
-        )
-
-
-class CannotWrite(TraceshipError):
-    """The folder cannot be made: no permission, no space, a file in the way."""
-
-    id = "cannot-write"
-
-    def __init__(self, *, path: Path, why: str) -> None:
-        super().__init__(
-            what=f"the artifact cannot be written to {path}",
-            why=why,
-            fix="choose another folder with --to, or make room and give this user the right to write",
-        )
-
-
-class PlaceTaken(Conflict):
-    """The folder holds something that is no artifact; it is left alone."""
-
-    id = "place-taken"
-
-    def __init__(self, *, path: Path) -> None:
-        super().__init__(
-            what=f"{path} is in the way",
-            why="it holds files that are no artifact of ours",
-            fix="move it away, or choose another folder with --to",
         )
 
 
@@ -170,12 +141,11 @@ def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
     if there is not None:
         logger.info("already fetched", extra={"digest": there.digest, "path": str(to)})
         return there
-    _check_place(to)
-    with _writing(to), _beside(to) as folder:
+    with staged(to) as folder:
         with translated(f"fetch the release from the bucket {options.bucket}"):
             _Download(options, s3, folder).run()
         verify(folder, digest=options.digest)
-        _put_in_place(folder, to)
+        put(folder, to)
     artifact = verify(to, digest=options.digest)
     logger.info("fetched", extra={"digest": artifact.digest, "path": str(to)})
     return artifact
@@ -258,42 +228,3 @@ def _already_there(to: Path, digest: str) -> VerifiedArtifact | None:
     except (UsageError, ProofFailed):
         # Absent, another release, or damaged: all three are mended by fetching.
         return None
-
-
-@contextlib.contextmanager
-def _beside(to: Path) -> Iterator[Path]:
-    """A temporary folder on the same file system, gone afterwards whatever happens."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_place(to: Path) -> None:
-    """Refuse to replace anything but an artifact, before a byte is downloaded."""
-    ours = (to / MANIFEST).is_file() and (to / MANIFEST_DIGEST).is_file()
-    if to.is_dir() and any(to.iterdir()) and not ours:
-        raise PlaceTaken(path=to)
-
-
-def _put_in_place(folder: Path, to: Path) -> None:
-    folder.chmod(0o755)
-    if to.is_dir() and any(to.iterdir()):
-        with _beside(to) as old:
-            to.rename(old / "replaced")
-            folder.rename(to)
-        return
-    folder.rename(to)
-
-
-@contextlib.contextmanager
-def _writing(to: Path) -> Iterator[None]:
-    """Give an OSError of the file system our words."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise CannotWrite(path=to, why=error.strerror or errno.errorcode[error.errno]) from error

@@ -143,7 +143,8 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
         again = self._closes_at is not None
-        patience = 0.0 if sig == signal.SIGINT or again else self._options.lame_duck
+        unseen = self._application.state != "ready"  # no balancer sends anything here yet
+        patience = 0.0 if sig == signal.SIGINT or again or unseen else self._options.lame_duck
         self._closes_at = time.monotonic() + patience
         self._application.drain()
 

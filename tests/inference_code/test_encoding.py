@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from artifact.manifest import Bucket, Tensor
+from artifact.manifest import Bucket, Manifest, Padding, Tensor
 from inference_code.encoding import MAX_UNSETTLED, Encoder, Row, TokenizerUnusable, fill
 from inference_code.errors import BadRequest, InputTooLong
 from inference_code.load import LoadedModel
@@ -150,7 +150,5 @@ def test_settings_inside_the_tokenizers_file_do_not_count(models: Callable[..., 
     assert row.length == 6
 
 
-def _padded(manifest: object) -> object:
-    from artifact.manifest import Padding
-
+def _padded(manifest: Manifest) -> Manifest:
     return replaced(manifest, padding=Padding(side="right", token_id=99, token_type_id=3, truncate=False))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from moto import mock_aws
 
@@ -22,17 +25,17 @@ from artifact.release import blob_key, release_prefix
 from artifact.verify import ArtifactChanged, verify
 from inference_code.__main__ import main
 from inference_code.fetch import (
-    CannotWrite,
     DownloadBroken,
     DownloadChanged,
     FetchOptions,
-    PlaceTaken,
     ReleaseMissing,
     fetch,
     fetch_options,
     s3_client,
 )
 from inference_code.options import OptionInvalid
+from inference_code.place import CannotWrite, PlaceTaken, put, staged
+from tests.inference_code.running import environment
 from tests.kit.folders import CONTENT, manifest_of, write_folder
 
 BUCKET = "releases-of-a-test"
@@ -270,7 +273,7 @@ def test_a_denied_call_says_who_must_act(release: Release, target: Path) -> None
     body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
     def deny(**_: Any) -> AWSResponse:
-        return AWSResponse("https://s3", 403, {"content-type": "application/xml"}, _RawBody(body))
+        return AWSResponse("https://s3", 403, HTTPHeaders(), _RawBody(body))
 
     release.s3.meta.events.register_first("before-send.s3.GetObject", deny)
 
@@ -327,7 +330,7 @@ class _BreaksOff:
 
 def test_a_download_that_breaks_off_is_tried_again(release: Release, target: Path) -> None:
     """Twice broken, then whole."""
-    broken = []
+    broken: list[str] = []
 
     def flaky(key: str, body: Any) -> Any:
         if key == release.blob("weights.safetensors") and len(broken) < 2:
@@ -467,3 +470,52 @@ def test_a_client_without_a_region_is_a_clear_error(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(AwsDenied, match="no-such-profile"):
         s3_client()
+
+
+MOUNTED = """
+import os, pathlib, subprocess, sys
+from inference_code.place import put, staged
+volume = pathlib.Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "none", volume], check=True)
+for content in ("first", "second"):
+    with staged(volume) as folder:
+        assert folder.parent == volume
+        for name in ("manifest.json", "manifest.sha256", "graphs"):
+            (folder / name).write_text(content)
+        put(folder, volume)
+    assert sorted(os.listdir(volume)) == ["graphs", "manifest.json", "manifest.sha256"]
+    assert (volume / "graphs").read_text() == content
+try:
+    with staged(volume) as folder:
+        (folder / "manifest.json").write_text("third")
+        (volume / "manifest.sha256").unlink()
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    pass
+assert sorted(os.listdir(volume)) == [".incoming", "graphs", "manifest.json"]
+with staged(volume) as folder:
+    put(folder, volume)
+"""
+
+
+def test_a_volume_is_filled_from_inside(tmp_path: Path) -> None:
+    """A mount point cannot be renamed, and beside it may be read-only: containers mount volumes so."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+
+    subprocess.run([*unshare, sys.executable, "-c", MOUNTED, tmp_path], env=environment({}), check=True)
+
+
+def test_a_volume_left_half_filled_is_taken_up_again(tmp_path: Path) -> None:
+    """Killed between two moves: the marker says that what lies there is ours."""
+    (tmp_path / ".incoming").mkdir()
+    (tmp_path / "graphs").write_text("of a run that was killed")
+
+    with staged(tmp_path) as folder:
+        for name in (MANIFEST, "manifest.sha256"):
+            (folder / name).write_text("new")
+        put(folder, tmp_path)
+
+    assert (tmp_path / MANIFEST).read_text() == "new"
+    assert not (tmp_path / "graphs").exists()

@@ -165,7 +165,7 @@ def test_a_changed_artifact_keeps_the_worker_down(world: World, tmp_path: Path) 
     shutil.copytree(world.root, tmp_path / "artifact")
     (tmp_path / "artifact/config.json").write_bytes(b"{}")
 
-    with pytest.raises(TraceshipError, match="config.json"):
+    with pytest.raises(TraceshipError, match=r"config\.json"):
         Toolkit(tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_a_link_below_the_root_is_refused(world: World, tmp_path: Path) -> None:
     (tmp_path / "artifact/config.json").unlink()
     (tmp_path / "artifact/config.json").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(TraceshipError, match="config.json"):
+    with pytest.raises(TraceshipError, match=r"config\.json"):
         Toolkit(tmp_path)
 
 
@@ -195,5 +195,5 @@ def test_the_pinned_digest_counts_here_too(
     shutil.copytree(world.root, tmp_path / "artifact")
     monkeypatch.setenv("TRACESHIP_DIGEST", "0" * 64)
 
-    with pytest.raises(TraceshipError, match="manifest.json"):
+    with pytest.raises(TraceshipError, match=r"manifest\.json"):
         Toolkit(tmp_path)
