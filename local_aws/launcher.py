@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,24 @@ class LocalAws:
 
     def client(self, service: str) -> Any:
         """A boto3 client for this server, whatever the process's own environment says."""
-        import boto3
-        import botocore.session
+        return _client(self.endpoint, service)
 
-        unset = (None, None, None, None)
-        core = botocore.session.Session(session_vars={"profile": unset, "config_file": unset})
-        session = boto3.Session(
-            aws_access_key_id=names.ACCESS_KEY,
-            aws_secret_access_key=names.ACCESS_KEY,
-            region_name=names.REGION,
-            botocore_session=core,
-        )
-        return session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+
+@cache
+def _client(endpoint: str, service: str) -> Any:
+    """One per service: making a client takes longer than most calls."""
+    import boto3
+    import botocore.session
+
+    unset = (None, None, None, None)
+    core = botocore.session.Session(session_vars={"profile": unset, "config_file": unset})
+    session = boto3.Session(
+        aws_access_key_id=names.ACCESS_KEY,
+        aws_secret_access_key=names.ACCESS_KEY,
+        region_name=names.REGION,
+        botocore_session=core,
+    )
+    return session.client(service, endpoint_url=endpoint)  # type: ignore[call-overload]
 
 
 def up(state: Path, *, port: int | None = None, interpreter: Path = INTERPRETER) -> LocalAws:

@@ -17,11 +17,18 @@ from pathlib import Path
 from local_aws.names import ENV_STATE
 
 POLL_SECONDS = 0.02
+KILL_SECONDS = 10.0
+"""A killed process is gone as soon as the kernel gets to it."""
 
 
 def belonging_to(state: Path) -> list[int]:
     """Ids of the living processes that were started for ``state``, this process excluded."""
-    mark = f"{ENV_STATE}={state}"
+    return with_variable(ENV_STATE, str(state))
+
+
+def with_variable(name: str, value: str) -> list[int]:
+    """Ids of the living processes that were started with this variable, this process excluded."""
+    mark = f"{name}={value}"
     return [pid for pid, variables in _environments() if mark in variables and pid != os.getpid()]
 
 
@@ -29,8 +36,13 @@ def end(pids: list[int], *, grace_seconds: float) -> None:
     """Ask the processes to stop, and kill those that still live after the grace period."""
     _signal_all(pids, signal.SIGTERM)
     remaining = _wait(pids, grace_seconds)
-    _signal_all(remaining, signal.SIGKILL)
-    _wait(remaining, grace_seconds)
+    kill(remaining)
+
+
+def kill(pids: list[int]) -> None:
+    """Kill the processes and wait until they are gone."""
+    _signal_all(pids, signal.SIGKILL)
+    _wait(pids, KILL_SECONDS)
 
 
 def alive(pid: int) -> bool:

@@ -14,7 +14,8 @@ import time
 import uuid
 from typing import Any
 
-from local_aws.extension.batch.store import FINISHED, Record, Store
+from local_aws import processes
+from local_aws.extension.batch.store import FINISHED, ClientException, Record, Store
 from local_aws.extension.logs import LogStream
 from local_aws.extension.registry import Server
 
@@ -23,6 +24,8 @@ STOP_SECONDS = 10.0
 PROGRAM = ("python", "-m", "compile")
 """The only command that a job may run here; anybody on this machine can reach the port."""
 CANNOT_START = 127
+JOB_ID = "AWS_BATCH_JOB_ID"
+"""Batch's own variable; every process of a job inherits it."""
 TIMED_OUT = "Job attempt duration exceeded timeout"
 
 logger = logging.getLogger("traceship.local_aws")
@@ -41,7 +44,13 @@ class Runner:
         self._stopping = False
 
     def submit(self, job: Record) -> None:
-        """Run the job, which is in the store as SUBMITTED, on a thread of its own."""
+        """Run the job, which is in the store as SUBMITTED, on a thread of its own.
+
+        Raises:
+            ClientException: the server is stopping.
+        """
+        if self._stopping:
+            raise ClientException("the local AWS is stopping")
         thread = threading.Thread(target=self._run, args=(job,), name=f"batch-{job['jobId']}")
         self._threads = [t for t in self._threads if t.is_alive()] + [thread]
         thread.start()
@@ -60,6 +69,9 @@ class Runner:
             process = self._processes.get(job["jobId"])
         if process is not None:
             process.terminate()
+            killer = threading.Timer(STOP_SECONDS, _kill_all, [job])
+            killer.daemon = True
+            killer.start()
 
     def stop(self) -> None:
         """End every job and its process, for the server's shut-down."""
@@ -68,8 +80,8 @@ class Runner:
             self.terminate(job, "the local AWS was stopped")
         for thread in self._threads:
             thread.join(STOP_SECONDS)
-        for process in list(self._processes.values()):
-            process.kill()
+        for job_id in list(self._processes):
+            _kill_all(self._store.jobs[job_id])
         for thread in self._threads:
             thread.join()
 
@@ -135,6 +147,7 @@ class Runner:
             if job.get("isTerminated"):  # asked for between the check and the start
                 process.terminate()
             code, reason = self._await(job, process)
+            _kill_all(job)
             del self._processes[job["jobId"]]
             output.seek(0)
             log.write(output.read().decode(errors="replace"))
@@ -145,7 +158,7 @@ class Runner:
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _kill_all(job)
             return _exit_code(process.wait()), TIMED_OUT
         killed = "OutOfMemoryError: Container killed due to memory usage" if _exit_code(code) == 137 else ""
         return _exit_code(code), killed
@@ -153,7 +166,7 @@ class Runner:
     def _environment(self, job: Record, number: int) -> dict[str, str]:
         own = {item["name"]: item["value"] for item in job["container"].get("environment", [])}
         batch = {
-            "AWS_BATCH_JOB_ID": job["jobId"],
+            JOB_ID: job["jobId"],
             "AWS_BATCH_JOB_ATTEMPT": str(number),
             "AWS_BATCH_JQ_NAME": job["jobQueue"].rpartition("/")[2],
         }
@@ -163,6 +176,12 @@ class Runner:
         with self._changed:
             job.update(changes)
             self._changed.notify_all()
+
+
+def _kill_all(job: Record) -> None:
+    """Kill every process of the job, in whatever session, as the end of a container does."""
+    while found := processes.with_variable(JOB_ID, job["jobId"]):
+        processes.kill(found)
 
 
 def _exit_code(returned: int) -> int:
