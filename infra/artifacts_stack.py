@@ -144,6 +144,7 @@ class ArtifactsStack(ProjectStack):
         )
 
     def _outputs(self) -> None:
+        self.promise(self.key.key_arn, self.bucket.bucket_name, self.logs_bucket.bucket_name)
         cdk.CfnOutput(self, "BucketName", value=self.bucket.bucket_name)
         cdk.CfnOutput(self, "KeyArn", value=self.key.key_arn)
         cdk.CfnOutput(self, "SigningKeyArn", value=self.signing_key.key_arn)

@@ -39,6 +39,7 @@ class NetworkStack(ProjectStack):
         self.flow_logs = make_log_group(self, "network", key=key)
         self.vpc = self._vpc(settings)
         self._endpoints()
+        self.promise(self.vpc.vpc_id, *(subnet.subnet_id for subnet in self.vpc.isolated_subnets))
         cdk.CfnOutput(self, "VpcId", value=self.vpc.vpc_id)
 
     def _vpc(self, settings: Settings) -> ec2.Vpc:

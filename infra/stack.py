@@ -18,8 +18,9 @@ class ProjectStack(cdk.Stack):
     def __init__(self, scope: Construct, role: str, *, settings: Settings, description: str) -> None:
         project = settings.project
         self.project = project.name
-        self.removal_policy = cdk.RemovalPolicy.RETAIN if project.retain_data else cdk.RemovalPolicy.DESTROY
-        """What happens to data when the stack goes."""
+        keep, drop = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE, cdk.RemovalPolicy.DESTROY
+        self.removal_policy = keep if project.retain_data else drop
+        """What happens to data when the stack goes; a stack that could not be made leaves nothing."""
         self._zones = project.zones
         super().__init__(
             scope,
@@ -41,3 +42,12 @@ class ProjectStack(cdk.Stack):
         if self._zones:
             return list(self._zones)
         return [cdk.Fn.select(index, cdk.Fn.get_azs()) for index in range(ZONES)]
+
+    def promise(self, *values: str) -> None:
+        """Export what other stacks may refer to, whether one does today or not.
+
+        Otherwise the foundation would lose exports when it is deployed alone, and CloudFormation
+        refuses to delete an export that is in use.
+        """
+        for value in values:
+            self.export_value(value)
