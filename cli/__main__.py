@@ -6,6 +6,7 @@ nor boto3 nor the CDK.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -26,6 +27,14 @@ _COMMANDS = {
 }
 
 
+class NoSuchCommand(click.UsageError):
+    """A command that there is not, with the nearest one that there is."""
+
+    def __init__(self, name: str, nearest: str | None, ctx: click.Context) -> None:
+        super().__init__(f"there is no command {name!r}", ctx)
+        self.fix = f"did you mean `traceship {nearest}`?" if nearest else "see `traceship --help`"
+
+
 class _Commands(click.Group):
     """Lists every command without importing it."""
 
@@ -38,6 +47,14 @@ class _Commands(click.Group):
         module = importlib.import_module(f"cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            nearest = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            raise NoSuchCommand(args[0], nearest[0] if nearest else None, ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -86,7 +103,7 @@ def _misuse(error: click.ClickException, *, as_json: bool) -> int:
     problem = Misuse(
         what=f"`{path}` does not understand its arguments",
         why=error.format_message(),
-        fix=f"see `{path} --help`",
+        fix=error.fix if isinstance(error, NoSuchCommand) else f"see `{path} --help`",
     )
     return report(problem, as_json=as_json, debug=False)
 

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifact.errors import Conflict, ProofFailed
 from artifact.golden import largest_difference
+from artifact.interpreter import module_command
 from artifact.release import ReleaseLock
 from cli.commands.init import settings_text
 from cli.console import step, talk
@@ -194,7 +194,7 @@ def _untraced(project: Project, texts: list[str]) -> Any:
 
     model = project.settings.model
     folder = str(resolve(model.source, revision=model.revision).folder)
-    command = [sys.executable, "-m", "compile.reference", folder, model.pooling, str(model.normalize).lower()]
+    command = module_command("compile.reference", folder, model.pooling, str(model.normalize).lower())
     result = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=False)
     if result.returncode != 0:
         talk(result.stderr)

@@ -11,7 +11,6 @@ import json
 import math
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from artifact.interpreter import module_command
 from artifact.manifest import Manifest
 from artifact.release import (
     PLACEHOLDER_AMI,
@@ -142,7 +142,7 @@ def _lock(
 
 
 def _speed(root: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "compile.measure", str(root)]
+    command = module_command("compile.measure", str(root.absolute()))
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         talk(result.stderr)

@@ -95,6 +95,7 @@ def _run_to_end(module: str, paths: dict[str, Path], timeout: float | None) -> i
             stdout=log,
             stderr=subprocess.STDOUT,
             env=_environment(),
+            cwd=paths["log"].parent,  # `-m` imports from the current folder, where a user's own files may lie
             start_new_session=True,
         )
         try:

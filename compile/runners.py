@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from artifact.errors import TraceshipError, UsageError
+from artifact.interpreter import module_command
 from artifact.verify import verify
 from compile.children import as_raised
 from compile.jobs import Failure
@@ -90,7 +90,7 @@ def run_local(request: CompileRequest, report: Report) -> CompiledArtifact:
     Raises:
         TraceshipError: the very error of the compile.
     """
-    command = [sys.executable, "-m", "compile", *arguments(request), "--json"]
+    command = module_command("compile", *arguments(request), "--json")
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     data = _run(command, {**os.environ, "PYTHONPATH": path}, "run the compile", report)
     return read_result(data, request.out)

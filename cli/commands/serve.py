@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -19,8 +18,11 @@ def command(path: Path, port: int, host: str, digest: str | None) -> None:
 
     Exits 3 when the artifact does not verify or its golden set gives other answers.
     """
-    arguments = ["-m", "inference_code", "serve", str(path), "--host", host, "--port", str(port)]
+    from artifact.interpreter import module_command
+
+    arguments = ["serve", str(path), "--host", host, "--port", str(port)]
     if digest is not None:
         arguments += ["--digest", digest]
+    started = module_command("inference_code", *arguments)
     # The server replaces this process, so that signals and exit codes are its own.
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
+    os.execv(started[0], started)  # noqa: S606

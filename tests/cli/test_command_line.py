@@ -1,0 +1,259 @@
+"""The command line: help, exit codes, and errors that teach."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from artifact.errors import TraceshipError
+from cli.__main__ import _COMMANDS
+from cli.__main__ import traceship as group
+from tests.kit.command import CHECKOUT, clean_environment, traceship
+from tests.kit.folders import CONTENT, write_folder
+
+COMMANDS = list(_COMMANDS)
+PACKAGES = ("artifact", "cli", "compile", "fleet", "inference_code", "infra", "local_aws", "settings")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, tmp_path: Path) -> None:
+    """Exit code 0, what it does, and its options; nothing on standard error."""
+    answer = traceship(command, "--help", cwd=tmp_path)
+
+    assert answer.code == 0
+    assert answer.stdout.startswith("Usage: traceship")
+    assert "--help" in answer.stdout
+    assert answer.stderr == ""
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    """The list of commands needs neither torch nor boto3 nor the CDK nor pydantic."""
+    code = "import sys; from cli.__main__ import main; main(['--help']); print(sorted(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    loaded = set(ast.literal_eval(result.stdout.splitlines()[-1]))
+
+    assert not loaded & {"torch", "boto3", "botocore", "aws_cdk", "jsii", "transformers", "pydantic", "rich"}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in {"serve", "init"}])
+def test_every_command_that_prints_data_has_json(command: str) -> None:
+    """Scripts never have to read prose."""
+    found = importlib.import_module(f"cli.commands.{command}").command
+    leaves = list(found.commands.values()) if isinstance(found, click.Group) else [found]
+
+    for leaf in leaves:
+        assert "--json" in {name for option in leaf.params for name in option.opts}, leaf.name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verfy"], ["verify"], ["compile", "--target", "gpu"], ["serve", "x", "--port", "70000"], ["--nope"]],
+)
+def test_a_command_line_that_cannot_be_understood_exits_2(arguments: list[str], tmp_path: Path) -> None:
+    """What, why and fix, and no traceback."""
+    answer = traceship(*arguments, cwd=tmp_path)
+
+    assert answer.code == 2
+    assert re.fullmatch(r"error: .+\n  why: .+\n  fix: .+\n", answer.stderr, flags=re.DOTALL)
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_misspelt_command_is_met_with_the_nearest_one(tmp_path: Path) -> None:
+    """The fix is the command that was meant."""
+    answer = traceship("verfy", "x", cwd=tmp_path)
+
+    assert "traceship verify" in answer.stderr
+
+
+def test_with_json_an_error_is_one_object_on_standard_error(tmp_path: Path) -> None:
+    """Standard output stays empty; the id is stable."""
+    answer = traceship("verify", tmp_path, "--json", cwd=tmp_path)
+
+    assert answer.stdout == ""
+    assert answer.error["id"] == "not-an-artifact"
+    assert set(answer.error) == {"id", "what", "why", "fix"}
+
+
+def test_verify_says_what_it_found(tmp_path: Path) -> None:
+    """Digest and number of files, for people and for scripts."""
+    digest = write_folder(tmp_path / "artifact", CONTENT)
+
+    plain = traceship("verify", tmp_path / "artifact", cwd=tmp_path)
+    as_json = traceship("verify", tmp_path / "artifact", "--json", cwd=tmp_path).json
+
+    assert (plain.code, digest in plain.stdout) == (0, True)
+    assert (as_json["digest"], as_json["files"]) == (digest, len(CONTENT))
+
+
+def test_verify_with_another_digest_exits_3(tmp_path: Path) -> None:
+    """A folder that is whole is still not the one that was asked for."""
+    write_folder(tmp_path / "artifact", CONTENT)
+
+    answer = traceship("verify", tmp_path / "artifact", "--digest", "0" * 64, "--json", cwd=tmp_path)
+
+    assert (answer.code, answer.error["id"]) == (3, "artifact-changed")
+
+
+@pytest.mark.parametrize("target", ["cpu", "inf1"])
+def test_init_writes_settings_that_load(target: str, tmp_path: Path) -> None:
+    """The commented file is valid as it is."""
+    from settings.load import load
+
+    answer = traceship("init", "--target", target, "--name", "search", cwd=tmp_path)
+    settings = load(tmp_path / "traceship.toml")
+
+    assert answer.code == 0
+    assert (settings.project.name, settings.compile.target) == ("search", target)
+    assert settings.fleet is not None
+    assert settings.endpoint is not None
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    """Exit code 5, and the file is as it was."""
+    (tmp_path / "traceship.toml").write_text("# mine\n")
+
+    answer = traceship("init", cwd=tmp_path)
+
+    assert answer.code == 5
+    assert (tmp_path / "traceship.toml").read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize("command", ["ship", "deploy", "status", "destroy", "invoke"])
+def test_without_settings_every_command_names_init(command: str, tmp_path: Path) -> None:
+    """Exit code 2 in an empty folder."""
+    answer = traceship(command, cwd=tmp_path)
+
+    assert answer.code == 2
+    assert "traceship init" in answer.stderr
+
+
+def test_a_misspelt_setting_stops_every_command(tmp_path: Path) -> None:
+    """Nothing runs on settings that say something unknown."""
+    (tmp_path / "traceship.toml").write_text('[project]\nnmae = "x"\n')
+
+    answer = traceship("deploy", cwd=tmp_path)
+
+    assert answer.code == 2
+    assert "did you mean `name`?" in answer.stderr
+
+
+def test_a_file_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    """A place that the system refuses: its name, the reason and what to do."""
+    answer = traceship("--settings", "/proc/traceship.toml", "init", cwd=tmp_path)
+
+    assert answer.code == 1
+    assert "/proc/traceship.toml" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_local_aws_that_does_not_run_is_named_with_its_command(tmp_path: Path) -> None:
+    """`env` and `status` of nothing exit 1 with the fix."""
+    for command in ("env", "status"):
+        answer = traceship("local", command, "--json", "--state", tmp_path / "state", cwd=tmp_path)
+        assert (answer.code, answer.error["id"]) == (1, "local-aws-not-running")
+        assert "traceship local up" in answer.error["fix"]
+
+
+def test_serve_on_a_port_in_use_exits_5(tmp_path: Path) -> None:
+    """Before anything is loaded the conflict is named."""
+    write_folder(tmp_path / "artifact", CONTENT)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+
+        answer = traceship("serve", tmp_path / "artifact", "--port", port, cwd=tmp_path)
+
+    assert answer.code == 5
+    assert port in answer.stderr
+
+
+def test_serve_refuses_a_changed_artifact_with_exit_code_3(tmp_path: Path) -> None:
+    """The server's exit code is the command's."""
+    write_folder(tmp_path / "artifact", CONTENT)
+    (tmp_path / "artifact/config.json").write_text("x")
+
+    answer = traceship("serve", tmp_path / "artifact", "--port", "0", cwd=tmp_path)
+
+    assert answer.code == 3
+    assert "config.json" in answer.stderr
+
+
+def test_invoke_without_a_server_says_so(tmp_path: Path) -> None:
+    """A closed port is an error with its fix, not a traceback."""
+    answer = traceship("invoke", "--url", "http://127.0.0.1:1", "text", cwd=tmp_path)
+
+    assert answer.code == 1
+    assert "traceship serve" in answer.stderr
+
+
+def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+    """Interrupted while it waits for standard input; the same command is the way on."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", "invoke", "--url", "http://127.0.0.1:1"],
+        cwd=tmp_path,
+        env=clean_environment({"PYTHONUNBUFFERED": "1"}),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait_until_it_reads(process.pid)
+
+    process.send_signal(signal.SIGINT)
+    _, talk = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert "Go on with: traceship invoke --url http://127.0.0.1:1" in talk
+    assert "Traceback" not in talk
+
+
+def test_every_error_class_has_its_own_id() -> None:
+    """An id names one kind of mistake, so that scripts and pages can rely on it."""
+    for package in (
+        "artifact",
+        "cli",
+        "compile",
+        "fleet",
+        "inference_code",
+        "infra",
+        "local_aws",
+        "settings",
+    ):
+        for path in (CHECKOUT / package).rglob("*.py"):
+            if "extension" not in path.parts and path.name != "__main__.py":
+                importlib.import_module(".".join(path.relative_to(CHECKOUT).with_suffix("").parts))
+    classes = list(_below(TraceshipError))
+    ids = [c.id for c in classes]
+
+    assert sorted(ids) == sorted(set(ids)), [i for i in ids if ids.count(i) > 1]
+
+
+def test_the_group_lists_every_command_file() -> None:
+    """No command is forgotten in the list, and none is listed that is not there."""
+    files = {path.stem for path in (CHECKOUT / "cli/commands").glob("*.py")} - {"__init__"}
+
+    assert files == set(COMMANDS)
+    assert group.list_commands(click.Context(group)) == COMMANDS
+
+
+def _below(kind: type[TraceshipError]) -> list[type[TraceshipError]]:
+    return [c for sub in kind.__subclasses__() for c in (sub, *_below(sub))]
+
+
+def _wait_until_it_reads(pid: int) -> None:
+    """Until the process sleeps in a read of its standard input (its system call says so)."""
+    read_of_stdin = re.compile(r"0 0x0 ")
+    while not read_of_stdin.match(Path(f"/proc/{pid}/syscall").read_text()):
+        os.sched_yield()
