@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,8 +75,7 @@ class Launch:
 class Replica:
     """One server process and what belongs to it. Made by ``Replicas.start``."""
 
-    def __init__(self, launch: Launch, folder: Path, port: int, environment: dict[str, str],
-                 spawner: ThreadPoolExecutor) -> None:  # fmt: skip
+    def __init__(self, launch: Launch, folder: Path, port: int, environment: dict[str, str]) -> None:
         self.launch = launch
         self.folder = folder
         self.model_dir = folder / "opt" / "ml" / "model"
@@ -88,7 +86,6 @@ class Replica:
         self.state: State = "preparing"
         self.reason = ""
         self.pid: int | None = None
-        self._spawner = spawner
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
@@ -194,16 +191,16 @@ class Replica:
             self._on_settled(self)
 
     def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a command from the one thread whose end would kill it (see replicas_child)."""
+        """Start a command. Only from the replica's own thread: its end would kill the command
+        (see replicas_child), and it waits for the command's."""
         argv = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), *command]
         with self._lock, self.log.open("ab") as log:
             if self._stopping:
                 raise ReplicaFailed("stopped before it served")
-            started = self._spawner.submit(
-                subprocess.Popen, argv, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            self._process = subprocess.Popen(
+                argv, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-            self._process = started.result()
         self.pid = self._process.pid
         return self._process
 
@@ -232,7 +229,6 @@ class Replicas:
         self._server = server
         self._root = server.state / "replicas"
         shutil.rmtree(self._root, ignore_errors=True)
-        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="replica-spawner")
         self._replicas: dict[str, Replica] = {}
         self._starting = threading.Lock()
         self.closed = False
@@ -251,10 +247,8 @@ class Replicas:
             raise ReplicaFailed("the local AWS is stopping")
         folder = self._root / launch.kind / launch.id
         with self._starting:
-            port = _free_port({replica.port for replica in self._replicas.values()})
-            replica = Replica(
-                launch, folder, port, self._server.child_environment(_ONE_THREAD), self._spawner
-            )
+            port = free_port({replica.port for replica in self._replicas.values()}, _unused_port)
+            replica = Replica(launch, folder, port, self._server.child_environment(_ONE_THREAD))
             self._replicas[launch.id] = replica
         replica.begin(settled)
         return replica
@@ -287,7 +281,6 @@ class Replicas:
         """Stop everything; nothing can be started afterwards."""
         self.closed = True
         self.stop(list(self._replicas.values()), "the local AWS was stopped")
-        self._spawner.shutdown()
 
 
 @functools.cache
@@ -344,14 +337,20 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         return  # the whole session has ended already
 
 
-def _free_port(taken: set[int]) -> int:
-    """A port nobody listens on and none of ours was promised."""
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port: int = listener.getsockname()[1]
-        if port not in taken:
-            return port
+def free_port(taken: set[int], offer: Callable[[], int]) -> int:
+    """The first port on offer that none of ours was promised."""
+    port = offer()
+    while port in taken:
+        port = offer()
+    return port
+
+
+def _unused_port() -> int:
+    """A port nobody listens on, of the kernel's choice."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def _last_line(log: Path) -> str:

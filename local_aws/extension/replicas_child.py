@@ -1,8 +1,8 @@
 """Become a server process that cannot outlive the local AWS. Run by path, before the server.
 
 ``python -I -S replicas_child.py PARENT_PID ARGV…`` asks the kernel to kill this process when the
-thread that started it ends, then replaces itself with ARGV. ``replicas.py`` starts children from
-one thread that lives as long as the process, so not even SIGKILL of the local AWS leaves orphans.
+thread that started it ends, then replaces itself with ARGV. ``replicas.py`` starts each child from
+a thread that waits for it, so not even SIGKILL of the local AWS leaves orphans.
 Elsewhere than on Linux there is no such request; there the shut-down hook is all there is.
 """
 

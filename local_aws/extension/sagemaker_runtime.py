@@ -111,7 +111,10 @@ class Runtime:
         return random.choices(names, weights=[weights[name] for name in names])[0]  # noqa: S311 - no secret
 
     def _candidates(self, name: str, variant: str) -> list[Replica]:
-        """The serving replicas of a variant, whose turn it is first."""
+        """The serving replicas of a variant, whose turn it is first.
+
+        A dead one is not tried: by now its port may be somebody else's.
+        """
         alive = [one for one in self._endpoints.fleet(name).get(variant, []) if one.state == "serving"]
         if not alive:
             return []
