@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from artifact.aws import translated
+from artifact.aws import AwsClient, translated
 from cli.cdk import Cdk
 from cli.console import step
 from cli.deploying import UnknownStack
 from cli.project import Project
-from infra.names import stack_name, stack_names
+from infra.names import ARTIFACTS, artifacts_bucket, logs_bucket, stack_name, stack_names
 
 
 def existing(project: Project, asked: tuple[str, ...]) -> list[str]:
@@ -42,9 +42,27 @@ def destroy(project: Project, stacks: list[str]) -> list[str]:
         with step("synthesise the stacks"):
             cdk.synth(foundation=not project.lock_path.exists())
     kept = [row for stack in stacks for row in _retained(cdk.out / f"{stack}.template.json")]
+    name = project.settings.project.name
+    if stack_name(name, ARTIFACTS) in stacks and not project.settings.project.retain_data:
+        with step("empty the buckets, which the settings say need not be kept"):
+            for bucket in (artifacts_bucket, logs_bucket):
+                _empty(project.client("s3"), bucket(name, project.account, project.region), project.account)
     with step(f"destroy {', '.join(stacks)}"):
         cdk.destroy(stacks)
     return kept
+
+
+def _empty(s3: AwsClient, bucket: str, owner: str) -> None:
+    """Delete every version of every object: CloudFormation deletes no bucket that holds one."""
+    with translated(f"empty the bucket {bucket}"):
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, ExpectedBucketOwner=owner)
+        for page in pages:
+            rows = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            objects = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in rows]
+            if objects:
+                s3.delete_objects(
+                    Bucket=bucket, Delete={"Objects": objects, "Quiet": True}, ExpectedBucketOwner=owner
+                )
 
 
 def _retained(template: Path) -> list[str]:

@@ -36,7 +36,7 @@ class LocalAwsNotInstalled(TraceshipError):
 class PortInUse(Conflict):
     """Somebody else listens on the port that was asked for."""
 
-    id = "port-in-use"
+    id = "local-aws-port-in-use"
 
     def __init__(self, *, port: int) -> None:
         super().__init__(
