@@ -43,6 +43,8 @@ def register(registry: Registry) -> None:
         "elasticloadbalancing", health.handle, {"host_patterns": [r"^elasticloadbalancing\."]}
     )
     GroupType(registry, engine, refreshes)
+    # ministack's own records hold the fleet's state; only a reset concerns us.
+    registry.add_state("fleet", save=dict, restore=lambda _: None, reset=engine.reset)
     registry.on_startup(engine.resume)
     registry.on_shutdown(refreshes.stop_all)
 

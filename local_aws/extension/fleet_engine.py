@@ -178,6 +178,10 @@ class FleetEngine:
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(guarded,), daemon=True).start()
 
+    def reset(self) -> None:
+        """Stop every instance's server; ministack forgets the records itself."""
+        self._replicas.stop(self._replicas.of_kind("instance"))
+
     def resume(self) -> None:
         """After a restart the machines are gone, so each group gets new ones; waits for them a while."""
         for group in stores.every_group():

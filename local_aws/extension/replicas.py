@@ -243,14 +243,14 @@ class Replicas:
         Raises:
             ReplicaFailed: the local AWS is stopping.
         """
-        if self.closed:
-            raise ReplicaFailed("the local AWS is stopping")
         folder = self._root / launch.kind / launch.id
         with self._starting:
+            if self.closed:
+                raise ReplicaFailed("the local AWS is stopping")
             port = free_port({replica.port for replica in self._replicas.values()}, _unused_port)
             replica = Replica(launch, folder, port, self._server.child_environment(_ONE_THREAD))
             self._replicas[launch.id] = replica
-        replica.begin(settled)
+            replica.begin(settled)
         return replica
 
     def get(self, replica_id: str) -> Replica | None:
@@ -271,6 +271,10 @@ class Replicas:
         for replica in replicas:
             self._replicas.pop(replica.launch.id, None)
 
+    def of_kind(self, kind: Literal["instance", "variant"]) -> list[Replica]:
+        """The replicas that stand for instances, or for variants."""
+        return [replica for replica in list(self._replicas.values()) if replica.launch.kind == kind]
+
     def await_settled(self, seconds: float) -> None:
         """Return when every replica serves or has failed, or after ``seconds``."""
         deadline = time.monotonic() + seconds
@@ -279,7 +283,8 @@ class Replicas:
 
     def close(self) -> None:
         """Stop everything; nothing can be started afterwards."""
-        self.closed = True
+        with self._starting:  # whatever is being started now is among those to stop
+            self.closed = True
         self.stop(list(self._replicas.values()), "the local AWS was stopped")
 
 

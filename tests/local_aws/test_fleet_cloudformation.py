@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,9 +35,13 @@ class Stack:
         self.client.update_stack(StackName=self.name, TemplateBody=self.template(digest, **more))
         return deployed(self.client, self.name)
 
-    def template(self, digest: str, *, published: str | None = None, **more: Any) -> str:
+    def template(
+        self, digest: str, *, published: str | None = None, extra: dict[str, Any] | None = None, **more: Any
+    ) -> str:
         release = self.emulator.publish(published or digest)
-        return json.dumps(fleet_stack.fleet(release, digest, **more))
+        template = fleet_stack.fleet(release, digest, **more)
+        template["Resources"] |= extra or {}
+        return json.dumps(template)
 
     def group(self) -> dict[str, Any]:
         groups = self.emulator.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
@@ -122,6 +127,23 @@ def test_a_failed_update_leaves_the_old_release_serving(stack: Stack) -> None:
     assert stack.digests() == ["aaaa"]
 
 
+def test_a_later_failure_takes_the_refreshed_instances_back(stack: Stack) -> None:
+    """Another resource of the same update fails: the group goes back to the release before."""
+    nowhere = {"Fn::GetAtt": ["Vpc", "NoSuchAttribute"]}
+    broken = {
+        "Type": "AWS::SSM::Parameter",
+        "DependsOn": "Group",
+        "Properties": {"Name": "broken", "Type": "String", "Value": nowhere},
+    }
+    stack.create("aaaa")
+
+    status, _ = stack.update("bbbb", extra={"Broken": broken})
+
+    assert status == "UPDATE_ROLLBACK_COMPLETE"
+    assert stack.digests() == ["aaaa"]
+    assert [one["Status"] for one in stack.refreshes()] == ["Successful", "Successful"]
+
+
 def test_an_alarm_fails_the_update(stack: Stack) -> None:
     """A ringing alarm of the UpdatePolicy stops the refresh before an instance is touched."""
     stack.create("aaaa")
@@ -152,3 +174,15 @@ def test_an_update_policy_that_is_not_there_is_refused(stack: Stack) -> None:
 
     assert status == "ROLLBACK_COMPLETE"
     assert "the local AWS has no UpdatePolicy AutoScalingRollingUpdate" in reasons
+
+
+def test_a_reset_ends_the_servers_with_the_records(stack: Stack) -> None:
+    """ministack's reset forgets every resource; no server stays without one."""
+    stack.create("aaaa")
+    stack.emulator.publish("aaaa")
+
+    url = f"http://127.0.0.1:{stack.emulator.port}/_ministack/reset"
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST")) as answer:
+        assert answer.status == 200
+
+    assert stack.emulator.rows() == []
