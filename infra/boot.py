@@ -62,6 +62,7 @@ class Boot:
             serving.ENV_DIGEST: self.lock.digest,
             serving.ENV_BUCKET_OWNER: cdk.Aws.ACCOUNT_ID,
             "AWS_REGION": cdk.Aws.REGION,
+            "AWS_DEFAULT_REGION": cdk.Aws.REGION,  # the one that boto3 in the image reads
             serving.ENV_MODEL_DIR: MODEL_DIR,
             serving.ENV_HOST: "0.0.0.0",  # noqa: S104 - the security group admits the load balancer only
             serving.ENV_PORT: str(serving.PORT),

@@ -80,6 +80,7 @@ class CompileStack(ProjectStack):
         return queue
 
     def _job_definition(self, image: Image) -> batch.EcsJobDefinition:
+        # The image's entry point is `python -m compile`; Batch can only add arguments to it.
         arguments = [part for field in FIELDS for part in (f"--{field}", f"Ref::{field}")]
         return batch.EcsJobDefinition(
             self,
@@ -90,7 +91,7 @@ class CompileStack(ProjectStack):
                 self,
                 "Container",
                 image=ecs.ContainerImage.from_registry(uri(image)),
-                command=["python", "-m", "compile", *arguments],
+                command=arguments,
                 cpu=VCPUS,
                 memory=cdk.Size.gibibytes(MEMORY_LADDER_GIB[0]),
                 ephemeral_storage_size=cdk.Size.gibibytes(DISK_GIB),

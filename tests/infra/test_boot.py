@@ -14,7 +14,7 @@ import yaml
 
 from artifact import serving
 from infra.boot import DOCKER_CONFIG_FILE, INSTANCE_ENV_FILE, MODEL_DIR, UNIT, UNIT_FILE, USER_ID
-from tests.infra.worlds import DIGEST, World, text_of
+from tests.infra.worlds import CHECKOUT, DIGEST, World, text_of
 
 LOCKED_DOWN = (
     "--read-only",
@@ -68,6 +68,7 @@ def test_the_environment_names_release_owner_and_limits(cpu: World) -> None:
         serving.ENV_DIGEST: DIGEST,
         serving.ENV_BUCKET_OWNER: "111122223333",
         "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
         serving.ENV_MODEL_DIR: MODEL_DIR,
         serving.ENV_HOST: "0.0.0.0",
         serving.ENV_PORT: "8080",
@@ -104,6 +105,13 @@ def test_the_unit_fetches_then_serves(cpu: World) -> None:
     assert not fetch.startswith("-")
     assert f":{MODEL_DIR} " in fetch
     assert f":{MODEL_DIR}:ro " in unit["ExecStart"][0]
+
+
+def test_fetch_and_serve_are_arguments_of_the_images_entry_point() -> None:
+    """In exec form, so that a stop reaches the server itself."""
+    dockerfile = (CHECKOUT / "inference_code/Dockerfile").read_text()
+
+    assert 'ENTRYPOINT ["python", "-m", "inference_code"]' in dockerfile
 
 
 def test_the_containers_may_change_nothing(cpu: World) -> None:

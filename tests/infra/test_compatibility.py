@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from pydantic import ValidationError
 
 from artifact.release import Ami, Image, ReleaseLock
 from infra.compatibility import check
@@ -170,3 +171,10 @@ def test_hosting_types_are_those_of_the_api() -> None:
     assert {name for name, i in instances().items() if i.sagemaker} == {
         name for name in instances() if f"ml.{name}" in hosted
     }
+
+
+@pytest.mark.parametrize("steps", [[], [0, 100], [50], [25, 25, 100], [50, 25, 100], [50, 120]])
+def test_checkpoints_rise_to_the_whole_fleet(steps: list[int]) -> None:
+    """Auto Scaling replaces every instance only if the last checkpoint is 100."""
+    with pytest.raises(ValidationError, match="checkpoints_percent"):
+        settings_of(_fleet("c5.large", checkpoints_percent=steps))

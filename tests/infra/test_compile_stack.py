@@ -8,7 +8,7 @@ from typing import Any
 
 from compile.__main__ import _parser
 from infra.compile_stack import MEMORY_LADDER_GIB
-from tests.infra.worlds import DIGEST, World, text_of
+from tests.infra.worlds import CHECKOUT, DIGEST, World, text_of
 
 
 def _machine(world: World) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def _job(world: World) -> dict[str, Any]:
 
 
 def test_the_job_is_the_compile_entry_point(cpu: World) -> None:
-    """The arguments are ones that `python -m compile` accepts, and no required one is missing."""
+    """The image starts `python -m compile`, which accepts these arguments and misses none."""
+    dockerfile = (CHECKOUT / "compile/Dockerfile").read_text()
     command = _job(cpu)["Command"]
     values = {
         "Ref::model": "m",
@@ -36,8 +37,8 @@ def test_the_job_is_the_compile_entry_point(cpu: World) -> None:
         "Ref::out": "o",
     }
 
-    assert command[:3] == ["python", "-m", "compile"]
-    options = _parser().parse_args([values.get(part, part) for part in command[3:]])
+    assert 'ENTRYPOINT ["python", "-m", "compile"]' in dockerfile
+    options = _parser().parse_args([values.get(part, part) for part in command])
 
     assert (options.model, options.task, options.target, options.out) == ("m", "t", "cpu", "o")
     assert options.bucket == ["1x8"]
