@@ -219,6 +219,8 @@ def _check_outputs(out: Path, stacks: list[str], outputs: dict[str, dict[str, st
 
 
 def _check_endpoint(project: Project) -> None:
+    from sagemaker.core.resources import Endpoint
+
     name = project.settings.project.name
     stack = stack_name(name, ENDPOINT)
     with translated("compare the endpoint with what was deployed"):
@@ -228,10 +230,10 @@ def _check_endpoint(project: Project) -> None:
             for r in resources["StackResources"]
             if r["ResourceType"] == "AWS::SageMaker::EndpointConfig"
         )
-        found = project.client("sagemaker").describe_endpoint(EndpointName=endpoint_name(name))
-    running = found["EndpointConfigName"]
-    if found["EndpointStatus"] != "InService" or running != asked.rpartition("/")[2]:
+        found = Endpoint.get(endpoint_name=endpoint_name(name), region=project.region)
+    running = found.endpoint_config_name
+    if found.endpoint_status != "InService" or running != asked.rpartition("/")[2]:
         raise DeployIncomplete(
             what=f"the endpoint {name} does not run what was deployed",
-            why=f"it is {found['EndpointStatus']} with {running}, asked for was {asked}",
+            why=f"it is {found.endpoint_status} with {running}, asked for was {asked}",
         )
