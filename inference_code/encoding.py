@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CHARACTERS_PER_TOKEN = 8
 _GROWTH = 4
+_WHOLE_HALF = 16_384
 MAX_UNSETTLED = 131_072
 """Characters that may go by without filling the limit. Beyond it the text is one endless word or
 white space, which costs the tokenizer a second per megabyte for nothing."""
@@ -79,10 +80,7 @@ class Encoder:
             BadRequest: an endless word, see ``MAX_UNSETTLED``.
         """
         if self._truncate:
-            # Two halves that are both too long and differ by less than what was cut away may
-            # end one token apart from transformers; everything else is token-equal.
-            first, *second = (self._prefix(text.field, part, self._limit) for part in _parts(text))
-            return _row(self._cut.encode(first, second[0] if second else None))
+            return _row(self._cut.encode(*self._beginnings(text)))
         for part in _parts(text):
             if self._prefix(text.field, part, self._limit + 1) is not part:
                 raise InputTooLong(field=text.field, found=f"more than {self._limit}", limit=self._limit)
@@ -90,6 +88,22 @@ class Encoder:
         if row.length > self._limit:
             raise InputTooLong(field=text.field, found=str(row.length), limit=self._limit)
         return row
+
+    def _beginnings(self, text: Text) -> tuple[str, str | None]:
+        """What of a text or pair decides its cut row.
+
+        Of two halves that are both too long, the one with more tokens keeps the odd place. So the
+        longer half is read until it has more tokens than the other, which is read whole unless it
+        is long itself; two halves over ``_WHOLE_HALF`` are compared by their characters.
+        """
+        if text.pair is None:
+            return self._prefix(text.field, text.text, self._limit), None
+        short, long = sorted((text.text, text.pair), key=len)
+        if len(short) > _WHOLE_HALF:
+            short = self._prefix(text.field, short, self._limit)
+        tokens = len(self._whole.encode(short, add_special_tokens=False).ids)
+        long = self._prefix(text.field, long, max(self._limit, tokens + 1))
+        return (long, short) if len(text.text) > len(text.pair) else (short, long)
 
     def _prefix(self, field: str, part: str, tokens: int) -> str:
         """``part`` itself, or a piece of its beginning that has the same first ``tokens`` tokens.
@@ -99,9 +113,11 @@ class Encoder:
         size = min(_CHARACTERS_PER_TOKEN * tokens, MAX_UNSETTLED)
         while size < len(part):
             piece = part[:size]
-            if _settled(self._whole.encode(piece, add_special_tokens=False)) >= tokens:
+            settled = _settled(self._whole.encode(piece, add_special_tokens=False))
+            longest = size >= MAX_UNSETTLED
+            if settled >= tokens or (longest and settled >= self._limit):
                 return piece
-            if size >= MAX_UNSETTLED:
+            if longest:
                 raise BadRequest(
                     field=field,
                     why=f"its first {size} characters hold fewer than {tokens} tokens",

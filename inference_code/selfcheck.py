@@ -19,7 +19,7 @@ from inference_code.encoding import Row
 from inference_code.errors import RequestError
 from inference_code.load import LoadedModel
 from inference_code.requests import parse
-from inference_code.tasks import Outputs, check_finite, task_of
+from inference_code.tasks import Outputs, task_of
 
 if TYPE_CHECKING:
     from inference_code.tasks import FloatArray
@@ -121,10 +121,6 @@ def _run(model: LoadedModel, bucket: Bucket, rows: Sequence[Row]) -> Iterator[Ou
 
 def _whole_answer(model: LoadedModel, outputs: Outputs) -> Any:
     task = task_of(model.manifest)
-    try:
-        check_finite(outputs)
-    except RequestError as error:
-        return error.message
     return task.answer(outputs, task.whole, model.manifest)
 
 

@@ -49,7 +49,7 @@ def test_a_long_pair_is_refused_too(models: Callable[..., LoadedModel]) -> None:
         models().encoder.encode(_text(" ".join(["w1"] * 10), " ".join(["w2"] * 10)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(WORDS, st.none() | WORDS)
 def test_cutting_equals_the_tokenizers_own_truncation(
     models: Callable[..., LoadedModel], words: list[str], pair: list[str] | None
@@ -73,6 +73,30 @@ def test_long_texts_are_cut_as_if_read_whole(models: Callable[..., LoadedModel],
     reference.enable_truncation(16)
 
     assert models(CUTS).encoder.encode(_text(text)).ids == reference.encode(text).ids
+
+
+@pytest.mark.parametrize(("first", "second"), [(16, 17), (17, 16), (3000, 900), (900, 3000), (900, 900)])
+def test_the_odd_place_goes_to_the_half_with_more_tokens(
+    models: Callable[..., LoadedModel], first: int, second: int
+) -> None:
+    """Thirteen places for two halves that are both too long, in characters alike or far apart."""
+    text, pair = "w1 " * first, "w188 " * second
+    reference = tokenizer()
+    reference.enable_truncation(16, strategy="longest_first")
+
+    assert models(CUTS).encoder.encode(_text(text, pair)).types == reference.encode(text, pair).type_ids
+
+
+def test_a_word_that_the_cut_went_through_does_not_count(models: Callable[..., LoadedModel]) -> None:
+    """Where no special tokens take the last places, ``w123`` must not become ``w1``."""
+    plain = tokenizer()
+    plain.post_processor = None
+    text = "w5 " * 15 + " " * 81 + "w123 " + "w7 " * 100
+    assert text[:128].endswith(" w1")
+
+    row = Encoder(plain.to_str().encode(), models(CUTS).manifest).encode(_text(text))
+
+    assert row.ids == [9] * 15 + [127]
 
 
 @pytest.mark.parametrize("recipe", [CUTS, Recipe()])

@@ -101,6 +101,8 @@ def test_rows_behind_a_batch_wait_for_company_within_the_window(graph: Graph) ->
     assert graph.running.wait(timeout=10)
     early = engine.submit([_row(1)])
     graph.go.set()
+    graph.running.clear()
+    assert not graph.running.wait(timeout=0.2), "the row ran without waiting for company"
     late = engine.submit([_row(tag) for tag in (2, 3, 4)])
     late.future.result(timeout=10)
     early.future.result(timeout=10)

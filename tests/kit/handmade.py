@@ -176,8 +176,8 @@ def _graphs(recipe: Recipe) -> dict[str, bytes]:
 
 def _weightless(module: torch.nn.Module, batch: int, length: int) -> bytes:
     ids = torch.ones(batch, length, dtype=torch.int64)
-    traced = torch.jit.trace(module, (ids, ids, ids * 0), check_trace=False)
-    loaded = torch.jit.load(_saved(traced))
+    traced = torch.jit.trace(module, (ids, ids, ids * 0), check_trace=False)  # type: ignore[no-untyped-call]
+    loaded = torch.jit.load(_saved(traced))  # type: ignore[no-untyped-call]
     for tensor in [*loaded.parameters(), *loaded.buffers()]:
         tensor.data = torch.empty(0, dtype=tensor.dtype)
     return _saved(loaded).getvalue()
