@@ -61,7 +61,7 @@ class Tally:
         if found.shape != expected.shape:
             self.same_shape = False
             return
-        if not bool(torch.isfinite(found).all()):
+        if not bool(torch.isfinite(found).all() and torch.isfinite(expected).all()):
             self.finite = False
             return
         difference = (found.double() - expected.double()).abs()

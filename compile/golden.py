@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from artifact.canonical import encode
-from artifact.errors import UsageError
+from artifact.errors import ProofFailed, UsageError
 from artifact.golden import Case, Golden, largest_difference
 from compile import samples
 
@@ -42,19 +42,36 @@ class BucketTooShort(UsageError):
         )
 
 
+class ModelNotFinite(ProofFailed):
+    """The untraced model itself answers NaN or Inf, so there is nothing to be equal to."""
+
+    id = "model-not-finite"
+
+    def __init__(self, *, bucket: str) -> None:
+        super().__init__(
+            what=f"the untraced model answers NaN or Inf in the shape of bucket {bucket}",
+            why="its weights overflow float32 or are NaN themselves",
+            fix="see that the checkpoint works in transformers, then compile it again",
+        )
+
+
 def make_case(subject: Subject) -> Case:
     """A request of one to three texts that fit the bucket whole, with their answers.
 
     Raises:
         BucketTooShort: no text fits.
+        ModelNotFinite: the untraced model has no answer.
     """
     rows = _chosen(subject)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        expected = _answers(subject.job, subject.ask_model(subject.arrange(rows)), rows)
+        output = subject.ask_model(subject.arrange(rows))
     finally:
         torch.set_num_threads(threads)
+    if not bool(torch.isfinite(output[: len(rows)]).all()):
+        raise ModelNotFinite(bucket=subject.name)
+    expected = _answers(subject.job, output, rows)
     return Case(
         bucket=subject.name, request={"inputs": [_as_input(row.text) for row in rows]}, expected=expected
     )

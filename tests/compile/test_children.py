@@ -49,7 +49,9 @@ def _grandchild() -> int:
 
 
 def _run(do: str, folder: Path, timeout: float | None = 60) -> str:
-    return run("tests.compile.test_children", Order(do=do), Reply, folder=folder, name="job", timeout=timeout).result.said
+    return run(
+        "tests.compile.test_children", Order(do=do), Reply, folder=folder, name="job", timeout=timeout
+    ).result.said
 
 
 def test_a_child_answers_and_is_offline(tmp_path: Path) -> None:
@@ -65,8 +67,12 @@ def test_a_childs_error_is_raised_here_as_the_same_class(tmp_path: Path) -> None
     assert raised.value.exit_code == 2
 
 
-@pytest.mark.parametrize(("do", "code", "words"), [("crash", 1, "the last words"), ("kill", -9, "said nothing")])
-def test_a_crashed_child_leaves_its_exit_code_and_last_words(do: str, code: int, words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("do", "code", "words"), [("crash", 1, "the last words"), ("kill", -9, "said nothing")]
+)
+def test_a_crashed_child_leaves_its_exit_code_and_last_words(
+    do: str, code: int, words: str, tmp_path: Path
+) -> None:
     """For the caller, who can explain them."""
     with pytest.raises(ChildFailed, match=words) as raised:
         _run(do, tmp_path)

@@ -272,3 +272,16 @@ def test_the_tokenizer_gate_sees_another_vocabulary(tiny_bert: Path, tmp_path: P
 
     assert comparison.tokenizer_gate(subject, load_tokenizer(world.model.folder)).passed
     assert not comparison.tokenizer_gate(subject, another).passed
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"), [(float("nan"), 0.0), (0.0, float("nan")), (float("inf"), 0.0)]
+)
+def test_nan_on_either_side_is_a_failure(found: float, expected: float) -> None:
+    """A difference with NaN compares as smaller than anything; it must not slip through."""
+    tally = Tally()
+
+    tally.add(torch.full((2, 3), found), torch.full((2, 3), expected))
+    tally.add(torch.zeros(2, 3), torch.zeros(2, 3))
+
+    assert not tally.within(1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from artifact.golden import Golden
 from artifact.verify import ArtifactChanged, verify
 from compile import parity
 from compile.golden import BucketTooShort
-from compile.package import OutputExists, OutputNotWritable, Packaged, check_out, package
+from compile.package import OutputExists, OutputNotWritable, Packaged, check_out, install, package
 from compile.parity import ProvenModel, judge
 from tests.compile.world import compare_in, make_request, make_world, subject_in, trace_in
 
@@ -58,13 +59,15 @@ def test_nothing_of_the_machine_is_in_the_folder(tiny_bert: Path, tmp_path: Path
     assert "transformers_version" not in json.loads((tmp_path / "out" / "config.json").read_text())
 
 
-def test_the_identical_artifact_is_left_as_it_is_and_another_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+def test_the_identical_artifact_is_left_as_it_is_and_another_is_refused(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
     """A rerun is harmless; a different result never replaces what is there."""
     out = tmp_path / "out"
-    _packaged(tiny_bert, tmp_path / "a", out)
+    made = _packaged(tiny_bert, tmp_path / "a", out)
     before = (out / "manifest.json").stat().st_mtime_ns
 
-    _packaged(tiny_bert, tmp_path / "b", out)
+    install(Path(shutil.copytree(out, tmp_path / "again")), out, made.digest)
     with pytest.raises(OutputExists, match="another artifact") as refused:
         _packaged(tiny_bert, tmp_path / "c", out, pooling="mean")
 
@@ -104,7 +107,7 @@ def test_a_place_that_cannot_be_written_is_named(tiny_bert: Path, tmp_path: Path
     (tmp_path / "file").write_text("x")
 
     with pytest.raises(OutputNotWritable, match="nothing can be written"):
-        compile_model(make_request(tiny_bert, tmp_path / "file" / "out"), lambda line: None)
+        compile_model(make_request(tiny_bert, tmp_path / "file" / "out"), [].append)
 
 
 def test_a_file_changed_between_proof_and_packaging_is_seen(tiny_bert: Path, tmp_path: Path) -> None:

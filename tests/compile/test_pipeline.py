@@ -1,0 +1,170 @@
+"""The whole stage with its real processes: reproducible, interruptible, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from artifact.verify import verify
+from compile import runners
+from compile.__main__ import BadArguments, main, parse
+from tests.compile.world import make_request
+from tests.kit.models import tiny_model
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _command(model: Path, out: Path, *options: str) -> list[str]:
+    words = ["--model", str(model), "--task", "feature-extraction", "--target", "cpu", "--out", str(out)]
+    return [sys.executable, "-m", "compile", *words, *options]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_same_model_gives_the_same_bytes_anywhere(tiny_bert: Path, tmp_path: Path) -> None:
+    """Another folder of the model, of the output and of the work, another hash seed, time zone and umask."""
+    twin = Path(shutil.copytree(tiny_bert, tmp_path / "elsewhere" / "a name"))
+    options = ("--bucket", "1x16", "--bucket", "2x24", "--pooling", "mean", "--json")
+    first = subprocess.run(
+        _command(tiny_bert, tmp_path / "one", *options),
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    second = subprocess.run(
+        _command(twin, tmp_path / "deeper" / "two", *options),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "PYTHONPATH": str(_ROOT)},
+        umask=0o077,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    printed = json.loads(first.stdout)
+    assert _files(tmp_path / "one") == _files(tmp_path / "deeper" / "two")
+    assert printed["digest"] == json.loads(second.stdout)["digest"]
+    assert verify(tmp_path / "one", digest=printed["digest"]).manifest.weights == "weights.safetensors"
+    assert [(b["batch"], b["length"]) for b in printed["buckets"]] == [(1, 16), (2, 24)]
+    assert all(figure["max_abs"] <= 1e-5 and figure["min_cosine"] > 0.999 for figure in printed["parity"])
+    assert len(first.stderr.splitlines()) >= 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deeper", "elsewhere", "one"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_compile_leaves_nothing_behind(tiny_bert: Path, tmp_path: Path, number: int) -> None:
+    """Exit code 130, no folder, no child still running."""
+    place = tmp_path / "place"
+    running = subprocess.Popen(
+        _command(tiny_bert, place / "out", "--bucket", "1x16", "--bucket", "1x24"),
+        cwd=_ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    lines = [running.stderr.readline(), running.stderr.readline()]
+    assert lines[1].startswith("traced 1x16")
+
+    running.send_signal(number)
+    rest = running.communicate(timeout=60)[1]
+
+    assert running.returncode == 130
+    assert "nothing was written" in rest
+    assert list(place.iterdir()) == []
+    assert _processes_naming(str(place)) == []
+
+
+def _processes_naming(text: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if entry.name.isdigit() and text in words:
+            found.append(words)
+    return found
+
+
+def test_a_failed_gate_leaves_nothing_in_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3; a model whose answers are not finite cannot be published."""
+    model = tiny_model(tmp_path / "m", scale=1e30)
+
+    code = main(_command(model, tmp_path / "out", "--bucket", "1x16", "--json")[3:])
+
+    printed = capsys.readouterr()
+    assert code == 3
+    assert printed.out == ""
+    assert json.loads(printed.err.splitlines()[-1])["id"] == "model-not-finite"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+
+
+def test_errors_are_three_lines_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What, why, fix; no traceback."""
+    code = main(_command(tmp_path / "absent", tmp_path / "out", "--bucket", "1x16")[3:])
+
+    assert code == 2
+    assert [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()] == [
+        "error",
+        "why",
+        "fix",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--bucket"], ["--target", "tpu"], ["--waive", "padding"], ["--no-such-option"]],
+)
+def test_arguments_that_make_no_sense_end_with_exit_code_2(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """argparse's own usage dump is not our error form."""
+    code = main(_command(tmp_path, tmp_path / "out", "--bucket", "1x16", *words)[3:])
+
+    assert code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    with pytest.raises(BadArguments):
+        parse(["--model"])
+
+
+def test_the_runners_words_are_parsed_to_the_same_request(tmp_path: Path) -> None:
+    """A runner passes every option on; none gets lost on the way into the container."""
+    from artifact.manifest import Waiver
+    from compile.request import CompilerOptions
+
+    request = make_request(
+        "/models/m",
+        tmp_path / "out",
+        "1x16",
+        "8x128",
+        target="inf1",
+        revision="r1",
+        pooling="mean",
+        normalize=True,
+        tier="neuron-no-cast",
+        truncate=True,
+        waivers=(Waiver(gate="padding", reason="reads = padding"),),
+        identity="pypi:m",
+        debug=True,
+        compiler=CompilerOptions(
+            arguments=("--fp32-cast", "matmult-fp16"),
+            timeout_seconds=77,
+            min_coverage=12.5,
+            minimum_segment_size=3,
+            single_fusion_ratio=0.4,
+            separate_weights=True,
+        ),
+    )
+
+    assert parse(runners.arguments(request)) == request

