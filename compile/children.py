@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from artifact.canonical import decode, encode
 from artifact.errors import TraceshipError
@@ -119,8 +119,13 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
 
 
 def as_raised(failure: Failure) -> TraceshipError:
-    """An instance of the class with the failure's id, saying the same words."""
-    error_class = next((c for c in _all_errors(TraceshipError) if c.id == failure.id), TraceshipError)
+    """An instance of the class with the failure's id, saying the same words.
+
+    A class that only the child has imported is stood in for by one of the same id and exit code.
+    """
+    known = (c for c in _all_errors(TraceshipError) if c.id == failure.id)
+    relayed: dict[str, Any] = {"id": failure.id, "exit_code": failure.exit_code}
+    error_class: type[TraceshipError] = next(known, None) or type("Relayed", (TraceshipError,), relayed)
     error = error_class.__new__(error_class)
     TraceshipError.__init__(error, what=failure.what, why=failure.why, fix=failure.fix)
     return error
@@ -137,7 +142,9 @@ def child_main(job_type: type[J], work: Callable[[J], Record], arguments: list[s
     try:
         result = work(decode(job_path.read_bytes(), job_type))
     except TraceshipError as error:
-        failure = Failure(id=error.id, what=error.what, why=error.why, fix=error.fix)
+        failure = Failure(
+            id=error.id, exit_code=error.exit_code, what=error.what, why=error.why, fix=error.fix
+        )
         failure_path.write_bytes(encode(failure))
         return error.exit_code
     result_path.write_bytes(encode(result))

@@ -109,6 +109,7 @@ class Failure(Record, frozen=True, kw_only=True):
     """One of our errors, on its way from a child to its parent."""
 
     id: str
+    exit_code: int
     what: str
     why: str
     fix: str

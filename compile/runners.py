@@ -277,7 +277,7 @@ def _error(last: str, code: int, doing: str) -> BaseException:
         return KeyboardInterrupt()
     try:
         told = json.loads(last)
-        failure = Failure(id=told["id"], what=told["what"], why=told["why"], fix=told["fix"])
+        failure = Failure(id=told["id"], exit_code=code, what=told["what"], why=told["why"], fix=told["fix"])
     except (ValueError, KeyError, TypeError):
         why = last or ("it was killed, most often for memory" if code in (-9, 137) else "it said nothing")
         return EngineFailed(doing=doing, exit_code=code, why=why)
