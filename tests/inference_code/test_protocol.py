@@ -85,8 +85,10 @@ def test_an_offer_to_upgrade_is_ignored(server: RunningServer, split: int) -> No
         connection.sendall(data[:split])
         select.select([connection], [], [], 0.1)
         connection.sendall(data[split:])
+        started = time.monotonic()
         answer = read_all(connection)
 
+    assert time.monotonic() - started < 4, "the server left the connection open"
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1 ") == 1
 
@@ -96,6 +98,7 @@ def test_an_offer_to_upgrade_cannot_hide_a_chunked_body(server: RunningServer) -
     answer = server.raw(POST + OFFER + b"Transfer-Encoding: chunked\r\n\r\nf\r\n" + BODY + b"\r\n0\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"bad-http" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
 
 

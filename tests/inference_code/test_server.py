@@ -18,7 +18,7 @@ import pytest
 
 from artifact.golden import largest_difference
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
-from tests.inference_code.running import RunningServer, running, send
+from tests.inference_code.running import Reply, RunningServer, running, send
 from tests.kit.handmade import Recipe, World
 
 JSON = {"Content-Type": "application/json"}
@@ -237,6 +237,14 @@ def test_bodies_up_to_the_limit_are_read_and_larger_ones_refused(server: Running
     assert after.status == 200
 
 
+def test_a_body_that_announces_too_much_is_never_asked_for(server: RunningServer) -> None:
+    """413 comes in place of 100 Continue."""
+    head = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 6291457\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+
+    assert server.raw(head).startswith(b"HTTP/1.1 413 ")
+
+
 def test_more_inputs_than_the_queue_holds_are_refused(server: RunningServer) -> None:
     """Such a request could never be served, so waiting would be a lie."""
     reply = server.ask(["w1"] * 257)
@@ -385,25 +393,43 @@ def test_sigterm_while_loading_ends_with_0(world: World, tmp_path: Path) -> None
     assert time.monotonic() - started < 15
 
 
-def test_sigterm_answers_what_is_in_flight_and_fails_ping_first(
-    worlds: Callable[..., World], tmp_path: Path
-) -> None:
-    """Lame duck: /ping fails, old and new requests are answered, then the port closes and exit is 0."""
+def test_a_lame_duck_fails_ping_and_answers_everybody(worlds: Callable[..., World], tmp_path: Path) -> None:
+    """After SIGTERM balancers are told to look away while old and new requests are answered."""
     world = worlds(SLOW)
-    with running(world.root, "--lame-duck", "1", cwd=tmp_path) as server, ThreadPoolExecutor(3) as clients:
+    with running(world.root, "--lame-duck", "20", cwd=tmp_path) as server, ThreadPoolExecutor(2) as clients:
         server.await_ready()
-        in_flight = [clients.submit(server.ask, "w1 w2"), clients.submit(server.ask, "w3")]
+        in_flight = [clients.submit(server.ask, text) for text in ("w1 w2", "w3")]
         _await_queue(server)
         server.signal(SIGTERM)
-        _await_draining(server)
-        late = clients.submit(server.ask, "w4")
-        replies = [future.result() for future in [*in_flight, late]]
+        ping = _await_draining(server)
+        replies = [future.result() for future in in_flight]
+        late = server.ask("w4")
+
+    assert ping.headers["connection"] == "close"
+    assert [reply.status for reply in (*replies, late)] == [200, 200, 200]
+    assert {type(reply.json) for reply in replies} == {list}
+    assert largest_difference(world.answer("w1 w2"), replies[0].json) <= 1e-5
+
+
+def test_closing_answers_what_is_in_flight_and_exits_with_0(
+    worlds: Callable[..., World], tmp_path: Path
+) -> None:
+    """Then the port closes, and the platform sees a clean stop; a second SIGTERM ends the patience."""
+    with running(worlds(SLOW).root, "--lame-duck", "20", cwd=tmp_path) as server:
+        server.await_ready()
+        with ThreadPoolExecutor(2) as clients:
+            in_flight = [clients.submit(server.ask, text) for text in ("w1 w2", "w3")]
+            _await_queue(server)
+            server.signal(SIGTERM)
+            _await_draining(server)
+            server.signal(SIGTERM)
+            statuses = [future.result().status for future in in_flight]
+        started = time.monotonic()
         code = server.wait()
 
-    assert [reply.status for reply in replies] == [200, 200, 200]
-    assert largest_difference(world.answer("w1 w2"), replies[0].json) <= 1e-5
-    assert replies[2].headers["connection"] == "close"
+    assert statuses == [200, 200]
     assert code == 0
+    assert time.monotonic() - started < 15
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", server.port), timeout=5)
 
@@ -457,6 +483,7 @@ def _await_queue(server: RunningServer) -> None:
         assert server.process.poll() is None
 
 
-def _await_draining(server: RunningServer) -> None:
-    while server.call("GET", "/ping").status != 503:
+def _await_draining(server: RunningServer) -> Reply:
+    while (ping := server.call("GET", "/ping")).status != 503:
         assert server.process.poll() is None
+    return ping
