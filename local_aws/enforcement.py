@@ -31,6 +31,4 @@ class Claim:
 def claims() -> tuple[Claim, ...]:
     """Every claim, in the order of the file."""
     entries = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))["claim"]
-    return tuple(
-        Claim(subject=e["subject"], status=Status(e["status"]), detail=e["detail"]) for e in entries
-    )
+    return tuple(Claim(subject=e["subject"], status=Status(e["status"]), detail=e["detail"]) for e in entries)
