@@ -129,6 +129,8 @@ class Runner:
     def _execute(self, job: Record, number: int, log: LogStream) -> tuple[int, str]:
         """Exit code of one process, and why Batch would say it ended (empty: by itself)."""
         command = job["container"]["command"]
+        if command and command[0].startswith("--"):
+            command = [*PROGRAM, *command]  # the image's entry point, to which Batch adds arguments
         if tuple(command[: len(PROGRAM)]) != PROGRAM:
             return CANNOT_START, f"CannotStartContainerError: only `{' '.join(PROGRAM)} …` runs here"
         folder = self._server.state / "batch" / job["jobId"]
