@@ -189,7 +189,7 @@ def test_nothing_is_left_and_nothing_was_sent_anywhere_else(demo: Demo, used: Ru
 def test_a_digest_that_the_archive_does_not_have_is_a_failed_endpoint(
     demo: Demo, outside: Outside, tmp_path: Path
 ) -> None:
-    """The SDK raises with the platform's reason, and what it had made is deleted too."""
+    """The SDK raises with the reason of the server, and what it had made is deleted too."""
     lock = json.loads((demo.folder / "release.lock.json").read_text(encoding="utf-8"))
     wrong = tmp_path / "release.lock.json"
     wrong.write_text(json.dumps({**lock, "digest": "1" * 64}), encoding="utf-8")
@@ -200,4 +200,5 @@ def test_a_digest_that_the_archive_does_not_have_is_a_failed_endpoint(
     last = run.stderr.strip().splitlines()[-1]
     assert "FailedStatusError" in last
     assert "did not pass the ping health check" in last
+    assert "artifact-changed" in last
     assert _left(demo) == []
