@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Record
 from compile.children import ChildFailed, run
 from compile.preflight import HeadMissing
@@ -31,6 +32,12 @@ def work(order: Order) -> Reply:
     """The child's side."""
     if order.do == "fail":
         raise HeadMissing(task="text-classification", why="as ordered")
+    if order.do == "stranger":
+
+        class OnlyTheChildKnows(UsageError):
+            id = "only-the-child-knows"
+
+        raise OnlyTheChildKnows(what="it failed", why="as ordered", fix="order something else")
     if order.do == "crash":
         raise RuntimeError("the last words")
     if order.do == "kill":
@@ -109,3 +116,12 @@ if __name__ == "__main__":
     from compile.children import child_main
 
     sys.exit(child_main(Order, work, sys.argv[1:]))
+
+
+def test_an_error_that_only_the_child_knows_keeps_its_id_and_exit_code(tmp_path: Path) -> None:
+    """The parent need not have imported the class: scripts see the same id and the same code."""
+    with pytest.raises(TraceshipError) as raised:
+        _run("stranger", tmp_path)
+
+    assert (raised.value.id, raised.value.exit_code) == ("only-the-child-knows", 2)
+    assert raised.value.fix == "order something else"
