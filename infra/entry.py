@@ -15,6 +15,8 @@ from artifact.errors import TraceshipError
 from artifact.release import LOCK_FILE
 from settings.load import SETTINGS_FILE, load
 
+EXAMPLE = Path("examples/inf1") / SETTINGS_FILE
+
 
 def main() -> int:
     """Synthesise; return the exit code. Errors of ours are three lines, never a traceback."""
@@ -26,7 +28,7 @@ def main() -> int:
     from infra.policy import synthesise
 
     app = cdk.App()
-    path = Path(app.node.try_get_context("settings") or SETTINGS_FILE)
+    path = settings_path(app.node.try_get_context("settings"))
     try:
         settings = load(path, stage=app.node.try_get_context("stage"))
         lock = read_lock(path.parent / LOCK_FILE)
@@ -36,6 +38,15 @@ def main() -> int:
         print(f"error: {error.what}\nwhy:   {error.why}\nfix:   {error.fix}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def settings_path(asked: str | None) -> Path:
+    """The file asked for, the checkout's own, or, before there is one, the example."""
+    own = Path(SETTINGS_FILE)
+    if asked is not None or own.exists():
+        return Path(asked or own)
+    print(f"there is no {own} here: synthesising {EXAMPLE}; `traceship init` writes one", file=sys.stderr)
+    return EXAMPLE
 
 
 def use_pinned_node() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.entry import settings_path
 from tests.infra.worlds import CHECKOUT, World
 
 EXAMPLE = CHECKOUT / "examples/inf1/traceship.toml"
@@ -103,6 +104,19 @@ def test_the_same_input_gives_the_same_bytes(synthesised: Path, tmp_path: Path) 
     assert len(names) == 6
     _, different, absent = filecmp.cmpfiles(synthesised, tmp_path, names, shallow=False)
     assert (different, absent) == ([], [])
+
+
+def test_without_settings_of_its_own_a_checkout_synthesises_the_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plain `cdk synth` shows something in a fresh clone, and says what it shows."""
+    monkeypatch.chdir(tmp_path)
+
+    assert settings_path(None) == Path("examples/inf1/traceship.toml")
+    assert "traceship init" in capsys.readouterr().err
+    (tmp_path / "traceship.toml").touch()
+    assert settings_path(None) == Path("traceship.toml")
+    assert settings_path("other.toml") == Path("other.toml")
 
 
 def test_a_stage_applies_and_node_is_found_with_nothing_activated(tmp_path: Path) -> None:
