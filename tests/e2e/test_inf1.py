@@ -13,7 +13,7 @@ from artifact.golden import largest_difference
 from cli.commands.init import settings_text
 from compile.reference import embed
 from compile.source import resolve
-from local_aws import launcher
+from local_aws import launcher, processes
 from tests.kit import neuron_environment
 from tests.kit.command import Answer, traceship
 
@@ -101,3 +101,19 @@ def test_an_environment_without_the_compiler_is_told_to_use_the_container(inf1: 
     assert answer.code == 2
     assert "torch_neuron" in answer.error["why"]
     assert "docker" in answer.error["fix"]
+
+
+def test_destroy_takes_everything_down_and_can_be_run_again(inf1: Inf1) -> None:
+    """Where no data is retained no stack, bucket or server is left; the second time is no error."""
+    gone = inf1.command("destroy", "--yes", "--json")
+    again = inf1.command("destroy", "--yes", "--json")
+
+    assert gone.code == 0, gone.stderr
+    assert gone.json["kept"] == []
+    assert len(gone.json["destroyed"]) == 5
+    assert again.json == {"destroyed": [], "kept": []}
+    stacks = inf1.aws.client("cloudformation").describe_stacks()["Stacks"]
+    assert {stack["StackName"] for stack in stacks} == {"CDKToolkit"}
+    buckets = inf1.aws.client("s3").list_buckets()["Buckets"]
+    assert [bucket["Name"] for bucket in buckets if bucket["Name"].startswith("chips-")] == []
+    assert processes.belonging_to(inf1.aws.state) == [inf1.aws.pid]
