@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from artifact.canonical import decode, encode
 from artifact.errors import TraceshipError
@@ -89,21 +89,36 @@ def run(
 def _run_to_end(module: str, paths: dict[str, Path], timeout: float | None) -> int | None:
     command = [sys.executable, "-m", module, *(str(paths[key]) for key in ("job", "result", "failure"))]
     with paths["log"].open("wb") as log:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            cwd=paths["log"].parent,  # `-m` imports from the current folder, where a user's own files may lie
-            start_new_session=True,
-        )
+        # Held back while the child starts: an interrupt inside Popen would lose the child's id.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
+            child = _start(command, log, paths["log"].parent, before)
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return child.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
         finally:
             _end_group(child)
+
+
+def _start(
+    command: list[str], log: IO[bytes], folder: Path, mask: set[signal.Signals | int]
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, with the signal mask that the parent had."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=_environment(),
+        cwd=folder,  # `-m` imports from the current folder, where a user's own files may lie
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),  # noqa: PLW1509 - one thread
+    )
 
 
 def _environment() -> dict[str, str]:
