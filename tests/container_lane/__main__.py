@@ -1,8 +1,8 @@
 """Set the lane's environment up, run its tests in it, and say honestly when it could not run.
 
 Compiling and serving happen in two images whose pins of ``tokenizers`` differ (transformers
-4.36.2 wants an old one, the server reads files of every age). So the serving image's packages
-lie in a folder of their own, which only the server's tests put in front.
+4.36.2 wants an old one, the server reads files of every age). So the server's tests run in an
+environment of their own: the serving image's packages first, then whatever the other one has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.container_lane.stubs import build
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VENV = CHECKOUT / ".venv-container"
-SERVING = VENV / "serving-image"
+SERVING = VENV / "serving"
 STAND_INS = VENV / "cuda-stand-ins"
 REQUIREMENTS = CHECKOUT / "tests/container_lane/requirements.txt"
 SERVING_REQUIREMENTS = CHECKOUT / "inference_code/requirements.txt"
@@ -38,14 +38,12 @@ def main() -> int:
         return 0
     _set_up(python)
     print(f"container lane: {_version()}", flush=True)
-    return _pytest(COMPILE_TESTS, _environment()) or _pytest(
-        SERVING_TESTS, {**_environment(), "PYTHONPATH": str(SERVING)}
-    )
+    return _pytest(VENV, COMPILE_TESTS) or _pytest(SERVING, SERVING_TESTS)
 
 
-def _pytest(tests: tuple[str, ...], environment: dict[str, str]) -> int:
-    command = [str(VENV / "bin/python"), "-m", "pytest", "-q", *tests]
-    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
+def _pytest(venv: Path, tests: tuple[str, ...]) -> int:
+    command = [str(venv / "bin/python"), "-m", "pytest", "-q", *tests]
+    return subprocess.run(command, cwd=CHECKOUT, env=_environment(), check=False).returncode
 
 
 def find_python() -> Path | None:
@@ -84,12 +82,19 @@ def _set_up(python: Path) -> None:
     print("> set up the container lane: Python 3.10, torch 1.13.1 (0.9 GB), transformers 4.36.2", flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
     subprocess.run([str(python), "-m", "venv", str(VENV)], check=True)
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--no-deps", *BARE], check=True)
-    subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True)
-    subprocess.run([*pip, "--target", str(SERVING), "-r", str(SERVING_REQUIREMENTS)], check=True)
+    _install(VENV, "--no-deps", *BARE)
+    _install(VENV, "-r", str(REQUIREMENTS))
+    subprocess.run([str(python), "-m", "venv", str(SERVING)], check=True)
+    _install(SERVING, "--no-deps", "-r", str(SERVING_REQUIREMENTS))
+    shared = VENV.joinpath("lib/python3.10/site-packages")
+    SERVING.joinpath("lib/python3.10/site-packages/compile-image.pth").write_text(f"{shared}\n")
     build(next(VENV.glob("lib/python3.10/site-packages/torch/lib")), STAND_INS)
     stamp.write_text(wanted)
+
+
+def _install(venv: Path, *what: str) -> None:
+    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *what], check=True)
 
 
 def _environment() -> dict[str, str]:
