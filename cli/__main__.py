@@ -83,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; never lets a traceback reach a user."""
     arguments = sys.argv[1:] if argv is None else argv
     as_json, debug = "--json" in arguments, "--debug" in arguments
+    if debug:  # an option of every command, wherever it is typed
+        arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     try:
         return int(traceship.main(arguments, prog_name="traceship", standalone_mode=False) or 0)
     except click.ClickException as error:

@@ -38,7 +38,7 @@ class ReleaseMissing(TraceshipError):
         super().__init__(
             what="the release is not in the bucket",
             why=f"s3://{bucket}/{key} does not exist",
-            fix="publish it with `traceship ship`, or roll back to a release that `traceship releases` lists",
+            fix="publish it with `traceship ship`, or deploy the lock of a release that was published",
         )
         self.key = key
 

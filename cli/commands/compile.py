@@ -33,6 +33,7 @@ import click
     "--compiler-timeout", type=int, default=3600, show_default=True, help="Seconds for each bucket."
 )
 @click.option("--min-coverage", type=float, default=90.0, show_default=True, help="inf1: % on the device.")
+@click.option("--separate-weights", is_flag=True, help="inf1: keep weights out of the compiled graph.")
 @click.option("--runner", type=click.Choice(["local", "docker"]), default="local", show_default=True)
 @click.option("--image", help="docker: NAME@sha256:...; unset: built from compile/Dockerfile.")
 @click.option("--no-cache", is_flag=True, help="Compile afresh, as every run of this version does.")
@@ -71,6 +72,7 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
             arguments=options["compiler_args"],
             timeout_seconds=options["compiler_timeout"],
             min_coverage=options["min_coverage"],
+            separate_weights=options["separate_weights"],
         ),
         debug=debug,
     )

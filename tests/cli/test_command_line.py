@@ -86,6 +86,15 @@ def test_with_json_an_error_is_one_object_on_standard_error(tmp_path: Path) -> N
     assert set(answer.error) == {"id", "what", "why", "fix"}
 
 
+def test_debug_shows_the_traceback_wherever_it_is_typed(tmp_path: Path) -> None:
+    """Before or after the command; the three lines still come last."""
+    for arguments in (["--debug", "verify", "x"], ["verify", "x", "--debug"]):
+        answer = traceship(*arguments, cwd=tmp_path)
+        assert answer.code == 2
+        assert "Traceback" in answer.stderr
+        assert answer.stderr.splitlines()[-1].startswith("  fix: ")
+
+
 def test_verify_says_what_it_found(tmp_path: Path) -> None:
     """Digest and number of files, for people and for scripts."""
     digest = write_folder(tmp_path / "artifact", CONTENT)
