@@ -17,6 +17,7 @@ from typing import NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Pooling, Target, Tier, Waiver
+from compile.exchange import settled
 from compile.pipeline import compile_model
 from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, parse_shape
 from compile.result import result_data
@@ -47,30 +48,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        compiled = compile_model(parse(words), _progress)
+        compiled, place = _compile(_parser().parse_args(words))
     except TraceshipError as error:
         _print_error(error, as_json=as_json)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
-    _print_result(compiled, as_json=as_json)
+    _print_result(compiled, place, as_json=as_json)
     return 0
 
 
 def parse(words: Sequence[str]) -> CompileRequest:
-    """Turn the command line into a request.
+    """Turn a command line with places on this machine into a request.
 
     Raises:
         BadArguments, BadBucket: see there.
     """
     options = _parser().parse_args(words)
+    return _request(options, model=options.model, out=Path(options.out).absolute())
+
+
+def _compile(options: argparse.Namespace) -> tuple[CompiledArtifact, str]:
+    """Compile, with a model from S3 or a place in S3 if one was given; also where the artifact is."""
+    with settled(options.model, options.out, _progress) as places:
+        compiled = compile_model(_request(options, model=places.model, out=places.out), _progress)
+        return compiled, places.deliver()
+
+
+def _request(options: argparse.Namespace, *, model: str, out: Path) -> CompileRequest:
     return CompileRequest(
-        model=options.model,
+        model=model,
         task=options.task,
         target=options.target,
         shapes=tuple(parse_shape(text) for text in options.bucket),
-        out=Path(options.out).absolute(),
+        out=out,
         revision=options.revision,
         pooling=options.pooling,
         normalize=options.normalize,
@@ -93,11 +105,15 @@ def parse(words: Sequence[str]) -> CompileRequest:
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m compile", description="Trace, prove and package a transformers model.")
     add = parser.add_argument
-    add("--model", required=True, help="a folder, or pypi:DISTRIBUTION of an installed package")
+    add(
+        "--model",
+        required=True,
+        help="a folder, pypi:DISTRIBUTION of an installed package, or s3://BUCKET/PREFIX",
+    )
     add("--task", required=True, help=", ".join(sorted(TASKS)))
     add("--target", required=True, choices=get_args(Target))
     add("--bucket", required=True, action="append", metavar="BxL", help="static shape, such as 8x128; repeat")
-    add("--out", required=True, help="the artifact's folder; whole or not there")
+    add("--out", required=True, help="the artifact's folder, here or s3://BUCKET/PREFIX")
     add("--revision", help="recorded in the manifest")
     add("--pooling", choices=get_args(Pooling), default="none", help="feature-extraction: one vector a text")
     add("--normalize", action="store_true", help="with --pooling: L2-normalise the vector")
@@ -140,11 +156,11 @@ def _print_error(error: TraceshipError, *, as_json: bool) -> None:
     print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)
 
 
-def _print_result(compiled: CompiledArtifact, *, as_json: bool) -> None:
+def _print_result(compiled: CompiledArtifact, place: str, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result_data(compiled), ensure_ascii=False))
+        print(json.dumps({**result_data(compiled), "path": place}, ensure_ascii=False))
     else:
-        print(f"{compiled.path}\n{compiled.digest}")
+        print(f"{place}\n{compiled.digest}")
 
 
 if __name__ == "__main__":

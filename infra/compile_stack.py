@@ -1,6 +1,7 @@
 """Compiling on AWS: a row per model and bucket, each a Fargate job of the compile image.
 
-StartExecution {"items": [{"name", "model", "task", "target", "bucket", "out"}, …]}
+StartExecution {"items": [{"name", "model", "task", "target", "bucket", "out"}, …]}, with models below
+s3://BUCKET/models/ and results below s3://BUCKET/compiled/
   └─ Map, at most MAX_PARALLEL at a time
        └─ Batch job `python -m compile …` with 32 GiB
             killed for memory (exit 137) → the same with 64, then 120 GiB
@@ -111,7 +112,7 @@ class CompileStack(ProjectStack):
 
     def _job_role(self) -> iam.IRole:
         """What our code may do: read models handed in, write results; never touch a release."""
-        may = exchange_objects(self._artifacts, read="models/*", write="compiled/*")
+        may = exchange_objects(self._artifacts, read="models", write="compiled")
         return service_role(self, "JobRole", TASKS, "Compile jobs", may)
 
     def _machine_role(self) -> iam.IRole:

@@ -64,10 +64,17 @@ def read_objects(artifacts: ArtifactsStack, *keys: str) -> list[iam.PolicyStatem
 
 
 def exchange_objects(artifacts: ArtifactsStack, *, read: str, write: str) -> list[iam.PolicyStatement]:
-    """Read one key pattern and write another."""
+    """Read the objects below one prefix, read and write those below another, list both."""
+    listing = iam.PolicyStatement(
+        sid="List",
+        actions=["s3:ListBucket"],
+        resources=[artifacts.bucket_arn],
+        conditions={"StringLike": {"s3:prefix": [f"{read}/*", f"{write}/*"]}},
+    )
     return [
-        _allow("Read", ["s3:GetObject"], artifacts.object_arn(read)),
-        _allow("Write", ["s3:PutObject"], artifacts.object_arn(write)),
+        listing,
+        _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(f"{prefix}/*") for prefix in (read, write))),
+        _allow("Write", ["s3:PutObject"], artifacts.object_arn(f"{write}/*")),
         _use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
     ]
 

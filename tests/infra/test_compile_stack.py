@@ -109,8 +109,16 @@ def test_a_job_reads_models_and_leaves_results_but_touches_no_release(cpu: World
     statements = cpu.policy("compile", "JobRolePolicy")
     by_action = {json.dumps(s["Action"]): text_of(s["Resource"]) for s in statements}
 
-    assert set(by_action) == {'"s3:GetObject"', '"s3:PutObject"', '["kms:Decrypt", "kms:GenerateDataKey"]'}
-    assert by_action['"s3:GetObject"'].endswith("/models/*")
+    assert set(by_action) == {
+        '"s3:ListBucket"',
+        '"s3:GetObject"',
+        '"s3:PutObject"',
+        '["kms:Decrypt", "kms:GenerateDataKey"]',
+    }
+    listing = next(s for s in statements if s["Action"] == "s3:ListBucket")
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["models/*", "compiled/*"]}}
+    assert "/models/*" in by_action['"s3:GetObject"']
+    assert "/compiled/*" in by_action['"s3:GetObject"']
     assert by_action['"s3:PutObject"'].endswith("/compiled/*")
     assert not any("releases/" in r or "blobs/" in r for r in by_action.values())
 

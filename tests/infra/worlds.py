@@ -164,6 +164,8 @@ def text_of(value: Any) -> str:
     """A string with its joins and pseudo parameters resolved, other references shown as ``<name>``."""
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return " ".join(text_of(part) for part in value)
     if "Fn::Join" in value:
         separator, parts = value["Fn::Join"]
         return str(separator).join(text_of(part) for part in parts)
