@@ -16,6 +16,7 @@ _COMMANDS = {
     "init": "write a commented traceship.toml",
     "compile": "trace a model and prove that the trace gives its answers",
     "verify": "check an artifact's every byte against its manifest",
+    "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
     "ship": "compile, verify, publish to S3 and write release.lock.json",
     "deploy": "check the release, then `cdk deploy` the stacks",
     "destroy": "`cdk destroy` the stacks and say what is kept",

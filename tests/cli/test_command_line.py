@@ -115,6 +115,24 @@ def test_verify_with_another_digest_exits_3(tmp_path: Path) -> None:
     assert (answer.code, answer.error["id"]) == (3, "artifact-changed")
 
 
+@pytest.mark.parametrize("stock", [[], ["--stock"]], ids=["data only", "stock"])
+def test_archive_writes_the_same_bytes_twice_and_nothing_of_a_changed_artifact(
+    stock: list[str], tmp_path: Path
+) -> None:
+    """What it prints is what it wrote; a refusal leaves no file."""
+    write_folder(tmp_path / "made", CONTENT)
+
+    one = traceship("archive", "made", "--out", "1.tar.gz", "--json", *stock, cwd=tmp_path).json
+    two = traceship("archive", "made", "--out", "2.tar.gz", "--json", *stock, cwd=tmp_path).json
+    (tmp_path / "made/config.json").write_text("x")
+    refused = traceship("archive", "made", "--out", "3.tar.gz", *stock, cwd=tmp_path)
+
+    assert one["sha256"] == two["sha256"]
+    assert one["bytes"] == (tmp_path / "1.tar.gz").stat().st_size
+    assert refused.code == 3
+    assert [path.name for path in tmp_path.glob("3*")] == []
+
+
 @pytest.mark.parametrize("target", ["cpu", "inf1"])
 def test_init_writes_settings_that_load(target: str, tmp_path: Path) -> None:
     """The commented file is valid as it is."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -14,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artifact.golden import largest_difference
 from artifact.verify import ArtifactChanged, verify
 from compile.archive import Member, artifact_members, stock_members, write_archive
 from tests.kit.folders import CONTENT, write_folder
+from tests.kit.handmade import build
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BLOCK = 65535
@@ -122,3 +126,30 @@ def test_the_archive_for_the_stock_container_keeps_code_and_artifact_apart(tmp_p
         "artifact/verify.py",
         "inference_code/inference.py",
     } <= present
+
+
+def test_the_stock_archive_answers_with_nothing_but_what_it_carries(tmp_path: Path) -> None:
+    """Unpacked, its ``code`` on the path and ours off it, the four hooks give the artifact's answers."""
+    world = build(tmp_path / "artifact")
+    archive = write_archive(stock_members(verify(world.root), checkout=CHECKOUT), tmp_path / "a.tar.gz")
+    with tarfile.open(archive.path) as tar:
+        tar.extractall(tmp_path / "model", filter="data")
+    program = (
+        "import json, sys; sys.path.insert(0, sys.argv[1] + '/code'); import inference as i\n"
+        "import inference_code; assert inference_code.__file__.startswith(sys.argv[1])\n"
+        "data = i.input_fn(sys.argv[2].encode(), 'application/json')\n"
+        "body, kind = i.output_fn(i.predict_fn(data, i.model_fn(sys.argv[1])), 'application/json')\n"
+        "print(body.decode())"
+    )
+    body = json.dumps({"inputs": ["w1 w2 w3"]})
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model"), body],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert largest_difference([world.answer("w1 w2 w3")], json.loads(ran.stdout)) <= 1e-5
