@@ -10,9 +10,7 @@ import click
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The archive to write.")
-@click.option(
-    "--stock", is_flag=True, help="For AWS's own PyTorch container, with our handler."
-)
+@click.option("--stock", is_flag=True, help="For AWS's own PyTorch container, with our handler.")
 @click.option("--json", "as_json", is_flag=True, help="Print place, size and SHA-256 as JSON.")
 def command(path: Path, out: Path, stock: bool, as_json: bool) -> None:
     """Write the artifact at PATH as the model.tar.gz that SageMaker unpacks.
