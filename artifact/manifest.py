@@ -57,7 +57,14 @@ class Source(Record, frozen=True, kw_only=True):
 
 
 class Tensor(Record, frozen=True, kw_only=True):
-    """One positional input or output. ``shape`` mixes sizes with "batch" and "length"."""
+    """One positional input or output. ``shape`` mixes sizes with "batch" and "length".
+
+    Outputs by task: feature-extraction ``last_hidden_state`` (batch, length, hidden) or
+    ``sentence_embedding`` (batch, hidden); text-classification ``logits`` (batch, labels);
+    token-classification ``logits`` (batch, length, labels); question-answering ``start_logits``
+    and ``end_logits`` (batch, length); fill-mask ``logits`` (batch, length, vocabulary);
+    multiple-choice ``logits`` (batch, choices).
+    """
 
     name: str
     dtype: Literal["int64", "float32"]
@@ -139,7 +146,11 @@ class Requires(Record, frozen=True, kw_only=True):
 
 
 class Manifest(Record, frozen=True, kw_only=True):
-    """Everything the server, the stacks and an auditor need to know of an artifact."""
+    """Everything the server, the stacks and an auditor need to know of an artifact.
+
+    ``choices`` (multiple-choice): how many candidates a row holds; inputs are then of shape
+    (batch, choices, length). ``mask_token_id`` (fill-mask): the id whose place is filled.
+    """
 
     schema: Literal["traceship.artifact/1"] = SCHEMA
     source: Source
@@ -150,6 +161,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     embedding: Embedding | None
+    choices: Positive | None = None
+    mask_token_id: NonNegative | None = None
     buckets: tuple[Bucket, ...]
     padding: Padding
     tokenizer: str
