@@ -33,6 +33,7 @@ Task = Literal[
     "translation",
 ]
 Pooling = Literal["none", "cls", "mean"]
+Support = Literal["listed", "generic"]
 Tier = Literal["cpu", "neuron-no-cast", "neuron-default"]
 
 
@@ -148,6 +149,7 @@ class Requires(Record, frozen=True, kw_only=True):
 class Manifest(Record, frozen=True, kw_only=True):
     """Everything the server, the stacks and an auditor need to know of an artifact.
 
+    ``support`` generic: the architecture is in no table, only the gates speak for it.
     ``choices`` (multiple-choice): how many candidates a row holds; inputs are then of shape
     (batch, choices, length). ``mask_token_id`` (fill-mask): the id whose place is filled.
     """
@@ -161,6 +163,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     embedding: Embedding | None
+    support: Support = "listed"
     choices: Positive | None = None
     mask_token_id: NonNegative | None = None
     buckets: tuple[Bucket, ...]

@@ -35,6 +35,14 @@ def result_text(compiled: CompiledArtifact) -> str:
             f"  {figure.bucket} {figure.output}: largest difference {figure.max_abs:.1e}, "
             f"mean {figure.mean_abs:.1e}{cosine}, {figure.compared} numbers"
         )
+    if compiled.metric is not None:
+        metric = compiled.metric
+        lines.append(
+            f"  {metric.name} on {metric.examples} labelled examples: {metric.graph:.4f}, "
+            f"untraced {metric.reference:.4f}"
+        )
+    if compiled.support == "generic":
+        lines.append("  this architecture is in no table: only the gates speak for it")
     lines += [f"  waived {waiver.gate}: {waiver.reason}" for waiver in compiled.waivers]
     return "\n".join(lines)
 

@@ -170,6 +170,7 @@ def _ami(settings: Settings) -> Ami:
 
 
 def _compile_request(settings: Settings, out: Path) -> CompileRequest:
+    from artifact.manifest import Waiver
     from compile.request import CompileRequest, CompilerOptions, parse_shape
 
     return CompileRequest(
@@ -183,6 +184,9 @@ def _compile_request(settings: Settings, out: Path) -> CompileRequest:
         normalize=settings.model.normalize,
         tier=settings.compile.tier,
         truncate=settings.compile.truncate,
+        choices=settings.model.choices,
+        samples=None if settings.compile.samples is None else Path(settings.compile.samples).absolute(),
+        waivers=tuple(Waiver(gate=gate, reason=why) for gate, why in sorted(settings.compile.waive.items())),
         compiler=CompilerOptions(
             arguments=settings.compile.compiler_args,
             timeout_seconds=settings.compile.compiler_timeout_seconds,

@@ -88,6 +88,8 @@ def _request(options: argparse.Namespace, *, model: str, out: Path) -> CompileRe
         normalize=options.normalize,
         tier=options.tier,
         truncate=options.truncate,
+        choices=options.choices,
+        samples=None if options.samples is None else Path(options.samples),
         waivers=tuple(_waiver(text) for text in options.waive),
         compiler=CompilerOptions(
             arguments=tuple(options.compiler_arg),
@@ -119,6 +121,8 @@ def _parser() -> _Parser:
     add("--normalize", action="store_true", help="with --pooling: L2-normalise the vector")
     add("--tier", choices=get_args(Tier), help="tolerance: 1e-5, 1e-3, 1e-2; by target unless given")
     add("--truncate", action="store_true", help="let the server cut texts longer than the largest bucket")
+    add("--choices", type=int, default=4, metavar="N", help="multiple-choice: candidates in a row")
+    add("--samples", metavar="FILE", help="your own examples, labelled or not, for proof and golden set")
     add("--waive", action="append", default=[], metavar="GATE=REASON", help="accept a failed gate; recorded")
     add("--compiler-arg", action="append", default=[], metavar="ARG", help="inf1: an argument of neuron-cc")
     add("--compiler-timeout", type=int, default=3600, metavar="S", help="seconds for each bucket")

@@ -1,16 +1,7 @@
 """The saved graphs against the untraced model, in a process that has traced nothing.
 
-``python -m compile.comparison``, started by ``parity.py``, which judges the verdicts. Each gate
-is one function here and answers with a ``Verdict``:
-
-    tokenizer    the artifact's tokenizer.json gives transformers' own token ids, cut at L or not
-    parity       same numbers as the untraced model within the tier, on sentences and odd masks
-    finite       no NaN or Inf anywhere, not even in a row that is all padding
-    padding      same answer as the untraced model gives to the text alone, without padding
-    batch        same answer whoever shares the batch
-    sensitivity  an input that changes the model's answer changes the graph's too
-    agreement    same direction (embeddings) or same label, where the model itself is not undecided
-    golden       golden.json, replayed through the graph by the server's rules, is met
+``python -m compile.comparison``, started by ``parity.py``, which judges the verdicts. The gates
+are functions of ``gates.py``.
 """
 
 from __future__ import annotations
@@ -27,80 +18,61 @@ import torch
 
 from artifact.graphs import load_graph, load_weights, prepare
 from artifact.manifest import GOLDEN, TOKENIZER, bucket_name
-from compile import golden, samples
+from compile import gates, golden, samples
 from compile.children import child_main
-from compile.jobs import BucketFile, CompareJob, CompareResult, Difference, Verdict
-from compile.model import load_model, load_tokenizer, portable_tokenizer, save_tokenizer, vocabulary, wrap
-from compile.samples import Feed, Row, Text
-from compile.tasks import TASKS
+from compile.examples import built_in, read_samples
+from compile.jobs import BucketFile, CompareJob, CompareResult, Verdict
+from compile.metrics import Score
+from compile.model import (
+    MaskTokenMissing,
+    load_model,
+    load_tokenizer,
+    portable_tokenizer,
+    save_tokenizer,
+    vocabulary,
+    wrap,
+)
+from compile.tally import worth_comparing
+from compile.tasks import TASKS, TaskSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MIN_COSINE = 0.999
-"""Least cosine to the untraced vector. Source: a swap of two inputs gives 0.3 to 0.64 on MiniLM,
-bfloat16 rounding 0.9999."""
+    from compile.examples import Example
+    from compile.samples import Feed, Row, Tokens
 
-_REACTION = 1e-6
-"""A graph is deterministic: an input it ignores changes nothing at all, not even this much."""
-
-
-@dataclass
-class Tally:
-    """Differences of one output, gathered over many batches. Shapes are compared first."""
-
-    max_abs: float = 0.0
-    total_abs: float = 0.0
-    min_cosine: float = 1.0
-    compared: int = 0
-    finite: bool = True
-    same_shape: bool = True
-
-    def add(self, found: torch.Tensor, expected: torch.Tensor) -> None:
-        """Compare two tensors of shape (n, width), each row a vector that is worth comparing."""
-        if found.shape != expected.shape:
-            self.same_shape = False
-            return
-        if not bool(torch.isfinite(found).all() and torch.isfinite(expected).all()):
-            self.finite = False
-            return
-        difference = (found.double() - expected.double()).abs()
-        if difference.numel() == 0:
-            return
-        self.max_abs = max(self.max_abs, float(difference.max()))
-        self.total_abs += float(difference.sum())
-        self.compared += difference.numel()
-        cosine = torch.nn.functional.cosine_similarity(found.double(), expected.double(), dim=-1)
-        self.min_cosine = min(self.min_cosine, float(cosine.min()))
-
-    def within(self, tolerance: float) -> bool:
-        """Whether something was compared and all of it is close enough."""
-        return self.compared > 0 and self.same_shape and self.finite and self.max_abs <= tolerance
-
-    def why(self, tolerance: float) -> str:
-        """The verdict in words."""
-        if not self.same_shape:
-            return "the outputs have different shapes"
-        if not self.finite:
-            return "an output is NaN or Inf"
-        return f"largest difference {self.max_abs:.3g}, allowed {tolerance:g}"
+Outputs = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts in a bucket, and what the graph and the untraced model answer to the very same tensors."""
+    """Rows in a bucket, and what the graph and the untraced model answer to the very same tensors."""
 
     rows: list[Row]
     feed: Feed
-    found: torch.Tensor
-    expected: torch.Tensor
+    found: Outputs
+    expected: Outputs
+    token_level: bool
+
+    @property
+    def compared(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each output, the vectors (n, width) that mean something: found and expected."""
+        mask = self.feed["attention_mask"]
+        return [
+            (
+                worth_comparing(found, mask, token_level=self.token_level),
+                worth_comparing(expected, mask, token_level=self.token_level),
+            )
+            for found, expected in zip(self.found, self.expected)
+        ]
 
 
 @dataclass(frozen=True)
 class Subject:
     """Everything one bucket is asked with. ``graph`` and ``reference`` take the same tensors.
 
-    ``lonely`` keeps the untraced answers to single texts, which other buckets need again.
+    ``own_pad_token_id`` is the model's, whatever the job pads with.
+    ``lonely`` keeps the untraced answers to single rows, which other buckets need again.
     """
 
     job: CompareJob
@@ -109,58 +81,66 @@ class Subject:
     reference: Any
     tokenizer: Tokenizer
     vocabulary: int
-    texts: tuple[Text, ...]
-    lonely: dict[tuple[tuple[int, ...], ...], torch.Tensor] = field(default_factory=dict)
+    examples: tuple[Example, ...]
+    own_pad_token_id: int | None = None
+    mask_token_id: int | None = None
+    lonely: dict[tuple[Tokens, ...], Outputs] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return bucket_name(self.bucket.batch, self.bucket.length)
 
+    @property
+    def spec(self) -> TaskSpec:
+        return TASKS[self.job.model.task]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bucket.batch, self.bucket.length
+
     @cached_property
     def rows(self) -> list[Row]:
-        """Every text that has a token, cut to the bucket's length."""
-        return [row for row in samples.tokenise(self.tokenizer, self.texts, self.bucket.length) if row.ids]
+        """Every example that has a token, cut to the bucket's length."""
+        rows = samples.tokenise(self.tokenizer, self.examples, self.bucket.length)
+        return [row for row in rows if all(part.ids for part in row.parts)]
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """All rows, laid into buckets and asked of both; long and short texts share a batch."""
+        """All rows, laid into buckets and asked of both; long and short ones share a batch."""
         size = self.bucket.batch
         groups = [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
-        return [self._asked(group) for group in groups]
+        return [self.asked(self.arrange(group), group) for group in groups]
 
-    def _asked(self, rows: list[Row]) -> Batch:
-        feed = self.arrange(rows)
-        return Batch(rows=rows, feed=feed, found=self.ask_graph(feed), expected=self.ask_model(feed))
+    def asked(self, feed: Feed, rows: list[Row] | None = None) -> Batch:
+        return Batch(
+            rows=rows or [],
+            feed=feed,
+            found=self.ask_graph(feed),
+            expected=self.ask_model(feed),
+            token_level=self.job.model.token_level,
+        )
 
     def arrange(self, rows: Sequence[Row]) -> Feed:
-        return samples.arrange(
-            rows, self.job.inputs, self.bucket.batch, self.bucket.length, self.job.model.pad_token_id
-        )
+        return samples.arrange(self.job.model, self.job.inputs, rows, self.shape)
 
     def random_feed(self) -> Feed:
-        return samples.random_feed(
-            self.job.inputs,
-            self.bucket.batch,
-            self.bucket.length,
-            self.vocabulary,
-            self.job.model.pad_token_id,
-        )
+        return samples.random_feed(self.job.model, self.job.inputs, self.shape, self.vocabulary)
 
-    def ask_graph(self, feed: Feed) -> torch.Tensor:
-        output: torch.Tensor = self.graph(*(feed[name] for name in self.job.inputs))[0]
-        return output
+    def ask_graph(self, feed: Feed) -> Outputs:
+        return tuple(self.graph(*(feed[name] for name in self.job.inputs)))
 
-    def ask_model(self, feed: Feed) -> torch.Tensor:
-        output: torch.Tensor = self.reference(*(feed[name] for name in self.job.inputs))[0]
-        return output
+    def ask_model(self, feed: Feed) -> Outputs:
+        return tuple(self.reference(*(feed[name] for name in self.job.inputs)))
 
-    def alone(self, row: Row) -> torch.Tensor:
-        """The untraced model's answer to one text without any padding, its batch axis removed."""
-        key = (row.ids, row.types)
-        if key not in self.lonely:
-            feed = samples.arrange([row], self.job.inputs, 1, len(row.ids), self.job.model.pad_token_id)
-            self.lonely[key] = self.ask_model(feed)[0]
-        return self.lonely[key]
+    def alone(self, row: Row) -> Outputs:
+        """The untraced model's answer to one row without any padding but that among its own parts.
+
+        The batch axis is removed.
+        """
+        if row.parts not in self.lonely:
+            feed = samples.arrange(self.job.model, self.job.inputs, [row], (1, row.length))
+            self.lonely[row.parts] = tuple(output[0] for output in self.ask_model(feed))
+        return self.lonely[row.parts]
 
     def verdict(self, gate: str, passed: bool, compared: int, why: str) -> Verdict:
         return Verdict(
@@ -178,217 +158,67 @@ def compare(job: CompareJob) -> CompareResult:
     own = load_tokenizer(job.model.folder)
     tokenizer = portable_tokenizer(own)
     save_tokenizer(tokenizer, staging / TOKENIZER)
-    texts = tuple(samples.load_texts(pairs=job.pairs))
+    mask_token_id, ours, theirs = questions(job, own)
     rows, reference = vocabulary(model), wrap(model, job.model)
     weights = None if job.weights is None else load_weights((staging / job.weights).read_bytes())
     verdicts: list[Verdict] = []
-    figures: list[Difference] = []
+    figures = []
     cases = []
-    lonely: dict[tuple[tuple[int, ...], ...], torch.Tensor] = {}
+    score = Score(job, theirs)
+    lonely: dict[tuple[Tokens, ...], Outputs] = {}
     with torch.no_grad():
         for bucket in job.buckets:
             graph = load_graph((staging / bucket.path).read_bytes(), weights)
-            subject = Subject(job, bucket, graph, reference, tokenizer, rows, texts, lonely)
-            verdicts.append(tokenizer_gate(subject, own))
-            measured, figure = measure(subject)
+            subject = Subject(
+                job=job,
+                bucket=bucket,
+                graph=graph,
+                reference=reference,
+                tokenizer=tokenizer,
+                vocabulary=rows,
+                examples=(*theirs, *ours),
+                own_pad_token_id=model.config.pad_token_id,
+                mask_token_id=mask_token_id,
+                lonely=lonely,
+            )
+            verdicts.append(gates.tokenizer(subject, own))
+            measured, differences = gates.measure(subject)
             verdicts.extend(measured)
-            figures.append(figure)
-            case = golden.make_case(subject)
-            cases.append(case)
-            verdicts.append(golden.replay(subject, case))
+            figures.extend(differences)
+            for case in golden.make_cases(subject, ours, theirs):
+                cases.append(case)
+                verdicts.append(golden.replay(subject, case))
+            score.add(subject)
     (staging / GOLDEN).write_bytes(golden.encode_cases(cases, job.tolerance))
-    return CompareResult(verdicts=tuple(verdicts), figures=tuple(figures))
-
-
-def measure(subject: Subject) -> tuple[list[Verdict], Difference]:
-    """The numeric gates of one bucket, and its figures."""
-    tally, agreement = Tally(), Agreement(subject)
-    for batch in subject.batches:
-        mask = batch.feed["attention_mask"]
-        found, expected = worth_comparing(batch.found, mask), worth_comparing(batch.expected, mask)
-        agreement.add(found, expected)
-        tally.add(found, expected)
-    for feed in samples.adversarial_feeds(subject.random_feed()).values():
-        mask = feed["attention_mask"]
-        tally.add(
-            worth_comparing(subject.ask_graph(feed), mask), worth_comparing(subject.ask_model(feed), mask)
-        )
-    tolerance = subject.job.tolerance
-    verdicts = [
-        subject.verdict("parity", tally.within(tolerance), tally.compared, tally.why(tolerance)),
-        _finite_gate(subject),
-        _padding_gate(subject),
-        _sensitivity_gate(subject),
-        agreement.verdict(),
-    ]
-    if subject.bucket.batch > 1:
-        verdicts.append(_batch_gate(subject))
-    return verdicts, _difference(subject, tally)
-
-
-def worth_comparing(output: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The vectors of an output that mean something, as (n, width).
-
-    Token states: the positions under the mask. One vector a row: the rows with any token.
-    """
-    if output.dim() == 3 and output.shape[:2] == mask.shape:
-        return output[mask.bool()]
-    if output.dim() == 2 and output.shape[0] == mask.shape[0]:
-        return output[mask.bool().any(dim=1)]
-    return output
-
-
-def _difference(subject: Subject, tally: Tally) -> Difference:
-    vectors = TASKS[subject.job.model.task].agreement == "cosine"
-    return Difference(
-        bucket=subject.name,
-        output=subject.job.model.output,
-        max_abs=tally.max_abs,
-        mean_abs=tally.total_abs / max(1, tally.compared),
-        min_cosine=tally.min_cosine if vectors else None,
-        compared=tally.compared,
+    return CompareResult(
+        verdicts=tuple(verdicts),
+        figures=tuple(figures),
+        mask_token_id=mask_token_id,
+        metric=score.metric(),
     )
 
 
-def tokenizer_gate(subject: Subject, own: Any) -> Verdict:
-    """Both tokenizers on every text: whole, and cut at exactly L and at one token less."""
-    length = subject.bucket.length
-    wrong: list[str] = []
-    compared = 0
-    for limit in (None, length, length - 1):
-        if limit is not None and limit < _special_tokens(subject.tokenizer) + 1:
-            continue
-        for row in samples.tokenise(subject.tokenizer, subject.texts, limit):
-            expected = _own_ids(own, row.text, limit)
-            compared += 1
-            if list(row.ids) != expected:
-                wrong.append(repr(row.text)[:60])
-    why = f"other token ids for {wrong[0]}" if wrong else "same token ids"
-    return subject.verdict("tokenizer", not wrong, compared, why)
+def questions(job: CompareJob, own: Any) -> tuple[int | None, list[Example], list[Example]]:
+    """The mask's id where the task has one, our examples, and the user's.
 
-
-def _special_tokens(tokenizer: Tokenizer) -> int:
-    return int(tokenizer.num_special_tokens_to_add(True))
-
-
-def _own_ids(own: Any, text: Text, limit: int | None) -> list[int]:
-    first, second = (text, None) if isinstance(text, str) else text
-    cut = {} if limit is None else {"truncation": True, "max_length": limit}
-    ids: list[int] = own(first, second, verbose=False, **cut)["input_ids"]
-    return ids
-
-
-def _finite_gate(subject: Subject) -> Verdict:
-    """A row of nothing but padding is what a half-full bucket holds; it may not poison others."""
-    feed = samples.with_empty_row(subject.random_feed(), subject.job.model.pad_token_id)
-    found = subject.ask_graph(feed)
-    finite = bool(torch.isfinite(found).all())
-    why = "all numbers finite" if finite else "NaN or Inf in a batch with a row of padding"
-    return subject.verdict("finite", finite, found.numel(), why)
-
-
-def _padding_gate(subject: Subject) -> Verdict:
-    """The graph's padded answer against the untraced model's answer to the text alone."""
-    tally = Tally()
-    for batch in subject.batches:
-        for index, row in enumerate(batch.rows):
-            expected = subject.alone(row)
-            answer = batch.found[index]
-            answer = answer[: len(row.ids)] if expected.dim() == 2 else answer
-            tally.add(answer.reshape(-1, answer.shape[-1]), expected.reshape(-1, expected.shape[-1]))
-    tolerance = subject.job.tolerance
-    return subject.verdict("padding", tally.within(tolerance), tally.compared, tally.why(tolerance))
-
-
-def _batch_gate(subject: Subject) -> Verdict:
-    """Each of the first rows in its batch, and in the same place among rows of padding."""
-    tally = Tally()
-    first = subject.batches[0]
-    feed, together = first.feed, first.found
-    for index in range(min(len(first.rows), 3)):
-        lonely = {
-            name: torch.full_like(tensor, subject.job.model.pad_token_id if name == "input_ids" else 0)
-            for name, tensor in feed.items()
-        }
-        for name, tensor in feed.items():
-            lonely[name][index] = tensor[index]
-        mask = lonely["attention_mask"]
-        tally.add(worth_comparing(subject.ask_graph(lonely), mask), worth_comparing(together, mask))
-    tolerance = subject.job.tolerance
-    return subject.verdict("batch", tally.within(tolerance), tally.compared, tally.why(tolerance))
-
-
-def _sensitivity_gate(subject: Subject) -> Verdict:
-    """Change one input at a time: where the model's answer moves, the graph's must move.
-
-    Ids and mask must move it in any case: a model that answers the same to everything is broken.
+    Raises:
+        MaskTokenMissing: fill-mask with a tokenizer that has no mask.
+        SamplesUnusable: see there.
     """
-    feed = samples.adversarial_feeds(subject.random_feed())["all-ones"]
-    before_graph, before_model = subject.ask_graph(feed), subject.ask_model(feed)
-    dead: list[str] = []
-    for name in subject.job.inputs:
-        changed = {**feed, name: _changed(name, feed[name], subject.vocabulary)}
-        model = _moved(subject.ask_model(changed), before_model)
-        graph = _moved(subject.ask_graph(changed), before_graph)
-        if not graph and (model or name != "token_type_ids"):
-            dead.append(name)
-    why = f"the answer does not depend on {', '.join(dead)}" if dead else "every used input counts"
-    return subject.verdict("sensitivity", not dead, len(subject.job.inputs), why)
-
-
-def _changed(name: str, tensor: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """Another value at the last position of every row: another id, masked, or the other type."""
-    changed = tensor.clone()
-    if name == "input_ids":
-        changed[:, -1] = (changed[:, -1] + 1) % vocabulary
-    else:
-        changed[:, -1] = 1 - changed[:, -1]
-    return changed
-
-
-def _moved(after: torch.Tensor, before: torch.Tensor) -> bool:
-    return bool(((after - before).abs() > _REACTION).any())
-
-
-class Agreement:
-    """What must agree beyond the numbers, gathered over many batches.
-
-    Vectors: cosine of at least ``MIN_COSINE``. Labels: the same one where the untraced model's
-    lead (or, with several labels, distance from even odds) is above twice the tolerance, since a
-    difference within the tier may turn the others. A regression has nothing beyond its number.
-    """
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self._compared = 0
-        self._wrong = 0
-
-    def add(self, found: torch.Tensor, expected: torch.Tensor) -> None:
-        """Compare vectors or logits, one a row."""
-        if found.shape != expected.shape:
-            self._wrong += 1
-            return
-        decided, agrees = self._judge(found, expected)
-        self._compared += int(decided.numel())
-        self._wrong += int((decided & ~agrees).sum())
-
-    def _judge(self, found: torch.Tensor, expected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        problem, margin = self._subject.job.problem_type, 2 * self._subject.job.tolerance
-        if problem is None:
-            norms = expected.double().norm(dim=-1)
-            cosine = torch.nn.functional.cosine_similarity(found.double(), expected.double(), dim=-1)
-            return norms > 0, cosine >= MIN_COSINE
-        if problem == "multi_label_classification":
-            return expected.abs() > margin, (found > 0) == (expected > 0)
-        if problem == "regression" or expected.shape[-1] < 2:
-            return torch.ones_like(expected, dtype=torch.bool), torch.isfinite(found)
-        best = expected.topk(2, dim=-1).values
-        return best[:, 0] - best[:, 1] > margin, found.argmax(dim=-1) == expected.argmax(dim=-1)
-
-    def verdict(self) -> Verdict:
-        """All rows agree, and there was one."""
-        why = f"{self._wrong} of {self._compared} answers mean something else"
-        return self._subject.verdict("agreement", self._wrong == 0, self._compared, why)
+    spec, choices = TASKS[job.model.task], job.model.choices
+    mask_token: str | None = None
+    mask_token_id: int | None = None
+    if spec.example == "masked":
+        mask_token, mask_token_id = own.mask_token, own.mask_token_id
+        if mask_token is None or mask_token_id is None:
+            raise MaskTokenMissing(folder=job.model.folder)
+    ours = built_in(spec, choices=choices, mask_token=mask_token)
+    theirs = (
+        []
+        if job.samples is None
+        else read_samples(Path(job.samples), spec, choices=choices, mask_token=mask_token)
+    )
+    return mask_token_id, ours, theirs
 
 
 if __name__ == "__main__":

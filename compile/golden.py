@@ -7,6 +7,7 @@ Answers come from the untraced model and one thread: thread counts change last b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,16 @@ from artifact.golden import Case, Golden, largest_difference
 from compile import samples
 
 if TYPE_CHECKING:
-    from compile.comparison import Subject
+    from compile.comparison import Outputs, Subject
+    from compile.examples import Example
     from compile.jobs import CompareJob, Verdict
-    from compile.samples import Row, Text
+    from compile.samples import Row
 
 _CASES = 3
 """Inputs in a request: enough to see a row swapped with its neighbour, few enough to stay small."""
+
+VOCABULARY_SAMPLES = 64
+"""Logits kept of a vector over the vocabulary, evenly spread."""
 
 _DIGITS = 9
 """Significant digits that identify a float32."""
@@ -55,33 +60,42 @@ class ModelNotFinite(ProofFailed):
         )
 
 
-def make_case(subject: Subject) -> Case:
-    """A request of one to three texts that fit the bucket whole, with their answers.
+def make_cases(subject: Subject, ours: Sequence[Example], theirs: Sequence[Example]) -> list[Case]:
+    """A request of our texts that fit the bucket whole, and one of the user's if any fit.
 
     Raises:
-        BucketTooShort: no text fits.
+        BucketTooShort: none of our texts fits.
         ModelNotFinite: the untraced model has no answer.
     """
-    rows = _chosen(subject)
+    fitting = _fitting(subject, ours)
+    if not fitting:
+        rows = samples.tokenise(subject.tokenizer, ours, None)
+        raise BucketTooShort(bucket=subject.name, needed=min(row.length for row in rows if row.example.full))
+    return [_case(subject, rows) for rows in (fitting, _fitting(subject, theirs)) if rows]
+
+
+def _case(subject: Subject, rows: Sequence[Row]) -> Case:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        output = subject.ask_model(subject.arrange(rows))
+        outputs = subject.ask_model(subject.arrange(rows))
     finally:
         torch.set_num_threads(threads)
-    if not bool(torch.isfinite(output[: len(rows)]).all()):
+    if not all(bool(torch.isfinite(output[: len(rows)]).all()) for output in outputs):
         raise ModelNotFinite(bucket=subject.name)
-    expected = _answers(subject.job, output, rows)
     return Case(
-        bucket=subject.name, request={"inputs": [_as_input(row.text) for row in rows]}, expected=expected
+        bucket=subject.name,
+        request={"inputs": [row.example.request for row in rows]},
+        expected=_answers(subject, outputs, rows),
     )
 
 
 def replay(subject: Subject, case: Case) -> Verdict:
     """Tokenise the request, run the graph, post-process, compare: what the server will do."""
-    texts = [_as_text(item) for item in case.request["inputs"]]
-    rows = samples.tokenise(subject.tokenizer, texts, subject.bucket.length)
-    found = _answers(subject.job, subject.ask_graph(subject.arrange(rows)), rows)
+    known = {str(example.request): example for example in subject.examples}
+    asked = [known[str(item)] for item in case.request["inputs"]]
+    rows = samples.tokenise(subject.tokenizer, asked, subject.bucket.length)
+    found = _answers(subject, subject.ask_graph(subject.arrange(rows)), rows)
     difference = largest_difference(case.expected, found)
     tolerance = subject.job.tolerance
     why = f"largest difference {difference:.3g}, allowed {tolerance:g}"
@@ -93,39 +107,42 @@ def encode_cases(cases: Sequence[Case], tolerance: float) -> bytes:
     return encode(Golden(tolerance=tolerance, cases=tuple(cases)))
 
 
-def _chosen(subject: Subject) -> list[Row]:
-    """The longest texts that fit whole, so that the golden answers depend on many tokens.
+def _fitting(subject: Subject, examples: Sequence[Example]) -> list[Row]:
+    """The longest rows that fit whole, so that the golden answers depend on many tokens.
 
     Token states are the exception: the shortest that are not empty, or the file would be huge.
     """
-    length = subject.bucket.length
-    rows = samples.tokenise(subject.tokenizer, subject.texts, None)
-    fitting = [row for row in rows if len(row.ids) <= length and row.text]
-    if not fitting:
-        raise BucketTooShort(bucket=subject.name, needed=min(len(row.ids) for row in rows if row.text))
-    short_first = subject.job.problem_type is None and subject.job.model.pooling == "none"
-    fitting.sort(key=lambda row: len(row.ids), reverse=not short_first)
+    rows = samples.tokenise(subject.tokenizer, examples, None)
+    fitting = [row for row in rows if row.length <= subject.bucket.length and row.example.full]
+    short_first = subject.spec.agreement == "cosine" and subject.job.model.token_level
+    fitting.sort(key=lambda row: row.length, reverse=not short_first)
     return fitting[: min(_CASES, subject.bucket.batch)]
 
 
-def _as_input(text: Text) -> Any:
-    return text if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
+def _answers(subject: Subject, outputs: Outputs, rows: Sequence[Row]) -> list[Any]:
+    """What the server records of each row; ``outputs`` as the graph gives them."""
+    return [_answer(subject, tuple(o[index] for o in outputs), row) for index, row in enumerate(rows)]
 
 
-def _as_text(item: Any) -> Text:
-    return item if isinstance(item, str) else (item["text"], item["text_pair"])
+def _answer(subject: Subject, outputs: Outputs, row: Row) -> Any:
+    """The evidence of one row, by task; ``inference_code/tasks.py`` makes the same.
 
-
-def _answers(job: CompareJob, output: torch.Tensor, rows: Sequence[Row]) -> list[Any]:
-    """The Hugging Face response of each row; ``output`` as the graph gives it."""
-    return [_answer(job, output[index], row) for index, row in enumerate(rows)]
-
-
-def _answer(job: CompareJob, output: torch.Tensor, row: Row) -> Any:
-    if job.problem_type is not None:
-        return _scores(job, output)
-    if output.dim() == 2:
-        return [_numbers(state) for state in output[: len(row.ids)]]
+    Where the pipeline's answer is a choice among near-ties (a token's label, a span, a word), it
+    is the logits below that, which say more and cannot tie.
+    """
+    kind, output = subject.spec.agreement, outputs[0]
+    if kind == "label":
+        return _scores(subject.job, output)
+    if kind == "span":
+        start, end = (_numbers(logits[: row.length]) for logits in outputs)
+        return {"start_logits": start, "end_logits": end}
+    if kind == "top-k":
+        position = row.parts[0].ids.index(subject.mask_token_id or 0)
+        return _numbers(output[position][:: math.ceil(output.shape[-1] / VOCABULARY_SAMPLES)])
+    if kind == "choice":
+        return _numbers(output)
+    if subject.job.model.token_level:
+        return [_numbers(state) for state in output[: row.length]]
     return _numbers(output)
 
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from artifact.manifest import BuiltWith, Pooling, Positive, Record, Target, Task, Tensor, Tier
 from compile.preflight import ProblemType
+from compile.request import Metric
 
 
 class ModelJob(Record, frozen=True, kw_only=True):
-    """How to load and wrap the model. ``folder`` holds exactly the hashed files."""
+    """How to load and wrap the model. ``folder`` holds exactly the hashed files.
+
+    ``fields`` of the model's output become ``outputs`` of the graph; ``token_level`` says whether
+    those have one vector a token or one a row. ``choices``: candidates in a row, multiple-choice.
+    """
 
     folder: str
     task: Task
     auto_class: str
-    field: str
-    output: str
+    fields: tuple[str, ...]
+    outputs: tuple[str, ...]
+    token_level: bool
+    choices: Positive | None
     without_pooler: bool
     pooling: Pooling
     normalize: bool
@@ -59,7 +66,10 @@ class BucketFile(Record, frozen=True, kw_only=True):
 
 
 class CompareJob(Record, frozen=True, kw_only=True):
-    """Compare every saved graph below ``staging`` with the untraced model; write golden.json."""
+    """Compare every saved graph below ``staging`` with the untraced model; write golden.json.
+
+    ``samples``: path of the user's examples.
+    """
 
     model: ModelJob
     target: Target
@@ -69,7 +79,7 @@ class CompareJob(Record, frozen=True, kw_only=True):
     inputs: tuple[str, ...]
     labels: tuple[str, ...]
     problem_type: ProblemType | None
-    pairs: bool
+    samples: str | None
     tier: Tier
     tolerance: float
 
@@ -103,6 +113,8 @@ class CompareResult(Record, frozen=True, kw_only=True):
 
     verdicts: tuple[Verdict, ...]
     figures: tuple[Difference, ...]
+    mask_token_id: int | None
+    metric: Metric | None
 
 
 class Failure(Record, frozen=True, kw_only=True):

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
-from compile.preflight import HeadMissing
-from compile.source import TokenizerMissing, WeightsCorrupted
+from artifact.errors import UsageError
+from compile.architectures import ARCHITECTURES
+from compile.preflight import HeadMissing, TaskUnavailable
+from compile.source import CONFIG, TokenizerMissing, WeightsCorrupted
 from compile.wrapper import Wrapper, untie, used_inputs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tokenizers import Tokenizer
 
     from compile.jobs import ModelJob
+
+
+class MaskTokenMissing(UsageError):
+    """fill-mask with a tokenizer that has no mask."""
+
+    id = "mask-token-missing"
+
+    def __init__(self, *, folder: str) -> None:
+        super().__init__(
+            what=f"the tokenizer in {folder} has no mask token",
+            why="fill-mask asks for the word behind it, and no request could hold it",
+            fix="set `mask_token` in tokenizer_config.json, or compile for another task",
+        )
+
+
+class ArchitectureTooNew(UsageError):
+    """The installed transformers does not know the model's family."""
+
+    id = "architecture-too-new"
+
+    def __init__(self, *, architecture: str, installed: str, since: str | None) -> None:
+        super().__init__(
+            what=f"transformers {installed} does not know {architecture} models",
+            why=f"they came with version {since}" if since else "its model_type is in none of its tables",
+            fix="compile it with a newer transformers, or take a model of another type",
+        )
 
 
 def load_model(job: ModelJob) -> Any:
@@ -27,11 +55,13 @@ def load_model(job: ModelJob) -> Any:
     then refuses the whole archive.
 
     Raises:
+        ArchitectureTooNew, TaskUnavailable: transformers has no class for it.
         HeadMissing: transformers initialised a weight at random that the task uses.
         WeightsCorrupted: the weights do not have the shapes that the config gives them.
     """
     _quiet()
     loader = getattr(transformers, job.auto_class)
+    _check_class(loader, job)
     options: dict[str, Any] = {"add_pooling_layer": False} if job.without_pooler else {}
     try:
         model, info = loader.from_pretrained(
@@ -54,13 +84,27 @@ def load_model(job: ModelJob) -> Any:
     return model.float().eval().requires_grad_(False)
 
 
+def _check_class(loader: Any, job: ModelJob) -> None:
+    with (Path(job.folder) / CONFIG).open(encoding="utf-8") as file:
+        architecture = str(json.load(file)["model_type"])
+    if architecture not in transformers.CONFIG_MAPPING:
+        row = ARCHITECTURES.get(architecture)
+        raise ArchitectureTooNew(
+            architecture=architecture,
+            installed=transformers.__version__,
+            since=row.since if row else None,
+        )
+    if transformers.CONFIG_MAPPING[architecture] not in loader._model_mapping:
+        raise TaskUnavailable(architecture=architecture, task=job.task)
+
+
 def wrap(model: Any, job: ModelJob) -> Wrapper:
     """The model as it is traced: untied, inputs by position, a tuple out.
 
     The outer module is put in eval mode too, or ``jit`` keeps the training flag in the graph.
     """
     untie(model)
-    wrapper = Wrapper(model, used_inputs(model), job.field, job.pooling, job.normalize)
+    wrapper = Wrapper(model, used_inputs(model), job.fields, job.pooling, job.normalize)
     wrapper.eval()
     return wrapper.requires_grad_(False)
 

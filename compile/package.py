@@ -174,6 +174,9 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
         inputs=traced.inputs,
         outputs=traced.outputs,
         embedding=embedding if plan.spec.agreement == "cosine" else None,
+        support=plan.row.support,
+        choices=plan.choices,
+        mask_token_id=model.mask_token_id,
         buckets=tuple(
             Bucket(batch=b.shape.batch, length=b.shape.length, path=b.path) for b in traced.buckets
         ),
@@ -239,15 +242,21 @@ def memory_bytes(plan: Plan, config: Mapping[str, Any], files: tuple[File, ...])
 
     runtime + 2 x files + activations. Twice the files, because the bytes are hashed in memory
     before the tensors are made of them. Activations of the largest bucket, float32: eight
-    vectors of the hidden size and two of the intermediate size a token, and two attention
-    matrices a head: 4 x batch x length x (8 x hidden + 2 x intermediate + 2 x heads x length).
+    vectors of the hidden size and two of the intermediate size a token, two attention
+    matrices a head, and fill-mask's vector over the vocabulary:
+    4 x rows x length x (8 x hidden + 2 x intermediate + 2 x heads x length + vocabulary), where
+    a row of multiple-choice counts once for each choice.
     """
     row = plan.row
     hidden = _size(config, row.hidden_key, row.hidden)
     intermediate = _size(config, row.intermediate_key, row.intermediate)
     heads = _size(config, row.heads_key, row.heads)
+    words = int(config.get("vocab_size", 0)) if plan.spec.example == "masked" else 0
     activations = max(
-        4 * shape.batch * shape.length * (8 * hidden + 2 * intermediate + 2 * heads * shape.length)
+        4
+        * (shape.batch * (plan.choices or 1))
+        * shape.length
+        * (8 * hidden + 2 * intermediate + 2 * heads * shape.length + words)
         for shape in plan.shapes
     )
     return _RUNTIME_BYTES + 2 * sum(file.size for file in files) + activations

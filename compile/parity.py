@@ -14,7 +14,7 @@ from artifact.manifest import PARITY, Parity, Record, Tier, Waiver
 from compile.children import run
 from compile.jobs import BucketFile, CompareJob, CompareResult, ModelJob, Verdict
 from compile.preflight import WAIVABLE, Plan
-from compile.request import TOLERANCES, CompileRequest, Figure, Workplace
+from compile.request import TOLERANCES, CompileRequest, Figure, Metric, Workplace
 from compile.trace import TracedModel
 
 SCHEMA = "traceship.parity/1"
@@ -97,6 +97,8 @@ class ProvenModel:
     parity: Parity
     figures: tuple[Figure, ...]
     waivers: tuple[Waiver, ...]
+    mask_token_id: int | None
+    metric: Metric | None
     seal: object = field(repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -141,7 +143,15 @@ def prove(
     )
     compared = sum(figure.compared for figure in figures)
     parity = Parity(tier=tier, tolerance=tolerance, compared=compared)
-    return ProvenModel(traced=traced, parity=parity, figures=figures, waivers=waivers, seal=_SEAL)
+    return ProvenModel(
+        traced=traced,
+        parity=parity,
+        figures=figures,
+        waivers=waivers,
+        mask_token_id=answer.result.mask_token_id,
+        metric=answer.result.metric,
+        seal=_SEAL,
+    )
 
 
 def judge(verdicts: tuple[Verdict, ...], waivers: tuple[Waiver, ...]) -> tuple[Waiver, ...]:
@@ -192,7 +202,7 @@ def make_job(
         inputs=tuple(tensor.name for tensor in traced.inputs),
         labels=plan.labels,
         problem_type=plan.problem_type,
-        pairs=plan.spec.pairs,
+        samples=None if request.samples is None else str(request.samples.absolute()),
         tier=request.resolved_tier,
         tolerance=tolerance,
     )

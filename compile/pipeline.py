@@ -16,7 +16,7 @@ from compile.parity import ProvenModel, prove
 from compile.preflight import Plan, plan
 from compile.request import BucketReport, CompiledArtifact, CompileRequest, Workplace
 from compile.source import resolve
-from compile.tasks import output_name
+from compile.tasks import output_names
 from compile.trace import trace_buckets
 
 Report = Callable[[str], None]
@@ -36,6 +36,8 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
     with _timed(report, lambda: f"read {request.model}: {len(source.identity.files)} files"):
         source = resolve(request.model, revision=request.revision, identity=request.identity)
     planned = plan(request, source)
+    if planned.row.support == "generic":
+        report(f"{planned.row.model_type} is in no table of ours: the gates alone speak for it")
     with _workplace(request.out) as place:
         model = model_job(request, planned, source.expose(place.scratch / "model"))
         traced = trace_buckets(request, model, planned.shapes, place=place, weights=WEIGHTS, report=report)
@@ -43,7 +45,7 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
             proven = prove(traced, request, planned, model, place)
         with _timed(report, lambda: f"packaged {packaged.digest[:12]} at {packaged.path}"):
             packaged = package(proven, source, planned, request)
-    return _compiled(request, proven, packaged, time.monotonic() - started)
+    return _compiled(request, planned, proven, packaged, time.monotonic() - started)
 
 
 @contextmanager
@@ -78,9 +80,11 @@ def model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:
         folder=str(folder),
         task=spec.name,
         auto_class=spec.auto_class,
-        field=spec.field,
-        output=output_name(spec, request.pooling),
-        without_pooler=planned.row.pooler_switch and spec.head is None,
+        fields=spec.fields,
+        outputs=output_names(spec, request.pooling),
+        token_level=spec.token_level and request.pooling == "none",
+        choices=planned.choices,
+        without_pooler=planned.row.pooler_switch and not spec.heads,
         pooling=request.pooling,
         normalize=request.normalize,
         pad_token_id=planned.pad_token_id,
@@ -96,7 +100,7 @@ def _told(proven: ProvenModel) -> str:
 
 
 def _compiled(
-    request: CompileRequest, proven: ProvenModel, packaged: Packaged, seconds: float
+    request: CompileRequest, planned: Plan, proven: ProvenModel, packaged: Packaged, seconds: float
 ) -> CompiledArtifact:
     return CompiledArtifact(
         path=packaged.path,
@@ -113,4 +117,6 @@ def _compiled(
         coverage=proven.traced.coverage,
         waivers=proven.waivers,
         seconds=round(seconds, 3),
+        support=planned.row.support,
+        metric=proven.metric,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from artifact.errors import UsageError
-from compile.architectures import ARCHITECTURES, Architecture, pad_token_id, usable_positions
+from compile.architectures import Architecture, architecture_of, pad_token_id, usable_positions
 from compile.request import BadBucket, CompileRequest, Shape
 from compile.source import ModelSource
 from compile.tasks import TASKS, TaskSpec
@@ -48,16 +48,29 @@ class UnknownTask(UsageError):
         )
 
 
-class UnknownArchitecture(UsageError):
-    """The model's ``model_type`` is not in the table of architectures."""
+class TaskUnavailable(UsageError):
+    """transformers has no class of this model family for the task."""
 
-    id = "unknown-architecture"
+    id = "task-unavailable"
+
+    def __init__(self, *, architecture: str, task: str) -> None:
+        super().__init__(
+            what=f"{architecture} models cannot be compiled for {task}",
+            why=f"transformers has no {architecture} model with a head for it",
+            fix="see `traceship compile --list` for what goes together",
+        )
+
+
+class PaddingUnknown(UsageError):
+    """Neither the model nor its tokenizer says which id fills a row up."""
+
+    id = "padding-unknown"
 
     def __init__(self, *, architecture: str) -> None:
         super().__init__(
-            what=f"models of the type {architecture!r} cannot be compiled",
-            why=f"the types are {', '.join(sorted(ARCHITECTURES))}",
-            fix="take a model of one of these types",
+            what="the id that pads a row is not known",
+            why=f"config.json has no pad_token_id, the tokenizer no pad_token, {architecture} no default",
+            fix="set `pad_token_id` in the model's config.json",
         )
 
 
@@ -66,10 +79,10 @@ class TargetNotAllowed(UsageError):
 
     id = "target-not-allowed"
 
-    def __init__(self, *, architecture: str, target: str, allowed: tuple[str, ...]) -> None:
+    def __init__(self, *, architecture: str, target: str, allowed: tuple[str, ...], why: str) -> None:
         super().__init__(
             what=f"{architecture} models cannot be compiled for {target}",
-            why=f"the targets of {architecture} are {', '.join(allowed)}",
+            why=f"{why}; the targets of {architecture} are {', '.join(allowed)}",
             fix=f"compile with `--target {allowed[0]}`, or take a model of another type",
         )
 
@@ -120,42 +133,65 @@ class Plan:
     labels: tuple[str, ...]
     problem_type: ProblemType | None
     pad_token_id: int
+    choices: int | None
 
 
 def plan(request: CompileRequest, source: ModelSource) -> Plan:
     """Check every option against the model's config.
 
     Raises:
-        UnknownTask, UnknownArchitecture, TargetNotAllowed, HeadMissing, BucketTooLong,
-        BadBucket, OptionDoesNotFit: see there.
+        UnknownTask, TaskUnavailable, TargetNotAllowed, HeadMissing, PaddingUnknown,
+        BucketTooLong, BadBucket, OptionDoesNotFit: see there.
     """
     config = source.config
     spec = TASKS.get(request.task)
     if spec is None:
         raise UnknownTask(task=request.task)
-    row = ARCHITECTURES.get(config["model_type"])
-    if row is None:
-        raise UnknownArchitecture(architecture=config["model_type"])
+    row = architecture_of(config)
     if request.target not in row.targets:
-        raise TargetNotAllowed(architecture=row.model_type, target=request.target, allowed=row.targets)
+        raise TargetNotAllowed(
+            architecture=row.model_type, target=request.target, allowed=row.targets, why=row.refusal
+        )
+    if spec.name in row.without:
+        raise TaskUnavailable(architecture=row.model_type, task=spec.name)
     _check_head(spec, config)
     _check_options(request)
-    classification = spec.agreement == "label"
-    labels = _labels(config) if classification else ()
+    labels = _labels(config) if spec.labelled else ()
     return Plan(
         spec=spec,
         row=row,
         shapes=_checked_shapes(request.shapes, usable_positions(row, config)),
         labels=labels,
-        problem_type=_problem_type(config, labels) if classification else None,
-        pad_token_id=pad_token_id(row, config),
+        problem_type=_problem_type(config, labels) if spec.agreement == "label" else None,
+        pad_token_id=_pad_token_id(row, source),
+        choices=request.choices if spec.example == "choices" else None,
     )
 
 
+def _pad_token_id(row: Architecture, source: ModelSource) -> int:
+    known = pad_token_id(row, source.config)
+    if known is None:
+        known = source.tokenizer_pad_id()
+    if known is None:
+        raise PaddingUnknown(architecture=row.model_type)
+    return known
+
+
 def _check_head(spec: TaskSpec, config: Mapping[str, Any]) -> None:
-    named = config.get("architectures") or []
-    if spec.head is not None and named and not any(str(name).endswith(spec.head) for name in named):
-        raise HeadMissing(task=spec.name, why=f"the checkpoint was saved as {', '.join(map(str, named))}")
+    named = [str(name) for name in config.get("architectures") or []]
+    if spec.heads and named and not any(name.endswith(spec.heads) for name in named):
+        raise HeadMissing(task=spec.name, why=f"the checkpoint was saved as {', '.join(named)}")
+    if spec.agreement == "span" and _outputs(config) != 2:
+        raise HeadMissing(
+            task=spec.name,
+            why=f"its head has {_outputs(config)} outputs a token, a span needs its start and its end",
+        )
+
+
+def _outputs(config: Mapping[str, Any]) -> int:
+    """transformers' num_labels: that of id2label where there is one, else 2."""
+    named = config.get("id2label")
+    return len(named) if named is not None else int(config.get("num_labels", 2))
 
 
 def _check_options(request: CompileRequest) -> None:
@@ -164,6 +200,12 @@ def _check_options(request: CompileRequest) -> None:
             option=f"--pooling {request.pooling}",
             why=f"{request.task} has no token states to pool",
             fix="leave it out, or compile for `--task feature-extraction`",
+        )
+    if request.choices < 1:
+        raise OptionDoesNotFit(
+            option=f"--choices {request.choices}",
+            why="a row holds at least one candidate",
+            fix="give the number of candidates of a question, such as `--choices 4`",
         )
     if request.normalize and request.pooling == "none":
         raise OptionDoesNotFit(
@@ -201,7 +243,7 @@ def _checked_shapes(shapes: tuple[Shape, ...], limit: int) -> tuple[Shape, ...]:
 def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     named = config.get("id2label")
     if named is None:
-        return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))
+        return tuple(f"LABEL_{index}" for index in range(_outputs(config)))
     by_id = {int(key): str(value) for key, value in named.items()}
     labels = tuple(by_id[index] for index in sorted(by_id))
     if sorted(by_id) != list(range(len(by_id))) or len(set(labels)) != len(labels):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from artifact.errors import UsageError
-from artifact.manifest import Coverage, Pooling, Target, Task, Tier, Waiver, bucket_name
+from artifact.manifest import Coverage, Pooling, Support, Target, Task, Tier, Waiver, bucket_name
 
 TOLERANCES: dict[Tier, float] = {"cpu": 1e-5, "neuron-no-cast": 1e-3, "neuron-default": 1e-2}
 """Largest absolute difference to the untraced model.
@@ -82,7 +82,8 @@ class CompilerOptions:
 class CompileRequest:
     """One model, one task, one target, all its buckets.
 
-    ``tier`` ``None`` means the target's own. ``identity`` replaces the source's id where the
+    ``tier`` ``None`` means the target's own. ``choices``: candidates in a row, multiple-choice only.
+    ``samples``: a file with the user's own examples. ``identity`` replaces the source's id where the
     folder is only a mounted copy (docker runner). ``debug`` reports a failed child's whole log.
     """
 
@@ -96,6 +97,8 @@ class CompileRequest:
     normalize: bool = False
     tier: Tier | None = None
     truncate: bool = False
+    choices: int = 4
+    samples: Path | None = None
     waivers: tuple[Waiver, ...] = ()
     compiler: CompilerOptions = field(default_factory=CompilerOptions)
     identity: str | None = None
@@ -126,6 +129,16 @@ class BucketReport:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """The user's labelled examples: share of right answers, 0 to 1, of the model and of the graphs."""
+
+    name: str
+    examples: int
+    reference: float
+    graph: float
+
+
+@dataclass(frozen=True)
 class Figure:
     """How far one output of one bucket is from the untraced model.
 
@@ -142,7 +155,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class CompiledArtifact:
-    """A verified artifact folder, and the figures that are printed but not kept in it."""
+    """A verified artifact folder, and the figures that are printed but not kept in it.
+
+    ``support`` generic: the architecture is in no table. ``metric``: of the user's labelled examples.
+    """
 
     path: Path
     digest: str
@@ -153,3 +169,5 @@ class CompiledArtifact:
     coverage: Coverage | None
     waivers: tuple[Waiver, ...]
     seconds: float
+    support: Support = "listed"
+    metric: Metric | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from artifact.manifest import Coverage, Waiver
-from compile.request import BucketReport, CompiledArtifact, Figure
+from compile.request import BucketReport, CompiledArtifact, Figure, Metric
 
 
 def result_data(compiled: CompiledArtifact) -> dict[str, Any]:
@@ -24,6 +24,8 @@ def result_data(compiled: CompiledArtifact) -> dict[str, Any]:
         "coverage": msgspec.to_builtins(compiled.coverage),
         "waivers": msgspec.to_builtins(compiled.waivers),
         "seconds": compiled.seconds,
+        "support": compiled.support,
+        "metric": None if compiled.metric is None else dataclasses.asdict(compiled.metric),
     }
 
 
@@ -39,6 +41,8 @@ def read_result(data: dict[str, Any], path: Path) -> CompiledArtifact:
         coverage=msgspec.convert(data["coverage"], Coverage | None),
         waivers=msgspec.convert(data["waivers"], tuple[Waiver, ...]),
         seconds=data["seconds"],
+        support=data["support"],
+        metric=msgspec.convert(data["metric"], Metric | None),
     )
 
 

@@ -153,7 +153,9 @@ def docker_command(
         out=Path("/out/artifact"),
         revision=found.identity.revision,
         identity=found.identity.id,
+        samples=None if request.samples is None else Path("/samples"),
     )
+    samples = [] if request.samples is None else _samples_mount(request.samples)
     return [
         *("docker", "run", "--rm", "--init"),
         *("--network", "none", "--user", user),
@@ -161,10 +163,15 @@ def docker_command(
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--mount", _mount(mounts.model, "/model", "readonly")),
         *("--mount", _mount(mounts.out, "/out")),
+        *samples,
         image,
         *arguments(inside),
         "--json",
     ]
+
+
+def _samples_mount(file: Path) -> list[str]:
+    return ["--mount", _mount(file.resolve(), "/samples", "readonly")]
 
 
 def arguments(request: CompileRequest) -> list[str]:
@@ -173,6 +180,7 @@ def arguments(request: CompileRequest) -> list[str]:
     for shape in request.shapes:
         words += ["--bucket", str(shape)]
     words += ["--out", str(request.out), "--pooling", request.pooling, "--tier", request.resolved_tier]
+    words += ["--choices", str(request.choices)]
     compiler = request.compiler
     words += [
         "--compiler-timeout",
@@ -185,6 +193,7 @@ def arguments(request: CompileRequest) -> list[str]:
         "--identity": request.identity,
         "--minimum-segment-size": compiler.minimum_segment_size,
         "--single-fusion-ratio": compiler.single_fusion_ratio,
+        "--samples": request.samples,
     }
     for flag, value in optional.items():
         words += [] if value is None else [flag, str(value)]

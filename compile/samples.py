@@ -1,16 +1,13 @@
-"""What the graphs are asked during tracing and proof.
+"""Examples in, tensors in a bucket's shape out; and the masks that no tokenizer makes.
 
-Tracing never sees a text: its inputs are seeded random ids. The proof uses the sentences of
-``texts.json``, tokenised with the artifact's own tokenizer.json as the server does it, and masks
-that no tokenizer makes.
+Tracing never sees a text: its inputs are seeded random ids. The proof uses ``examples.py``,
+tokenised with the artifact's own tokenizer.json as the server does it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,85 +15,113 @@ import torch
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Text = str | tuple[str, str]
+    from compile.examples import Example, Text
+    from compile.jobs import ModelJob
+
 Feed = dict[str, torch.Tensor]
-"""Tensors by input name, int64, each of shape (batch, length)."""
+"""Tensors by input name, int64, each (batch, length), or (batch, choices, length)."""
 
 _SEED = 20_240_229
 
 
 @dataclass(frozen=True)
-class Row:
-    """One text as token ids and token types, special tokens included, without padding."""
+class Tokens:
+    """One text or pair as token ids and token types, special tokens included, without padding.
 
-    text: Text
+    ``sequences``: for each token 0 or 1, the text of the pair it comes from; ``None``: special.
+    """
+
     ids: tuple[int, ...]
     types: tuple[int, ...]
+    sequences: tuple[int | None, ...]
 
 
-def load_texts(*, pairs: bool) -> list[Text]:
-    """The sentences, and with ``pairs`` the pairs of sentences among them."""
-    data = json.loads(Path(__file__).with_name("texts.json").read_text(encoding="utf-8"))
-    texts: list[Text] = list(data["texts"])
-    if not pairs:
-        return texts
-    mixed: list[Text] = [(first, second) for first, second in data["pairs"]]
-    return mixed + texts
+@dataclass(frozen=True)
+class Row:
+    """One example as tokens, of each of its parts."""
+
+    example: Example
+    parts: tuple[Tokens, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest part."""
+        return max(len(part.ids) for part in self.parts)
 
 
-def tokenise(tokenizer: Tokenizer, texts: Sequence[Text], length: int | None) -> list[Row]:
-    """Turn texts into rows of at most ``length`` tokens, cut as the server cuts (``None``: whole)."""
+def tokenise(tokenizer: Tokenizer, examples: Sequence[Example], length: int | None) -> list[Row]:
+    """Turn examples into rows of at most ``length`` tokens, cut as the server cuts (``None``: whole)."""
     if length is None:
         tokenizer.no_truncation()
     else:
         tokenizer.enable_truncation(length)
-    return [_row(tokenizer, text) for text in texts]
+    return [
+        Row(example=example, parts=tuple(_tokens(tokenizer, text) for text in example.parts))
+        for example in examples
+    ]
 
 
-def _row(tokenizer: Tokenizer, text: Text) -> Row:
+def _tokens(tokenizer: Tokenizer, text: Text) -> Tokens:
     encoding = tokenizer.encode(text) if isinstance(text, str) else tokenizer.encode(text[0], text[1])
-    return Row(text=text, ids=tuple(encoding.ids), types=tuple(encoding.type_ids))
+    return Tokens(
+        ids=tuple(encoding.ids), types=tuple(encoding.type_ids), sequences=tuple(encoding.sequence_ids)
+    )
 
 
-def arrange(rows: Sequence[Row], names: Sequence[str], batch: int, length: int, pad_token_id: int) -> Feed:
-    """Lay at most ``batch`` rows into a bucket: right-padded, missing rows all padding, mask 0."""
-    ids = torch.full((batch, length), pad_token_id, dtype=torch.int64)
-    mask = torch.zeros((batch, length), dtype=torch.int64)
-    types = torch.zeros((batch, length), dtype=torch.int64)
+def arrange(model: ModelJob, names: Sequence[str], rows: Sequence[Row], shape: tuple[int, int]) -> Feed:
+    """Lay at most ``batch`` rows into a bucket: right-padded, missing rows all padding, mask 0.
+
+    Args:
+        shape: (batch, length) of the bucket.
+    """
+    batch, length = shape
+    width = model.choices or 1
+    ids = torch.full((batch * width, length), model.pad_token_id, dtype=torch.int64)
+    mask = torch.zeros((batch * width, length), dtype=torch.int64)
+    types = torch.zeros((batch * width, length), dtype=torch.int64)
     for index, row in enumerate(rows):
-        size = len(row.ids)
-        ids[index, :size] = torch.tensor(row.ids)
-        mask[index, :size] = 1
-        types[index, :size] = torch.tensor(row.types)
-    whole = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-    return {name: whole[name] for name in names}
+        for at, part in enumerate(row.parts, start=index * width):
+            size = len(part.ids)
+            ids[at, :size] = torch.tensor(part.ids)
+            mask[at, :size] = 1
+            types[at, :size] = torch.tensor(part.types)
+    return _chosen(model, names, batch, {"input_ids": ids, "attention_mask": mask, "token_type_ids": types})
 
 
-def random_feed(names: Sequence[str], batch: int, length: int, vocabulary: int, pad_token_id: int) -> Feed:
+def _chosen(model: ModelJob, names: Sequence[str], batch: int, whole: Feed) -> Feed:
+    if model.choices is None:
+        return {name: whole[name] for name in names}
+    return {name: whole[name].view(batch, model.choices, -1) for name in names}
+
+
+def random_feed(model: ModelJob, names: Sequence[str], shape: tuple[int, int], vocabulary: int) -> Feed:
     """Seeded random ids under a mask of another length in each row, both token types in use.
 
     The same for the same arguments on every machine: torch's CPU generator is specified by seed.
     """
+    batch, length = shape
+    rows = batch * (model.choices or 1)
     generator = torch.Generator().manual_seed(_SEED)
-    ids = torch.randint(0, vocabulary, (batch, length), generator=generator)
-    lengths = torch.tensor([max(1, length - (3 * row + 1) % length) for row in range(batch)])
+    ids = torch.randint(0, vocabulary, (rows, length), generator=generator)
+    lengths = torch.tensor([max(1, length - (3 * row + 1) % length) for row in range(rows)])
     mask = (torch.arange(length).unsqueeze(0) < lengths.unsqueeze(1)).to(torch.int64)
     types = (torch.arange(length).unsqueeze(0) >= (lengths // 2).unsqueeze(1)).to(torch.int64) * mask
-    ids = torch.where(mask == 1, ids, torch.full_like(ids, pad_token_id))
-    whole = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-    return {name: whole[name] for name in names}
+    ids = torch.where(mask == 1, ids, torch.full_like(ids, model.pad_token_id))
+    return _chosen(model, names, batch, {"input_ids": ids, "attention_mask": mask, "token_type_ids": types})
 
 
 def adversarial_feeds(feed: Feed) -> dict[str, Feed]:
     """The same ids under masks that no tokenizer makes; shapes stay those of ``feed``.
 
-    ``all-ones``: no padding anywhere. ``holes``: every third position of every other row masked,
-    so that each row has its own pattern. The first position stays visible, for ``cls``.
+    ``all-ones``: no padding anywhere. ``holes``: every third position of every row masked, from
+    another one in each, so that each row has its own pattern. The first position stays
+    visible, for ``cls``.
     """
     mask = feed["attention_mask"]
     holes = torch.ones_like(mask)
-    for row in range(mask.shape[0]):
-        holes[row, 1 + row % 3 :: 3] = 0
+    flat = holes.view(-1, holes.shape[-1])
+    for row in range(flat.shape[0]):
+        flat[row, 1 + row % 3 :: 3] = 0
     return {
         "all-ones": {**feed, "attention_mask": torch.ones_like(mask)},
         "holes": {**feed, "attention_mask": holes},

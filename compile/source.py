@@ -146,6 +146,22 @@ class ModelSource:
         (into / CONFIG).write_bytes(encode(self.config))
         return into
 
+    def tokenizer_pad_id(self) -> int | None:
+        """The id of tokenizer_config.json's pad_token, where tokenizer.json holds it."""
+        described = self._json("tokenizer_config.json").get("pad_token")
+        token = described.get("content") if isinstance(described, dict) else described
+        added = self._json("tokenizer.json").get("added_tokens", [])
+        return next((int(entry["id"]) for entry in added if entry.get("content") == token), None)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        if all(file.path != name for file in self.identity.files):
+            return {}
+        try:
+            data = json.loads(_read(self.folder / name))
+        except ValueError as error:
+            raise TokenizerMissing(folder=str(self.folder), why=f"{name} is not JSON ({error})") from None
+        return data if isinstance(data, dict) else {}
+
 
 def resolve(source: str, *, revision: str | None = None, identity: str | None = None) -> ModelSource:
     """Find the model and hash every file that will be read.

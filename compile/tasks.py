@@ -1,4 +1,4 @@
-"""The tasks, as data: which model class, which output, how it is measured.
+"""The tasks, as data: which model class, which outputs, how they are measured.
 
 A task of transformers' pipeline names that is not a row here is refused. Pairs with
 ``architectures.py`` (what each model family needs) and ``wrapper.py`` (which uses both).
@@ -11,7 +11,8 @@ from typing import Literal
 
 from artifact.manifest import Pooling, Task
 
-Agreement = Literal["cosine", "label"]
+Agreement = Literal["cosine", "label", "token-label", "span", "top-k", "choice"]
+Example = Literal["text", "text-or-pair", "question", "masked", "choices"]
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,24 @@ class TaskSpec:
 
     Attributes:
         auto_class: transformers' class that loads body and head.
-        head: ending of the class name that a checkpoint's ``architectures`` must show for the
-            head to be trained; ``None``: any checkpoint has what the task needs.
-        field: of the model's output, picked by name.
-        pairs: whether a request may be ``{"text", "text_pair"}``.
-        agreement: what must agree beyond the numbers: the direction of a vector, or the label.
+        heads: endings of the class names, one of which a checkpoint's ``architectures`` must show
+            for the head to be trained; empty: any checkpoint has what the task needs.
+        fields: of the model's output, picked by name.
+        token_level: whether the outputs have one vector a token (unless pooled), or one a row.
+        example: what a request's input is made of.
+        agreement: what must agree beyond the numbers: the direction of a vector, the label of
+            a row or a token, the answer's span, the order of the best words, the choice.
+        labelled: whether the outputs are named by the config's ``id2label``.
     """
 
     name: Task
     auto_class: str
-    head: str | None
-    field: str
-    pairs: bool
+    heads: tuple[str, ...]
+    fields: tuple[str, ...]
+    token_level: bool
+    example: Example
     agreement: Agreement
+    labelled: bool = False
 
 
 TASKS: dict[str, TaskSpec] = {
@@ -41,18 +47,59 @@ TASKS: dict[str, TaskSpec] = {
         TaskSpec(
             name="feature-extraction",
             auto_class="AutoModel",
-            head=None,
-            field="last_hidden_state",
-            pairs=False,
+            heads=(),
+            fields=("last_hidden_state",),
+            token_level=True,
+            example="text",
             agreement="cosine",
         ),
         TaskSpec(
             name="text-classification",
             auto_class="AutoModelForSequenceClassification",
-            head="ForSequenceClassification",
-            field="logits",
-            pairs=True,
+            heads=("ForSequenceClassification",),
+            fields=("logits",),
+            token_level=False,
+            example="text-or-pair",
             agreement="label",
+            labelled=True,
+        ),
+        TaskSpec(
+            name="token-classification",
+            auto_class="AutoModelForTokenClassification",
+            heads=("ForTokenClassification",),
+            fields=("logits",),
+            token_level=True,
+            example="text",
+            agreement="token-label",
+            labelled=True,
+        ),
+        TaskSpec(
+            name="question-answering",
+            auto_class="AutoModelForQuestionAnswering",
+            heads=("ForQuestionAnswering", "ForQuestionAnsweringSimple"),
+            fields=("start_logits", "end_logits"),
+            token_level=True,
+            example="question",
+            agreement="span",
+        ),
+        TaskSpec(
+            name="fill-mask",
+            auto_class="AutoModelForMaskedLM",
+            # pre-training checkpoints and XLM's class hold the same head under another name
+            heads=("ForMaskedLM", "WithLMHeadModel", "ForPreTraining"),
+            fields=("logits",),
+            token_level=True,
+            example="masked",
+            agreement="top-k",
+        ),
+        TaskSpec(
+            name="multiple-choice",
+            auto_class="AutoModelForMultipleChoice",
+            heads=("ForMultipleChoice",),
+            fields=("logits",),
+            token_level=False,
+            example="choices",
+            agreement="choice",
         ),
     )
 }
@@ -61,6 +108,6 @@ KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Inputs a tokenizer makes; every other argument of a model's ``forward`` has its default."""
 
 
-def output_name(spec: TaskSpec, pooling: Pooling) -> str:
-    """The name of the graph's output: the model's field, or what pooling makes of it."""
-    return spec.field if pooling == "none" else "sentence_embedding"
+def output_names(spec: TaskSpec, pooling: Pooling) -> tuple[str, ...]:
+    """The names of the graph's outputs: the model's fields, or what pooling makes of them."""
+    return spec.fields if pooling == "none" else ("sentence_embedding",)

@@ -215,10 +215,10 @@ def trace_here(job: TraceJob) -> TraceResult:
     model = load_model(job.model)
     wrapper = wrap(model, job.model)
     names = wrapper.names
-    feed = random_feed(names, job.batch, job.length, vocabulary(model), job.model.pad_token_id)
+    feed = random_feed(job.model, names, (job.batch, job.length), vocabulary(model))
     inputs = tuple(feed[name] for name in names)
     with torch.no_grad():
-        shape = tuple(wrapper(*inputs)[0].shape)
+        shapes = [tuple(output.shape) for output in wrapper(*inputs)]
     workdir = Path(job.workdir)
     workdir.mkdir(parents=True)
     traced = backend.trace(
@@ -239,18 +239,23 @@ def trace_here(job: TraceJob) -> TraceResult:
     if weights is not None and job.weights is not None:
         Path(job.weights).write_bytes(weights)
     return TraceResult(
-        inputs=tuple(Tensor(name=name, dtype="int64", shape=("batch", "length")) for name in names),
-        outputs=(_output(job, shape),),
+        inputs=tuple(_input(job, name) for name in names),
+        outputs=tuple(_output(job, name, shape) for name, shape in zip(job.model.outputs, shapes)),
         weights_sha256=None if weights is None else hashlib.sha256(weights).hexdigest(),
         built_with=_built_with(*backend.versions()),
     )
 
 
-def _output(job: TraceJob, shape: tuple[int, ...]) -> Tensor:
+def _input(job: TraceJob, name: str) -> Tensor:
+    choices = () if job.model.choices is None else (job.model.choices,)
+    return Tensor(name=name, dtype="int64", shape=("batch", *choices, "length"))
+
+
+def _output(job: TraceJob, name: str, shape: tuple[int, ...]) -> Tensor:
     symbols: tuple[str | int, ...] = ("batch", *shape[1:])
-    if len(shape) == 3:
-        symbols = ("batch", "length", shape[2])
-    return Tensor(name=job.model.output, dtype="float32", shape=symbols)
+    if job.model.token_level:
+        symbols = ("batch", "length", *shape[2:])
+    return Tensor(name=name, dtype="float32", shape=symbols)
 
 
 def _built_with(torch_neuron: str | None, neuron_cc: str | None) -> BuiltWith:

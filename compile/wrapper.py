@@ -45,11 +45,12 @@ def used_inputs(model: Any) -> tuple[str, ...]:
 
 
 class Wrapper(nn.Module):
-    """``(batch, length)`` int64 tensors in the order of ``names`` in, a 1-tuple out.
+    """``(batch, length)`` int64 tensors in the order of ``names`` in, a tuple out.
 
-    The output is the model's ``field``, of shape (batch, length, hidden) or (batch, labels); with
-    ``pooling``, (batch, hidden): ``mean`` over the positions under the mask, or ``cls``, the
-    first; with ``normalize``, of L2 norm 1. A row whose mask is all zero gives finite numbers.
+    The outputs are the model's ``fields`` (shapes: ``artifact.manifest.Tensor``). With ``pooling``
+    the one field becomes (batch, hidden): ``mean`` over the positions under the mask, or
+    ``cls``, the first; with ``normalize``, of L2 norm 1. A row whose mask is all zero gives
+    finite numbers. For multiple-choice the inputs are (batch, choices, length).
 
     Raises:
         InputDropped: ``names`` are not the model's ``used_inputs``.
@@ -59,7 +60,7 @@ class Wrapper(nn.Module):
         self,
         model: Any,
         names: tuple[str, ...],
-        field: str,
+        fields: tuple[str, ...],
         pooling: Pooling = "none",
         normalize: bool = False,
     ) -> None:
@@ -68,20 +69,23 @@ class Wrapper(nn.Module):
             raise InputDropped(used=used_inputs(model), given=names)
         self.model = model
         self.names = names
-        self._field = field
+        self._fields = fields
         self._pooling = pooling
         self._normalize = normalize
 
-    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor]:
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         named = dict(zip(self.names, tensors))
-        output: torch.Tensor = self.model(**named, return_dict=True)[self._field]
+        outputs = self.model(**named, return_dict=True)
+        return tuple(self._pooled(outputs[field], named) for field in self._fields)
+
+    def _pooled(self, output: torch.Tensor, named: dict[str, torch.Tensor]) -> torch.Tensor:
         if self._pooling == "cls":
             output = output[:, 0]
         elif self._pooling == "mean":
             output = _mean(output, named["attention_mask"])
         if self._normalize:
             output = nn.functional.normalize(output, p=2.0, dim=-1)
-        return (output,)
+        return output
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

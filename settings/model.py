@@ -48,6 +48,8 @@ class Model(Section):
     """feature-extraction only: ``mean`` over the mask or ``cls`` gives one vector a text."""
     normalize: bool = False
     """feature-extraction with pooling: L2-normalise the vector."""
+    choices: Annotated[int, Field(ge=1)] = 4
+    """multiple-choice: candidates in a row."""
 
 
 class Compile(Section):
@@ -61,6 +63,10 @@ class Compile(Section):
     """Tolerance tier. Unset: ``cpu`` (1e-5) or ``neuron-default`` (1e-2) by target."""
     truncate: bool = False
     """Cut texts longer than the largest bucket instead of refusing them."""
+    samples: str | None = None
+    """A file with your own examples, one a line, labelled or not: they join the proof and the golden set."""
+    waive: dict[str, str] = {}
+    """Gates whose failure is accepted, each with the reason; recorded in the manifest."""
     compiler_args: tuple[str, ...] = ()
     """inf1: arguments for neuron-cc."""
     compiler_timeout_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3600

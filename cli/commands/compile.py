@@ -9,13 +9,12 @@ import click
 
 
 @click.command()
-@click.option("--model", required=True, help="A folder, or pypi:DISTRIBUTION of an installed package.")
-@click.option("--task", required=True, help="transformers' pipeline name, such as text-classification.")
-@click.option("--target", required=True, type=click.Choice(["cpu", "inf1"]))
-@click.option(
-    "--bucket", "buckets", required=True, multiple=True, metavar="BxL", help="Such as 8x128; repeat."
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The artifact's folder.")
+@click.option("--list", "listed", is_flag=True, help="Print what can be compiled, and compile nothing.")
+@click.option("--model", help="A folder, or pypi:DISTRIBUTION of an installed package.")
+@click.option("--task", help="transformers' pipeline name, such as text-classification.")
+@click.option("--target", type=click.Choice(["cpu", "inf1"]))
+@click.option("--bucket", "buckets", multiple=True, metavar="BxL", help="Such as 8x128; repeat.")
+@click.option("--out", type=click.Path(path_type=Path), help="The artifact's folder.")
 @click.option("--revision", help="Recorded in the manifest.")
 @click.option("--pooling", type=click.Choice(["none", "cls", "mean"]), default="none", show_default=True)
 @click.option("--normalize", is_flag=True, help="With --pooling: L2-normalise the vector.")
@@ -23,6 +22,12 @@ import click
     "--tier", type=click.Choice(["cpu", "neuron-no-cast", "neuron-default"]), help="1e-5, 1e-3, 1e-2."
 )
 @click.option("--truncate", is_flag=True, help="Let the server cut texts longer than the largest bucket.")
+@click.option("--choices", type=int, default=4, show_default=True, help="multiple-choice: in a row.")
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Your own examples, one a line, labelled or not: they join the proof and the golden set.",
+)
 @click.option(
     "--waive", "waivers", multiple=True, metavar="GATE=REASON", help="Accept a failed gate; recorded."
 )
@@ -39,7 +44,9 @@ import click
 @click.option("--no-cache", is_flag=True, help="Compile afresh, as every run of this version does.")
 @click.option("--json", "as_json", is_flag=True, help="Print digest, sizes and parity figures as JSON.")
 @click.pass_context
-def command(ctx: click.Context, /, *, runner: str, image: str | None, as_json: bool, **options: Any) -> None:
+def command(
+    ctx: click.Context, /, *, listed: bool, runner: str, image: str | None, as_json: bool, **options: Any
+) -> None:
     """Trace a model, prove that the trace gives its answers, and package it.
 
     Exit code 3 when a proof fails; the folder is whole or not there.
@@ -48,6 +55,10 @@ def command(ctx: click.Context, /, *, runner: str, image: str | None, as_json: b
     from cli.console import data
     from compile.result import result_data
 
+    if listed:
+        _print_table(as_json=as_json)
+        return
+    _check_given(ctx, options)
     compiled = run(_request(debug=ctx.find_root().obj["debug"], **options), runner=runner, image=image)
     data(result_data(compiled), as_json=as_json, text=result_text(compiled))
 
@@ -67,6 +78,8 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
         normalize=options["normalize"],
         tier=options["tier"],
         truncate=options["truncate"],
+        choices=options["choices"],
+        samples=options["samples"],
         waivers=tuple(Waiver(gate=gate, reason=reason) for gate, reason in map(_waiver, waivers)),
         compiler=CompilerOptions(
             arguments=options["compiler_args"],
@@ -75,6 +88,30 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
             separate_weights=options["separate_weights"],
         ),
         debug=debug,
+    )
+
+
+def _check_given(ctx: click.Context, options: dict[str, Any]) -> None:
+    """What `--list` does not need and everything else does."""
+    for name in ("model", "task", "target", "buckets", "out"):
+        if not options[name]:
+            parameter = next(p for p in ctx.command.params if p.name == name)
+            raise click.MissingParameter(ctx=ctx, param=parameter)
+
+
+def _print_table(*, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from cli.console import data
+    from compile.support import support_table
+
+    cells = support_table()
+    lines = [f"{'architecture':<12} {'task':<22} {'target':<6} {'status':<12} reason"]
+    lines += [f"{c.architecture:<12} {c.task:<22} {c.target:<6} {c.status:<12} {c.reason}" for c in cells]
+    data(
+        [asdict(cell) for cell in cells],
+        as_json=as_json,
+        text="\n".join(line.rstrip() for line in lines),
     )
 
 

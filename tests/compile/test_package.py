@@ -29,6 +29,8 @@ def _packaged(model: Path, base: Path, out: Path, **options: object) -> Packaged
         parity=parity.Parity(tier="cpu", tolerance=1e-5, compared=1),
         figures=(),
         waivers=waivers,
+        mask_token_id=result.mask_token_id,
+        metric=None,
         seal=parity._SEAL,
     )
     return package(proven, world.found, world.plan, world.request)
@@ -132,9 +134,10 @@ def test_only_a_proven_model_is_packaged(tiny_bert: Path, tmp_path: Path) -> Non
 
 def test_a_bucket_that_no_text_fits_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     """Nothing could be proven about it."""
-    from compile.golden import make_case
+    from compile.golden import make_cases
 
     world = make_world(make_request(tiny_bert, tmp_path / "out", "1x3"), tmp_path / "world")
+    subject = subject_in(world, trace_in(world))
 
     with pytest.raises(BucketTooShort, match="special tokens"):
-        make_case(subject_in(world, trace_in(world)))
+        make_cases(subject, subject.examples, ())

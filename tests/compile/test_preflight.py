@@ -14,8 +14,9 @@ from compile.preflight import (
     BucketTooLong,
     HeadMissing,
     OptionDoesNotFit,
+    PaddingUnknown,
     TargetNotAllowed,
-    UnknownArchitecture,
+    TaskUnavailable,
     UnknownTask,
     plan,
 )
@@ -43,10 +44,31 @@ def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
         plan(_request(task="poetry"), _source())
 
 
-def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
-    """The table is the answer."""
-    with pytest.raises(UnknownArchitecture, match="distilbert"):
-        plan(_request(), _source(model_type="gpt2"))
+def test_an_architecture_that_no_table_knows_is_left_to_the_gates() -> None:
+    """And is called generic from here on."""
+    planned = plan(_request(), _source(model_type="newbert", pad_token_id=7))
+
+    assert (planned.row.support, planned.pad_token_id) == ("generic", 7)
+
+
+def test_a_padding_id_that_nobody_knows_is_asked_for() -> None:
+    """Guessing 0 would be a silent fault for half of all models."""
+    with pytest.raises(PaddingUnknown, match="newbert"):
+        plan(_request(), _source(model_type="newbert"))
+
+
+def test_a_task_that_the_family_has_no_class_for_is_refused() -> None:
+    """DeBERTa's first version knows no multiple choice."""
+    with pytest.raises(TaskUnavailable, match="deberta"):
+        plan(_request(task="multiple-choice"), _source(model_type="deberta"))
+
+
+def test_a_span_needs_a_start_and_an_end() -> None:
+    """transformers itself fails in forward(), with "too many values to unpack"."""
+    names = {str(index): f"l{index}" for index in range(3)}
+
+    with pytest.raises(HeadMissing, match="3 outputs"):
+        plan(_request(task="question-answering"), _source(id2label=names))
 
 
 def test_a_target_that_the_architecture_cannot_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +176,10 @@ def test_the_tables_defaults_are_transformers_own(name: str) -> None:
     assert row.max_positions == made.max_position_embeddings
     assert row.hidden == getattr(made, row.hidden_key)
     assert row.heads == getattr(made, row.heads_key)
-    assert row.intermediate == getattr(made, row.intermediate_key)
+    if hasattr(made, row.intermediate_key):
+        assert row.intermediate == getattr(made, row.intermediate_key)
+    else:  # XLM's TransformerFFN
+        assert row.intermediate == 4 * row.hidden
     assert row.type_vocab_size == getattr(made, "type_vocab_size", 2)
     assert uses_token_types(row, {}) == (row.token_types and row.type_vocab_size > 1)
     assert usable_positions(row, {}) <= made.max_position_embeddings

@@ -44,14 +44,14 @@ def test_a_dropped_or_swapped_input_is_refused(
 ) -> None:
     """Before tracing: a single text cannot show the loss of token types."""
     with pytest.raises(InputDropped, match="token_type_ids"):
-        Wrapper(_loaded(tiny_bert, tmp_path), names, "last_hidden_state")
+        Wrapper(_loaded(tiny_bert, tmp_path), names, ("last_hidden_state",))
 
 
 def test_the_wrapper_pools_over_the_mask_only(tiny_bert: Path, tmp_path: Path) -> None:
     """What lies under the padding does not count, and an empty row is finite."""
     model = _loaded(tiny_bert, tmp_path)
-    states = Wrapper(model, used_inputs(model), "last_hidden_state")
-    pooled = Wrapper(model, used_inputs(model), "last_hidden_state", "mean", True)
+    states = Wrapper(model, used_inputs(model), ("last_hidden_state",))
+    pooled = Wrapper(model, used_inputs(model), ("last_hidden_state",), "mean", True)
     ids = torch.tensor([[2, 9, 3, 0], [0, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]])
 

@@ -21,7 +21,7 @@ from compile.backends import cpu
 from compile.jobs import CompareJob, CompareResult, ModelJob
 from compile.model import load_model, load_tokenizer, portable_tokenizer, vocabulary, wrap
 from compile.request import TOLERANCES, CompileRequest, Shape, Workplace, parse_shape
-from compile.samples import load_texts, random_feed
+from compile.samples import random_feed
 from compile.trace import TracedBucket, TracedModel
 
 Mutation = Callable[[torch.nn.Module], torch.nn.Module]
@@ -72,7 +72,7 @@ def _trace(world: World, shape: Shape, mutation: Mutation | None) -> TracedBucke
         model = load_model(world.model)
         wrapper = wrap(model, world.model)
         names = wrapper.names
-        feed = random_feed(names, shape.batch, shape.length, vocabulary(model), world.model.pad_token_id)
+        feed = random_feed(world.model, names, (shape.batch, shape.length), vocabulary(model))
         inputs = tuple(feed[name] for name in names)
         honest = trace.trace_here(replace_outputs(job, world.place.scratch))
         traced = cpu.jit_trace(mutation(wrapper).eval(), inputs)
@@ -120,13 +120,17 @@ def subject_in(world: World, traced: TracedModel, reference: Any = None) -> comp
     model = load_model(world.model)
     size = vocabulary(model)
     job = compare_job(world, traced)
+    own = load_tokenizer(world.model.folder)
+    mask_token_id, ours, _ = comparison.questions(job, own)
     weights = load_weights((traced.staging / str(traced.weights)).read_bytes())
     return comparison.Subject(
         job=job,
         bucket=job.buckets[0],
         graph=load_graph((traced.staging / job.buckets[0].path).read_bytes(), weights),
         reference=reference or wrap(model, world.model),
-        tokenizer=portable_tokenizer(load_tokenizer(world.model.folder)),
+        tokenizer=portable_tokenizer(own),
         vocabulary=size,
-        texts=tuple(load_texts(pairs=job.pairs)),
+        examples=tuple(ours),
+        own_pad_token_id=model.config.pad_token_id,
+        mask_token_id=mask_token_id,
     )

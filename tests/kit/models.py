@@ -26,9 +26,20 @@ _BERT = {
     "intermediate_size": 64,
     "max_position_embeddings": POSITIONS,
 }
+_XLM = {"emb_dim": HIDDEN, "n_layers": 2, "n_heads": 2, "max_position_embeddings": POSITIONS}
 _SIZES: dict[str, dict[str, Any]] = {
     "albert": {**_BERT, "embedding_size": 16, "num_hidden_groups": 1},
     "bert": _BERT,
+    "convbert": {**_BERT, "num_attention_heads": 4, "embedding_size": HIDDEN, "conv_kernel_size": 3},
+    "deberta": {**_BERT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": {
+        **_BERT,
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 8,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+    },
     "camembert": {**_BERT, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
     "distilbert": {
         "dim": HIDDEN,
@@ -38,13 +49,36 @@ _SIZES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": POSITIONS,
     },
     "electra": {**_BERT, "embedding_size": 16},
+    "flaubert": _XLM,
+    "mobilebert": {**_BERT, "embedding_size": 16, "intra_bottleneck_size": 16, "num_feedforward_networks": 2},
+    "modernbert": {
+        **_BERT,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 8,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "cls_token_id": None,
+        "sep_token_id": None,
+    },
+    "roformer": {**_BERT, "embedding_size": HIDDEN},
+    "xlm": _XLM,
     "mpnet": {**_BERT, "max_position_embeddings": POSITIONS + 2},
     "roberta": {**_BERT, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
     "xlm-roberta": {**_BERT, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
 }
-ARCHITECTURES = tuple(sorted(_SIZES))
+ARCHITECTURES = tuple(sorted(name for name in _SIZES if name in transformers.CONFIG_MAPPING))
+"""Those that the installed transformers knows; the container's has no modernbert."""
+_CLASSES = {
+    "feature-extraction": "AutoModel",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "fill-mask": "AutoModelForMaskedLM",
+    "multiple-choice": "AutoModelForMultipleChoice",
+}
 _PAD_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _BERT_LIKE = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_UNTYPED = ("distilbert", "flaubert", "modernbert", "xlm")
 _ROBERTAS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 
 
@@ -52,6 +86,7 @@ def tiny_model(
     folder: Path,
     architecture: str = "bert",
     *,
+    task: str | None = None,
     labels: tuple[str, ...] | None = None,
     problem_type: str | None = None,
     seed: int = 0,
@@ -61,7 +96,8 @@ def tiny_model(
     """Save a random checkpoint and its tokenizer to ``folder`` and return that.
 
     Args:
-        labels: with them, the checkpoint has a classification head; without, it is a bare body.
+        task: which head it has; unset, text-classification with labels and none without.
+        labels: of a classification head.
         scale: factor on every weight matrix; 1.0 is the library's own initialisation, whose
             answers differ too little from each other to show a fault.
         config: replaces or adds config values.
@@ -69,14 +105,16 @@ def tiny_model(
     tokenizer = _tokenizer(architecture)
     settings = {**_SIZES[architecture], "vocab_size": tokenizer.get_vocab_size(), **config}
     settings["pad_token_id"] = tokenizer.token_to_id(_specials(architecture)["pad_token"])
+    if architecture in ("flaubert", "xlm"):
+        settings["pad_index"] = settings["pad_token_id"]
     if labels is not None:
         settings["id2label"] = dict(enumerate(labels))
         settings["label2id"] = {label: index for index, label in enumerate(labels)}
         settings["problem_type"] = problem_type
     made = transformers.AutoConfig.for_model(architecture, **settings)
     torch.manual_seed(seed)
-    auto = transformers.AutoModel if labels is None else transformers.AutoModelForSequenceClassification
-    model = auto.from_config(made)
+    task = task or ("feature-extraction" if labels is None else "text-classification")
+    model = getattr(transformers, _CLASSES[task]).from_config(made)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -126,7 +164,7 @@ def _tokenizer(architecture: str) -> Tokenizer:
 def _save_tokenizer(tokenizer: Tokenizer, architecture: str, folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     names = ["input_ids", "attention_mask"]
-    if architecture not in _ROBERTAS and architecture != "distilbert":
+    if architecture not in (*_ROBERTAS, *_UNTYPED):
         names.insert(1, "token_type_ids")
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
