@@ -64,7 +64,7 @@ class Tensor(Record, frozen=True, kw_only=True):
     ``sentence_embedding`` (batch, hidden); text-classification ``logits`` (batch, labels);
     token-classification ``logits`` (batch, length, labels); question-answering ``start_logits``
     and ``end_logits`` (batch, length); fill-mask ``logits`` (batch, length, vocabulary);
-    multiple-choice ``logits`` (batch, choices).
+    multiple-choice ``logits`` (batch, choices); translation ``last_hidden_state``, the encoder's.
     """
 
     name: str
@@ -73,11 +73,39 @@ class Tensor(Record, frozen=True, kw_only=True):
 
 
 class Bucket(Record, frozen=True, kw_only=True):
-    """A static shape with its graph. Rows of ``batch``, tokens of ``length``."""
+    """A static shape with its graph. Rows of ``batch``, tokens of ``length``.
+
+    ``decoder``: the second graph of a translation, whose first one is the encoder.
+    """
 
     batch: Positive
     length: Positive
     path: str
+    decoder: str | None = None
+
+
+class Generation(Record, frozen=True, kw_only=True):
+    """How a translation is searched for; every setting, so that no library's default decides.
+
+    The encoder's graph gives ``last_hidden_state`` (batch, length, hidden). The decoder's takes, in
+    this order: ``decoder_input_ids`` (batch x num_beams, max_length) int64, the encoder's states
+    and ``attention_mask``, each row repeated ``num_beams`` times, and ``step`` (1,) int64; it gives
+    the logits (batch x num_beams, vocabulary) of the token after position ``step``.
+
+    ``max_length`` counts the start token. ``rule``: when a beam search with ``early_stopping``
+    false ends, hf4 as transformers 4 does it, hf5 as transformers 5 (``artifact/search.py``).
+    """
+
+    max_length: Positive
+    num_beams: Positive
+    length_penalty: float
+    early_stopping: bool
+    decoder_start_token_id: NonNegative
+    eos_token_id: NonNegative
+    pad_token_id: NonNegative
+    forced_eos_token_id: NonNegative | None
+    bad_token_ids: tuple[NonNegative, ...]
+    rule: Literal["hf4", "hf5"]
 
 
 class Padding(Record, frozen=True, kw_only=True):
@@ -166,6 +194,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     support: Support = "listed"
     choices: Positive | None = None
     mask_token_id: NonNegative | None = None
+    generation: Generation | None = None
     buckets: tuple[Bucket, ...]
     padding: Padding
     tokenizer: str
@@ -192,3 +221,8 @@ def bucket_name(batch: int, length: int) -> str:
 def graph_path(batch: int, length: int) -> str:
     """Where a bucket's TorchScript file lies in the artifact."""
     return f"graphs/{bucket_name(batch, length)}.pt"
+
+
+def decoder_path(batch: int, length: int) -> str:
+    """Where a translation bucket's second graph lies."""
+    return f"graphs/{bucket_name(batch, length)}.decoder.pt"

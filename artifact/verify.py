@@ -160,7 +160,8 @@ def _check_names(manifest: Manifest) -> None:
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or str(pure) != path or "\\" in path or "\0" in path:
             raise ArtifactChanged(file=MANIFEST, why=f"it names {path!r}, which is not a plain relative path")
-    named = {*(b.path for b in manifest.buckets), manifest.tokenizer}
+    decoders = (b.decoder for b in manifest.buckets if b.decoder is not None)
+    named = {*(b.path for b in manifest.buckets), *decoders, manifest.tokenizer}
     if manifest.weights is not None:
         named.add(manifest.weights)
     for path in sorted(named - set(paths)):

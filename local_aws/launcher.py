@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from artifact.signals import held_back
 from local_aws import names, processes
 from local_aws.errors import (
     AlreadyRunning,
@@ -222,14 +223,17 @@ def _free_port() -> int:
 def _start(state: Path, port: int, interpreter: Path) -> LocalAws:
     from local_aws.conformance.selfcheck import self_check
 
-    process = _spawn(state, port, interpreter)
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with held_back():
+            process = _spawn(state, port, interpreter)
         _wait_until_ready(process, state, port)
         server = LocalAws(state=state, port=port, pid=process.pid)
         self_check(server)
     except BaseException:  # Ctrl-C too: a half-started server must not outlive the command
-        processes.end([process.pid], grace_seconds=STOP_SECONDS)
-        process.wait()
+        if process is not None:
+            processes.end([process.pid], grace_seconds=STOP_SECONDS)
+            process.wait()
         processes.end(processes.belonging_to(state), grace_seconds=STOP_SECONDS)
         raise
     return server
