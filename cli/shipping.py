@@ -185,6 +185,8 @@ def _compile_request(settings: Settings, out: Path) -> CompileRequest:
         tier=settings.compile.tier,
         truncate=settings.compile.truncate,
         choices=settings.model.choices,
+        max_target_length=settings.model.max_target_length,
+        num_beams=settings.model.num_beams,
         samples=None if settings.compile.samples is None else Path(settings.compile.samples).absolute(),
         waivers=tuple(Waiver(gate=gate, reason=why) for gate, why in sorted(settings.compile.waive.items())),
         compiler=CompilerOptions(

@@ -42,6 +42,7 @@ class Architecture:
         since: the first transformers that has it, where the container's 4.36 does not.
         without: tasks for which transformers has no class of this family.
         needs_waiver: tasks whose answer depends on the padding, and why.
+        seq2seq: an encoder and a decoder; such a family translates and does nothing else.
         support: ``generic`` for a family that is not in the table.
     """
 
@@ -64,6 +65,7 @@ class Architecture:
     since: str | None = None
     without: tuple[Task, ...] = ()
     needs_waiver: tuple[tuple[Task, ...], str] = ((), "")
+    seq2seq: bool = False
     support: Support = "listed"
 
 
@@ -147,6 +149,21 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         _bert_like("electra", pooler_switch=False, hidden=256, intermediate=1024, heads=4),
         _xlm_like("flaubert"),
+        Architecture(
+            model_type="marian",
+            positions_after_pad=False,
+            token_types=False,
+            pooler_switch=False,
+            pad_token_id=58100,
+            max_positions=1024,
+            hidden=1024,
+            intermediate=4096,
+            heads=16,
+            hidden_key="d_model",
+            intermediate_key="encoder_ffn_dim",
+            heads_key="encoder_attention_heads",
+            seq2seq=True,
+        ),
         _bert_like("mobilebert", hidden=512, intermediate=512, heads=4),
         Architecture(
             model_type="modernbert",
@@ -188,6 +205,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         pooler_switch=False,
         pad_token_id=None,
         max_positions=_GENERIC_POSITIONS,
+        seq2seq=bool(config.get("is_encoder_decoder")),
         support="generic",
     )
 

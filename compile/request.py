@@ -83,6 +83,7 @@ class CompileRequest:
     """One model, one task, one target, all its buckets.
 
     ``tier`` ``None`` means the target's own. ``choices``: candidates in a row, multiple-choice only.
+    ``max_target_length``, ``num_beams``: of a translation; ``None`` means the checkpoint's.
     ``samples``: a file with the user's own examples. ``identity`` replaces the source's id where the
     folder is only a mounted copy (docker runner). ``debug`` reports a failed child's whole log.
     """
@@ -99,6 +100,8 @@ class CompileRequest:
     truncate: bool = False
     choices: int = 4
     samples: Path | None = None
+    max_target_length: int | None = None
+    num_beams: int | None = None
     waivers: tuple[Waiver, ...] = ()
     compiler: CompilerOptions = field(default_factory=CompilerOptions)
     identity: str | None = None

@@ -25,6 +25,7 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
+GENERATION_CONFIG = "generation_config.json"
 TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 UNTRACEABLE_KEYS = ("torchscript", "_name_or_path", "transformers_version", "auto_map")
 """Keys of config.json that must not reach the model or the artifact: the flag is dead in
@@ -178,7 +179,9 @@ def resolve(source: str, *, revision: str | None = None, identity: str | None = 
     folder, version = _packaged_folder(source, revision) if packaged else (_local_folder(source), revision)
     config = _read_config(folder)
     weights = _weight_files(folder)
-    names = sorted({CONFIG, *weights, *_index(folder), *_tokenizer_files(folder)})
+    names = sorted(
+        {CONFIG, *weights, *_index(folder), *_tokenizer_files(folder), *_generation(folder, config)}
+    )
     files = tuple(_hash(folder, name) for name in names)
     name = identity or (source if packaged else f"sha256:{_content_digest(files)}")
     return ModelSource(
@@ -246,6 +249,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _index(folder: Path) -> list[str]:
     single = (folder / WEIGHTS).is_file()
     return [WEIGHTS_INDEX] if not single and (folder / WEIGHTS_INDEX).is_file() else []
+
+
+def _generation(folder: Path, config: dict[str, Any]) -> list[str]:
+    """How the model generates, which is read only where it does."""
+    generates = bool(config.get("is_encoder_decoder", config["model_type"] == "marian"))
+    return [GENERATION_CONFIG] if generates and (folder / GENERATION_CONFIG).is_file() else []
 
 
 def _weight_files(folder: Path) -> list[str]:

@@ -50,6 +50,10 @@ class Model(Section):
     """feature-extraction with pooling: L2-normalise the vector."""
     choices: Annotated[int, Field(ge=1)] = 4
     """multiple-choice: candidates in a row."""
+    max_target_length: Annotated[int, Field(ge=1)] | None = None
+    """translation: tokens, the start included. Unset: 128, or what the checkpoint says if that is less."""
+    num_beams: Annotated[int, Field(ge=1)] | None = None
+    """translation: 1 is greedy. Unset: what the checkpoint says."""
 
 
 class Compile(Section):

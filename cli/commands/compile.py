@@ -23,6 +23,8 @@ import click
 )
 @click.option("--truncate", is_flag=True, help="Let the server cut texts longer than the largest bucket.")
 @click.option("--choices", type=int, default=4, show_default=True, help="multiple-choice: in a row.")
+@click.option("--max-target-length", type=int, help="translation: tokens, the start included (128).")
+@click.option("--num-beams", type=int, help="translation: 1 is greedy; unset: the checkpoint's.")
 @click.option(
     "--samples",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -80,6 +82,8 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
         truncate=options["truncate"],
         choices=options["choices"],
         samples=options["samples"],
+        max_target_length=options["max_target_length"],
+        num_beams=options["num_beams"],
         waivers=tuple(Waiver(gate=gate, reason=reason) for gate, reason in map(_waiver, waivers)),
         compiler=CompilerOptions(
             arguments=options["compiler_args"],
