@@ -75,7 +75,7 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
     """
     from cli.compiling import result_text, run
 
-    settings = project.settings
+    settings = _with_buckets(project)
     out = project.state / "artifacts" / _compile_key(settings)
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
@@ -88,6 +88,27 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
     )
     talk(result_text(compiled))
     return Built(path=out, digest=compiled.digest, reused=False)
+
+
+def _with_buckets(project: Project) -> Settings:
+    """The settings, with the buckets planned from the lengths file where they are ``"auto"``."""
+    from cli.planning import make_plan
+    from compile.planning import Limits
+    from compile.source import resolve
+
+    settings = project.settings
+    if settings.compile.lengths is None:
+        return settings
+    plan, _ = make_plan(
+        project.root / settings.compile.lengths,
+        Limits(buckets=settings.compile.auto_buckets),
+        source=resolve(settings.model.source, revision=settings.model.revision),
+        batch=settings.compile.auto_batch,
+    )
+    shapes = plan.options[1::2]
+    talk(f"  planned the buckets {', '.join(shapes)}: padding {plan.padding_waste:.1%} of all tokens")
+    buckets = {"buckets": shapes, "lengths": None}
+    return settings.model_copy(update={"compile": settings.compile.model_copy(update=buckets)})
 
 
 def publish_artifact(project: Project, root: Path) -> Shipped:

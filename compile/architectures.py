@@ -33,9 +33,10 @@ class Architecture:
         token_types: ``forward`` takes ``token_type_ids``.
         pooler_switch: the base class takes ``add_pooling_layer``; off, an untrained pooler is
             neither loaded nor carried along.
-        pad_token_id, max_positions, type_vocab_size, hidden, intermediate, heads: the class's
-            defaults where ``config.json`` is silent.
-        hidden_key, intermediate_key, heads_key: what the config calls them.
+        pad_token_id, max_positions, type_vocab_size, hidden, intermediate, heads, layers: the
+            class's defaults where ``config.json`` is silent.
+        hidden_key, intermediate_key, heads_key, layers_key: what the config calls them.
+        intermediate_per_hidden: set where no key says the intermediate size: it over the hidden one.
         pad_key: what the config calls the padding's id, beside ``pad_token_id``.
         targets: where it is allowed.
         refusal: why it is not allowed on the other target.
@@ -56,9 +57,12 @@ class Architecture:
     hidden: int = 768
     intermediate: int = 3072
     heads: int = 12
+    layers: int = 12
     hidden_key: str = "hidden_size"
     intermediate_key: str = "intermediate_size"
     heads_key: str = "num_attention_heads"
+    layers_key: str = "num_hidden_layers"
+    intermediate_per_hidden: int | None = None
     pad_key: str = "pad_token_id"
     targets: tuple[Target, ...] = ("cpu", "inf1")
     refusal: str = ""
@@ -109,6 +113,8 @@ def _xlm_like(model_type: str) -> Architecture:
         heads=16,
         hidden_key="emb_dim",
         heads_key="n_heads",
+        layers_key="n_layers",
+        intermediate_per_hidden=4,
         pad_key="pad_index",
     )
 
@@ -136,7 +142,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             needs_waiver=(ENCODER_TASKS, "its convolution reads the padding"),
         ),
         _deberta("deberta", without=("multiple-choice",)),
-        _deberta("deberta-v2", hidden=1536, intermediate=6144, heads=24),
+        _deberta("deberta-v2", hidden=1536, intermediate=6144, heads=24, layers=24),
         Architecture(
             model_type="distilbert",
             positions_after_pad=False,
@@ -146,6 +152,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             hidden_key="dim",
             intermediate_key="hidden_dim",
             heads_key="n_heads",
+            layers=6,
+            layers_key="n_layers",
         ),
         _bert_like("electra", pooler_switch=False, hidden=256, intermediate=1024, heads=4),
         _xlm_like("flaubert"),
@@ -162,9 +170,10 @@ ARCHITECTURES: dict[str, Architecture] = {
             hidden_key="d_model",
             intermediate_key="encoder_ffn_dim",
             heads_key="encoder_attention_heads",
+            layers_key="encoder_layers",
             seq2seq=True,
         ),
-        _bert_like("mobilebert", hidden=512, intermediate=512, heads=4),
+        _bert_like("mobilebert", hidden=512, intermediate=512, heads=4, layers=24),
         Architecture(
             model_type="modernbert",
             positions_after_pad=False,
@@ -173,6 +182,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             pad_token_id=50283,
             max_positions=8192,
             intermediate=1152,
+            layers=22,
             targets=("cpu",),
             refusal="the Inf1 container's transformers 4.36 does not have it",
             since="4.48",
