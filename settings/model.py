@@ -103,6 +103,10 @@ class Compile(Section):
     """Where the compile stage runs."""
     image: str | None = None
     """docker runner: the image with its ``@sha256:`` digest. Unset: built from compile/Dockerfile."""
+    cache: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$")] | None = None
+    """A compile cache to share, ``s3://BUCKET/PREFIX``. Unset: the one on this machine only."""
+    cache_gb: Annotated[float, Field(ge=0, le=100_000)] = 20.0
+    """Most bytes of the cache on this machine, 10^9 each; what was not used for longest goes first."""
 
     @property
     def planned(self) -> bool:
