@@ -133,10 +133,10 @@ def test_an_inf1_artifact_needs_torch_neuron(world: World, tmp_path: Path) -> No
 
 def test_a_task_that_is_not_served_is_refused_by_name(world: World, tmp_path: Path) -> None:
     """Before its graphs are loaded."""
-    root, _ = _with_manifest(world, tmp_path, task="fill-mask")
+    root, _ = _with_manifest(world, tmp_path, task="translation")
     loader = CountingLoader()
 
-    with pytest.raises(TaskUnknown, match="fill-mask"):
+    with pytest.raises(TaskUnknown, match="translation"):
         load(root, loader=loader)
 
     assert loader.calls == []
