@@ -5,6 +5,7 @@ A context that is longer than the largest bucket is read in windows, the questio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,16 +65,16 @@ def _settle(parameters: Parameters, encoder: Encoder) -> Parameters:
 def _rows(item: Question, parameters: Parameters, encoder: Encoder) -> list[Row]:
     whole = encoder.encode_question(Text(f"{item.field}.question", item.question, None), item.context)
     assert whole.marks is not None
-    before, context, after = _layout(whole.marks, parameters.get("max_question_len"))
+    before, context, after = _layout(whole.marks.sequences, parameters.get("max_question_len"))
     if not context:
-        raise BadRequest(field=f"{item.field}.context", why="it holds no tokens", fix="send a text with words")
+        raise BadRequest(field=f"{item.field}.context", why="it holds no tokens", fix="send words")
     limit = given(parameters, "max_seq_len", encoder.manifest.max_length)
-    room = limit - len(before) - len(after)
-    if room < 1:
-        found = f"{len(before) + len(after)} without any of its context's"
-        raise InputTooLong(field=f"{item.field}.question", found=found, limit=limit - 1)
+    others = len(after) + sum(len(part) for part in before)
+    if others >= limit:
+        raise InputTooLong(field=f"{item.field}.question", found=f"at least {others}", limit=limit - 1)
+    room = limit - others
     if len(context) <= room:
-        return [whole.picked([*before, *context, *after])]
+        return [whole.picked(*before, context, after)]
     overlap = _overlap(parameters, limit, room)
     count = window_count(len(context), room, overlap)
     if count > MAX_WINDOWS:
@@ -81,20 +82,26 @@ def _rows(item: Question, parameters: Parameters, encoder: Encoder) -> list[Row]
         fix = "send its parts in several requests, or a smaller doc_stride or question"
         raise BadRequest(field=f"{item.field}.context", why=why, fix=fix)
     return [
-        whole.picked([*before, *context[window.start : window.stop], *after])
+        whole.picked(*before, context[window.start : window.stop], after)
         for window in windows(len(context), room, overlap)
     ]
 
 
-def _layout(marks: Marks, longest_question: int | None) -> tuple[list[int], list[int], list[int]]:
-    """Positions before the context (the question, cut to ``longest_question``), of it, and after it."""
-    places = range(len(marks.sequences))
-    question = [at for at in places if marks.sequences[at] == 0]
-    context = [at for at in places if marks.sequences[at] == 1]
-    dropped = set() if longest_question is None else set(question[longest_question:])
-    border = context[0] if context else len(places)
-    before = [at for at in places[:border] if at not in dropped]
-    return before, context, list(places[border + len(context) :])
+def _layout(
+    sequences: Sequence[int | None], longest_question: int | None
+) -> tuple[tuple[range, range], range, range]:
+    """Tokens up to the end of the question and on to the context, of the context, and after it.
+
+    Args:
+        sequences: of ``Marks``; all of the question's tokens precede all of the context's.
+        longest_question: tokens of the question to keep; None keeps it whole.
+    """
+    total, asked, told = len(sequences), sequences.count(0), sequences.count(1)
+    question = sequences.index(0) if asked else 0
+    context = sequences.index(1) if told else total
+    kept = asked if longest_question is None else min(asked, longest_question)
+    before = range(question + kept), range(question + asked, context)
+    return before, range(context, context + told), range(context + told, total)
 
 
 def _overlap(parameters: Parameters, limit: int, room: int) -> int:

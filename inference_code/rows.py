@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
 
 from inference_code.errors import InferenceFailed
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float32]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,16 @@ class Row:
         """What the row counts for in a request: one, or its places to fill if they are more."""
         return 1 if self.keep is None else max(1, len(self.keep))
 
-    def picked(self, positions: Sequence[int]) -> Row:
-        """The row that holds only the tokens at ``positions``, in that order."""
+    def picked(self, *parts: range) -> Row:
+        """The row that holds only the tokens of ``parts``, in that order; each steps by one."""
+
+        def of(column: Sequence[T]) -> list[T]:
+            return list(chain.from_iterable(column[part.start : part.stop] for part in parts))
+
         marks = self.marks and Marks(
-            offsets=[self.marks.offsets[at] for at in positions],
-            words=[self.marks.words[at] for at in positions],
-            sequences=[self.marks.sequences[at] for at in positions],
+            offsets=of(self.marks.offsets), words=of(self.marks.words), sequences=of(self.marks.sequences)
         )
-        return Row(ids=[self.ids[at] for at in positions], types=[self.types[at] for at in positions], marks=marks)
+        return Row(ids=of(self.ids), types=of(self.types), marks=marks)
 
 
 @dataclass(frozen=True)

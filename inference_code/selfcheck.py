@@ -143,9 +143,7 @@ def _check_distinct(model: LoadedModel, bucket: Bucket, rows: Sequence[Row], *, 
 
 def _plain(row: Row, part: int) -> Row:
     """The row with all its outputs, or (``part`` 1) the second half of each of its lines."""
-    first, *others = (
-        line.picked(range(part * len(line.ids) // 2, len(line.ids))) for line in row.lines
-    )
+    first, *others = (line.picked(range(part * len(line.ids) // 2, len(line.ids))) for line in row.lines)
     return Row(ids=first.ids, types=first.types, others=tuple(others))
 
 

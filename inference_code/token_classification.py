@@ -103,9 +103,7 @@ def _by_word(tokens: Iterable[_Token]) -> Iterator[list[_Token]]:
         yield parts
 
 
-def _word(
-    parts: Sequence[_Token], strategy: str, labels: Sequence[str], vocabulary: Vocabulary
-) -> _Entity:
+def _word(parts: Sequence[_Token], strategy: str, labels: Sequence[str], vocabulary: Vocabulary) -> _Entity:
     """One label for the tokens of a word: of the first, of the surest, or of their mean."""
     import numpy as np
 

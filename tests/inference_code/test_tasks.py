@@ -13,10 +13,10 @@ from artifact.golden import largest_difference
 from artifact.manifest import Manifest
 from inference_code.answering import prepared, written
 from inference_code.batching import Planner
+from inference_code.encoding import Encoder
 from inference_code.errors import BadRequest, InferenceFailed
 from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel
-from inference_code.encoding import Encoder
 from inference_code.requests import Text
 from inference_code.rows import Outputs, Row
 from inference_code.task import Answered
@@ -109,7 +109,9 @@ def test_one_label_means_sigmoid(models: Callable[..., LoadedModel]) -> None:
     """Softmax over one label would always say 1."""
     manifest = replaced(models(CLASSIFY).manifest, labels=("score",))
 
-    assert answers([_answered(-1000.0)], {}, _encoder(manifest), single=True) == [{"label": "score", "score": 0.0}]
+    found = answers([_answered(-1000.0)], {}, _encoder(manifest), single=True)
+
+    assert found == [{"label": "score", "score": 0.0}]
 
 
 def test_an_answer_that_is_no_number_is_an_error(models: Callable[..., LoadedModel]) -> None:
