@@ -97,6 +97,6 @@ def softmax(logits: FloatArray) -> FloatArray:
     """Over the last axis, in float32."""
     import numpy as np
 
-    scores = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores: FloatArray = np.exp(logits - logits.max(axis=-1, keepdims=True)).astype(np.float32, copy=False)
     scores /= scores.sum(axis=-1, keepdims=True)
-    return scores.astype(np.float32, copy=False)
+    return scores

@@ -1,6 +1,7 @@
 """transformers' own model behind our server's code: what a pipeline is compared with.
 
-The model stands where a graph would, so nothing but encoding and answering differs.
+The model stands where a graph would, so nothing but encoding and answering differs. Tests that
+import this are skipped where transformers refuses the serving image's tokenizers.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from artifact.manifest import Bucket, Padding, Tensor, bucket_name, graph_path
@@ -21,7 +22,8 @@ from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel, load
 from tests.kit.folders import manifest_of, write_folder
 from tests.kit.handmade import replaced
-from tests.kit.models import tiny_model
+
+transformers = pytest.importorskip("transformers", exc_type=ImportError)
 
 BUCKETS = ((1, 16), (2, 32), (4, 64))
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "plain")
@@ -44,6 +46,8 @@ class Pretrained:
     def __init__(
         self, folder: Path, task: str, *, tokenizer: Any = None, choices: int = 3, truncate: bool = False
     ) -> None:
+        from tests.kit.models import tiny_model  # imports transformers, see above
+
         tiny_model(folder / "model", "bert")
         self.task = task
         self.tokenizer = tokenizer or transformers.AutoTokenizer.from_pretrained(folder / "model")
@@ -187,14 +191,3 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
     "byte level": byte_level,
     "metaspace": metaspace,
 }
-
-
-def close(expected: Any, found: Any, tolerance: float = 1e-5) -> bool:
-    """Equal in every text and place, and near in every number that is a score."""
-    if isinstance(expected, dict):
-        return expected.keys() == found.keys() and all(close(expected[k], found[k]) for k in expected)
-    if isinstance(expected, (list, tuple)):
-        return len(expected) == len(found) and all(close(e, f) for e, f in zip(expected, found))
-    if isinstance(expected, (str, int)):
-        return bool(expected == found)
-    return abs(float(expected) - float(found)) <= tolerance

@@ -12,7 +12,8 @@ from inference_code.answering import arranged
 from inference_code.encoding import Encoder, TokenizerUnusable
 from inference_code.errors import BadRequest, TooManyInputs
 from inference_code.tasks import task_of
-from tests.inference_code.pretrained import TOKENIZERS, Pretrained, close
+from tests.inference_code.compared import close
+from tests.inference_code.pretrained import TOKENIZERS, Pretrained
 from tests.kit.handmade import replaced
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +15,13 @@ from inference_code.answering import arranged
 from inference_code.encoding import MAX_UNSETTLED
 from inference_code.errors import BadRequest, InputTooLong, TooManyInputs
 from inference_code.question_answering import MAX_WINDOWS
-from tests.inference_code.pretrained import TOKENIZERS, Pretrained, close
+from tests.inference_code.compared import close
+from tests.inference_code.pretrained import TOKENIZERS, Pretrained, transformers
 
 LIMIT = 64
 CONTEXT = (
-    "Anna and Boris (\u00e9) went from Berlin to Kyoto. the cat is in the mill, it was 1,234 for \U0001f600 him."
-    " Nobody knows w h y zebras quit 42 jumbled boxes \u4e2d of vodka; the cat was Fjord's."
+    "Anna and Boris (\u00e9) went from Berlin to Kyoto. the cat is in the mill, it was 1,234 for \U0001f600"
+    " him. Nobody knows w h y zebras quit 42 jumbled boxes \u4e2d of vodka; the cat was Fjord's."
 )
 ASKED = {"question": "where is the cat?", "context": CONTEXT}
 SHORT = {"question": "is it?", "context": "the cat is in  the mill\u2026 Kyoto"}

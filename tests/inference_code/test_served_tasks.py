@@ -16,7 +16,7 @@ from artifact.golden import Case, Golden
 from inference_code.inference import input_fn, model_fn, output_fn, predict_fn
 from inference_code.load import load
 from inference_code.selfcheck import GoldenUnusable, SelfCheckFailed, selfcheck
-from tests.inference_code.pretrained import close
+from tests.inference_code.compared import close
 from tests.inference_code.running import RunningServer, running
 from tests.kit.handmade import MASK, Recipe, World, build, rewrite, tokenizer
 

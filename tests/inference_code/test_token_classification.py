@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from inference_code.errors import BadRequest, InputTooLong
-from tests.inference_code.pretrained import LABELS, TOKENIZERS, Pretrained, close
+from tests.inference_code.compared import close
+from tests.inference_code.pretrained import LABELS, TOKENIZERS, Pretrained
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
 TEXTS = (
