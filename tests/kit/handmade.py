@@ -61,11 +61,14 @@ class Tiny(torch.nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(7)
         self.recipe = recipe
-        self.words = torch.nn.Parameter(torch.randn(VOCABULARY, HIDDEN, generator=generator))
+        words = torch.randn(VOCABULARY - 1, HIDDEN, generator=generator)
         self.types = torch.nn.Parameter(torch.randn(2, HIDDEN, generator=generator))
         self.head = torch.nn.Parameter(torch.randn(HIDDEN, len(recipe.labels), generator=generator))
-        self.spans = torch.nn.Parameter(torch.randn(HIDDEN, 2, generator=generator))
+        # Drawn before what only some tasks use: how fast it runs depends on its values, by denormals.
         self.register_buffer("burn", torch.randn(256, 256, generator=generator) / 16)
+        mask = torch.randn(1, HIDDEN, generator=generator)
+        self.words = torch.nn.Parameter(torch.cat([words, mask]))
+        self.spans = torch.nn.Parameter(torch.randn(HIDDEN, 2, generator=generator))
 
     def forward(self, ids: Any, mask: Any, types: Any) -> Any:
         states = self.words[ids] + self.types[types]
