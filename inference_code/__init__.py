@@ -5,8 +5,15 @@
     load.py         a folder -> one graph per bucket, weights once
     selfcheck.py    replays golden.json in every bucket; nothing is served before it passes
     encoding.py     texts -> rows of token ids -> arrays in a bucket's shape
-    requests.py     a JSON body -> texts and parameters, or an error that names the field
-    tasks.py        a row's outputs -> an answer in Hugging Face's shape, one entry per task
+    vocabulary.py   token ids -> words
+    rows.py         what goes into a graph for one input, and what comes out
+    requests.py     a JSON body -> inputs and parameters, or an error that names the field
+    parameters.py   checks of parameters
+    task.py         what a task is: from an input to rows, from outputs to an answer
+    tasks.py        which tasks there are; embeddings and text classification
+    token_classification.py, question_answering.py, fill_mask.py, multiple_choice.py: the others
+    windows.py      a long context in overlapping pieces
+    spans.py        which spans of a context answer best
     answering.py    what the server and the stock hooks share: bytes -> rows, outputs -> bytes
     batching.py     which waiting rows run together, in which bucket
     engine.py       the queue, the inference thread, deadlines

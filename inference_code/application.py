@@ -31,7 +31,7 @@ from inference_code.errors import (
 from inference_code.load import LoadedModel
 from inference_code.log import logger
 from inference_code.metrics import CONTENT_TYPE, Metrics
-from inference_code.tasks import Outputs
+from inference_code.rows import Outputs
 
 METRICS = "/metrics"
 _ALLOWED = {PING: "GET", INVOCATIONS: "POST", METRICS: "GET"}
@@ -45,13 +45,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Response:
-    """What goes back. ``rows`` is how many inputs were answered, for the log."""
+    """What goes back. ``inputs`` is how many were answered, for the log."""
 
     status: int
     body: bytes = b""
     content_type: bytes = _JSON
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
-    rows: int = 0
+    inputs: int = 0
 
 
 class Application:
@@ -135,12 +135,13 @@ class Application:
         media.check_content(headers.get(b"content-type"), headers.get(b"content-encoding"))
         media.check_accept(headers.get(b"accept"))
         body = await _read(headers, receive)
-        request, rows = await self._aside(len(body) > _LARGE_BODY, lambda: prepared(body, model))
-        job = engine.submit(rows)
+        most = self._limits.queue
+        asked = await self._aside(len(body) > _LARGE_BODY, lambda: prepared(body, model, most=most))
+        job = engine.submit(asked.rows)
         outputs = await self._finished(job)
         large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER
-        data = await self._aside(large, lambda: written(outputs, request, model))
-        return Response(status=200, body=data, rows=len(rows))
+        data = await self._aside(large, lambda: written(outputs, asked, model))
+        return Response(status=200, body=data, inputs=len(asked.rows_of))
 
     async def _finished(self, job: Job) -> list[Outputs]:
         # Shielded: the inference thread alone completes the future, so it can never race a cancel.
@@ -192,7 +193,7 @@ class Application:
                 "route": scope["path"] if known else "other",
                 "status": response.status,
                 "ms": round(seconds * 1000, 2),
-                "inputs": response.rows,
+                "inputs": response.inputs,
             },
         )
 

@@ -8,13 +8,14 @@ binds the same inputs by name.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from artifact.errors import ProofFailed
 from artifact.manifest import Bucket, Manifest
 from inference_code.errors import BadRequest, InputTooLong
 from inference_code.requests import Text
+from inference_code.rows import Marks, Row
+from inference_code.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,50 +45,57 @@ class TokenizerUnusable(ProofFailed):
         )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One input as tokens, special tokens included: ids and token types of equal length."""
-
-    ids: list[int]
-    types: list[int]
-
-    @property
-    def length(self) -> int:
-        return len(self.ids)
-
-
 class Encoder:
-    """The artifact's tokenizer with the artifact's limit. Safe to use from several threads."""
+    """The artifact's tokenizer with the artifact's limit. Safe to use from several threads.
+
+    ``manifest`` and ``vocabulary`` are what an answer needs to be put into words.
+    """
 
     def __init__(self, tokenizer_json: bytes, manifest: Manifest) -> None:
         """
         Raises:
             TokenizerUnusable: not a tokenizer.json, or an input that is not made of tokens.
         """
-        _check_inputs(manifest)
+        _check_manifest(manifest)
+        self.manifest = manifest
         self._limit = manifest.max_length
         self._truncate = manifest.padding.truncate
         self._whole = _tokenizer(tokenizer_json)
         self._cut = _tokenizer(tokenizer_json)
+        self.vocabulary = Vocabulary(self._whole, tokenizer_json)
         if self._truncate:
             self._cut.enable_truncation(self._limit, strategy="longest_first")
 
-    def encode(self, text: Text) -> Row:
+    def encode(self, text: Text, *, marked: bool = False) -> Row:
         """Return the row of one input.
+
+        Args:
+            marked: whether the row says where in the text its tokens lie.
 
         Raises:
             InputTooLong: more tokens than the largest bucket, and the manifest does not cut.
             BadRequest: an endless word, see ``MAX_UNSETTLED``.
         """
         if self._truncate:
-            return _row(self._cut.encode(*self._beginnings(text)))
+            return _row(self._cut.encode(*self._beginnings(text)), marked=marked)
         for part in _parts(text):
             if self._prefix(text.field, part, self._limit + 1) is not part:
                 raise InputTooLong(field=text.field, found=f"more than {self._limit}", limit=self._limit)
-        row = _row(self._whole.encode(text.text, text.pair))
+        row = _row(self._whole.encode(text.text, text.pair), marked=marked)
         if row.length > self._limit:
             raise InputTooLong(field=text.field, found=str(row.length), limit=self._limit)
         return row
+
+    def encode_question(self, question: Text, context: str) -> Row:
+        """Return the marked row of a question and all of its context, however long that is.
+
+        Of a question that is longer than the limit only as much is read as shows that.
+
+        Raises:
+            BadRequest: a question that is an endless word, see ``MAX_UNSETTLED``.
+        """
+        text = self._prefix(question.field, question.text, self._limit + 1)
+        return _row(self._whole.encode(text, context), marked=True)
 
     def _beginnings(self, text: Text) -> tuple[str, str | None]:
         """What of a text or pair decides its cut row.
@@ -130,23 +138,29 @@ class Encoder:
 def fill(rows: Sequence[Row], bucket: Bucket, manifest: Manifest) -> list[IntArray]:
     """Return the graph's positional inputs, int64, each of shape (batch, length).
 
-    Rows beyond ``rows`` repeat the first one: real tokens keep every graph away from the
-    division by an empty mask. Their answers are dropped.
+    Of shape (batch, choices, length) where the manifest has choices. Rows beyond ``rows`` repeat
+    the first one, candidates beyond a row's own repeat its first: real tokens keep every graph
+    away from the division by an empty mask. Their answers are dropped.
     """
     import numpy as np
 
-    shape = (bucket.batch, bucket.length)
+    shape = (bucket.batch, manifest.choices or 1, bucket.length)
     ids = np.full(shape, manifest.padding.token_id, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.int64)
     types = np.full(shape, manifest.padding.token_type_id, dtype=np.int64)
     for at, row in enumerate(rows):
-        ids[at, : row.length] = row.ids
-        mask[at, : row.length] = 1
-        types[at, : row.length] = row.types
-    for array in (ids, mask, types):
-        array[len(rows) :] = array[0]
+        for beside, line in enumerate(row.lines):
+            length = len(line.ids)
+            ids[at, beside, :length] = line.ids
+            mask[at, beside, :length] = 1
+            types[at, beside, :length] = line.types
+        for array in (ids, mask, types):
+            array[at, len(row.lines) :] = array[at, 0]
     by_name = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-    return [by_name[tensor.name] for tensor in manifest.inputs]
+    for array in by_name.values():
+        array[len(rows) :] = array[0]
+    found = [by_name[tensor.name] for tensor in manifest.inputs]
+    return found if manifest.choices else [array[:, 0] for array in found]
 
 
 def _parts(text: Text) -> list[str]:
@@ -159,8 +173,11 @@ def _settled(encoding: Any) -> int:
     return words.index(words[-1]) if words else 0
 
 
-def _row(encoding: Any) -> Row:
-    return Row(ids=encoding.ids, types=encoding.type_ids)
+def _row(encoding: Any, *, marked: bool) -> Row:
+    marks = None
+    if marked:
+        marks = Marks(offsets=encoding.offsets, words=encoding.word_ids, sequences=encoding.sequence_ids)
+    return Row(ids=encoding.ids, types=encoding.type_ids, marks=marks)
 
 
 def _tokenizer(data: bytes) -> Tokenizer:
@@ -176,8 +193,12 @@ def _tokenizer(data: bytes) -> Tokenizer:
     return tokenizer
 
 
-def _check_inputs(manifest: Manifest) -> None:
+def _check_manifest(manifest: Manifest) -> None:
     known = {"input_ids", "attention_mask", "token_type_ids"}
     unknown = sorted(tensor.name for tensor in manifest.inputs if tensor.name not in known)
     if unknown:
         raise TokenizerUnusable(why=f"the graphs want {', '.join(unknown)}")
+    if manifest.task == "fill-mask" and manifest.mask_token_id is None:
+        raise TokenizerUnusable(why="the manifest does not say which token is the mask")
+    if manifest.task == "multiple-choice" and manifest.choices is None:
+        raise TokenizerUnusable(why="the manifest does not say how many choices a row holds")

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from artifact.errors import TraceshipError
 from artifact.manifest import Bucket
 from inference_code.batching import Planner
-from inference_code.encoding import Row
 from inference_code.errors import InferenceFailed, NeverStarted, TooManyInputs, TooManyRequests
 from inference_code.log import logger
-from inference_code.tasks import Outputs
+from inference_code.rows import Outputs, Row
 
 Run = Callable[[Bucket, Sequence[Row]], "list[Outputs]"]
 Observe = Callable[[Bucket, Sequence[Row], float], None]
@@ -108,7 +107,7 @@ class Engine:
             job.future.set_result([])
             return job
         if len(rows) > self._limits.queue:
-            raise TooManyInputs(found=len(rows), limit=self._limits.queue)
+            raise TooManyInputs(found=str(len(rows)), limit=self._limits.queue)
         with self._condition:
             if len(self._queue) + len(rows) > self._limits.queue:
                 raise TooManyRequests(limit=self._limits.queue)

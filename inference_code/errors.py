@@ -67,7 +67,7 @@ class TooManyInputs(RequestError):
     id = "too-many-inputs"
     status = 413
 
-    def __init__(self, *, found: int, limit: int) -> None:
+    def __init__(self, *, found: str, limit: int) -> None:
         super().__init__(
             what="the request has too many inputs",
             why=f"it has {found}, the limit is {limit}",

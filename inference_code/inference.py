@@ -21,15 +21,16 @@ from typing import Any, Protocol
 from inference_code import media
 from inference_code.answering import error_body, prepared, written
 from inference_code.batching import Planner
-from inference_code.encoding import Row
 from inference_code.errors import InferenceFailed, RequestError
 from inference_code.load import LoadedModel, load
 from inference_code.log import logger
 from inference_code.options import pinned_digest
+from inference_code.rows import Outputs, Row
 from inference_code.selfcheck import selfcheck
-from inference_code.tasks import Outputs
 
 JSON = "application/json"
+MAX_INPUTS = 16_384
+"""Of one request. More than a chip answers within the platform's 60 seconds at any length."""
 
 
 class Context(Protocol):
@@ -81,8 +82,8 @@ def predict_fn(data: bytes | Refused, model: StockModel, context: Context | None
     if isinstance(data, Refused):
         return data
     try:
-        request, rows = prepared(data, model.model)
-        return written(_run_all(rows, model), request, model.model)
+        asked = prepared(data, model.model, most=MAX_INPUTS)
+        return written(_run_all(asked.rows, model), asked, model.model)
     except RequestError as error:
         return Refused(error)
     except Exception:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from artifact.graphs import load_graph, load_weights, prepare
 from artifact.manifest import Bucket, Manifest, bucket_name
 from artifact.verify import VerifiedArtifact, verify
-from inference_code.encoding import Encoder, Row, fill
-from inference_code.tasks import Outputs, task_of
+from inference_code.encoding import Encoder, fill
+from inference_code.rows import Outputs, Row
+from inference_code.tasks import task_of
 
 if TYPE_CHECKING:
     from artifact.graphs import Graph
+    from inference_code.rows import FloatArray
 
 Loader = Callable[[VerifiedArtifact], "Mapping[str, Graph]"]
 
@@ -36,7 +38,10 @@ class LoadedModel:
         return self.artifact.manifest
 
     def run(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:
-        """Run up to ``bucket.batch`` rows, none longer than ``bucket.length``; one output per row."""
+        """Run up to ``bucket.batch`` rows, none longer than ``bucket.length``; one output per row.
+
+        Padding, and tokens that a row does not keep, are cut off.
+        """
         import torch
 
         graph = self.graphs[bucket_name(bucket.batch, bucket.length)]
@@ -48,12 +53,17 @@ class LoadedModel:
         return [
             Outputs(
                 arrays=tuple(
-                    array[at, : row.length] if tokens else array[at]
+                    _tokens_of(row, array[at]) if tokens else array[at]
                     for array, tokens in zip(arrays, with_tokens)
                 )
             )
             for at, row in enumerate(rows)
         ]
+
+
+def _tokens_of(row: Row, array: FloatArray) -> FloatArray:
+    # A list of places copies them, so that the rest of a large batch does not stay in memory.
+    return array[: row.length] if row.keep is None else array[list(row.keep)]
 
 
 def load_graphs(artifact: VerifiedArtifact) -> dict[str, Graph]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from artifact.manifest import Bucket, bucket_name
-from inference_code.encoding import Row
+from inference_code.rows import Row
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 

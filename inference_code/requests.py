@@ -1,23 +1,22 @@
-"""JSON data in, texts and checked parameters out, in the Hugging Face inference shape.
+"""JSON data in, inputs and checked parameters out, in the Hugging Face inference shape.
 
-    {"inputs": "text" | {"text": "…", "text_pair": "…"} | [of those], "parameters": {…}}
+    {"inputs": input | [input, …], "parameters": {…}}
 
 A single input gets a single answer, a list gets a list. Pairs with ``tasks.py``, which says
-which parameters a task knows.
+what an input of a task is and which parameters it knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from inference_code.errors import BadRequest
+from inference_code.parameters import Check
 
-Check = Callable[[str, Any], Any]
-"""Field name and value in, the value to use out, or ``BadRequest``."""
-
-_SHAPE = 'send {"inputs": …} with a text, {"text", "text_pair"}, or a list of those'
+_ENVELOPE = 'send {"inputs": …}, and "parameters" if there are any'
+_TEXT = 'send a text, {"text", "text_pair"}, or a list of those'
 
 
 @dataclass(frozen=True)
@@ -31,60 +30,83 @@ class Text:
 
 @dataclass(frozen=True)
 class Request:
-    """What to answer. ``parameters`` holds only what the client sent."""
+    """What to answer. ``items`` are of the task's own kind; ``parameters`` only what was sent."""
 
-    texts: tuple[Text, ...]
+    items: tuple[Any, ...]
     single: bool
     parameters: Mapping[str, Any]
 
 
-def parse(value: Any, known: Mapping[str, Check]) -> Request:
+def parse(value: Any, known: Mapping[str, Check], read: Callable[[str, Any], Any]) -> Request:
     """Return the request that ``value`` describes.
 
     Args:
         known: the task's parameters by name, each with its check.
+        read: the task's reader of one input, given its field name and JSON value.
 
     Raises:
         BadRequest: a wrong type, an unknown key or an unknown parameter, by name.
     """
-    if not isinstance(value, dict):
-        raise BadRequest(field="the body", why=f"it is {_kind(value)}, not an object", fix=_SHAPE)
-    for key in value:
-        if key not in {"inputs", "parameters"}:
-            raise BadRequest(field=_quoted(key), why="there is no such key", fix=_SHAPE)
+    value = fields("the body", value, {"inputs", "parameters"}, _ENVELOPE)
     if "inputs" not in value:
-        raise BadRequest(field='"inputs"', why="it is missing", fix=_SHAPE)
+        raise BadRequest(field='"inputs"', why="it is missing", fix=_ENVELOPE)
     inputs = value["inputs"]
     single = not isinstance(inputs, list)
-    texts = (
-        (_text("inputs", inputs),)
+    items = (
+        (read("inputs", inputs),)
         if single
-        else tuple(_text(f"inputs[{at}]", item) for at, item in enumerate(inputs))
+        else tuple(read(f"inputs[{at}]", item) for at, item in enumerate(inputs))
     )
-    return Request(texts=texts, single=single, parameters=_parameters(value.get("parameters"), known))
+    return Request(items=items, single=single, parameters=_parameters(value.get("parameters"), known))
 
 
-def _text(field: str, value: Any) -> Text:
+def read_text_or_pair(field: str, value: Any) -> Text:
+    """An input that is a text or {"text", "text_pair"}."""
     if isinstance(value, str):
         return Text(field=field, text=value, pair=None)
-    if not isinstance(value, dict):
-        raise BadRequest(field=field, why=f"it is {_kind(value)}", fix=_SHAPE)
-    for key in value:
-        if key not in {"text", "text_pair"}:
-            raise BadRequest(field=f"{field}.{_quoted(key)}", why="there is no such key", fix=_SHAPE)
+    value = fields(field, value, {"text", "text_pair"}, _TEXT)
     pair = value.get("text_pair")
-    if not isinstance(value.get("text"), str):
-        raise BadRequest(field=f"{field}.text", why="it is missing or no string", fix=_SHAPE)
-    if pair is not None and not isinstance(pair, str):
-        raise BadRequest(field=f"{field}.text_pair", why=f"it is {_kind(pair)}", fix=_SHAPE)
-    return Text(field=field, text=value["text"], pair=pair)
+    if pair is not None:
+        pair = string(f"{field}.text_pair", pair, _TEXT)
+    return Text(field=field, text=string(f"{field}.text", value.get("text"), _TEXT), pair=pair)
+
+
+def read_text(field: str, value: Any) -> Text:
+    """An input that is a text and nothing else."""
+    return Text(field=field, text=string(field, value, "send a text, or a list of texts"), pair=None)
+
+
+def fields(field: str, value: Any, known: Set[str], shape: str) -> dict[str, Any]:
+    """``value`` if it is an object without keys beyond ``known``.
+
+    Args:
+        shape: what to send instead, for the error.
+
+    Raises:
+        BadRequest: naming the field or the key.
+    """
+    if not isinstance(value, dict):
+        raise BadRequest(field=field, why=f"it is {kind(value)}, not an object", fix=shape)
+    for key in value:
+        if key not in known:
+            where = _quoted(key) if field == "the body" else f"{field}.{_quoted(key)}"
+            raise BadRequest(field=where, why="there is no such key", fix=shape)
+    return value
+
+
+def string(field: str, value: Any, shape: str) -> str:
+    """``value`` if it is a string, else ``BadRequest``; a key that is missing reads as null."""
+    if isinstance(value, str):
+        return value
+    why = "it is missing or null" if value is None else f"it is {kind(value)}, not a text"
+    raise BadRequest(field=field, why=why, fix=shape)
 
 
 def _parameters(value: Any, known: Mapping[str, Check]) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise BadRequest(field="parameters", why=f"it is {_kind(value)}", fix="send an object")
+        raise BadRequest(field="parameters", why=f"it is {kind(value)}", fix="send an object")
     names = ", ".join(sorted(known)) or "none"
     for name in value:
         if name not in known:
@@ -101,7 +123,8 @@ def _quoted(key: str) -> str:
     return '"' + "".join(c if c.isprintable() else "?" for c in shown) + '"'
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """The JSON type of a value, as a sentence says it."""
     if value is None:
         return "null"
     if isinstance(value, bool):

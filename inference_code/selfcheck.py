@@ -15,15 +15,16 @@ from artifact.canonical import NotCanonical, decode
 from artifact.errors import ProofFailed
 from artifact.golden import Case, Golden, largest_difference
 from artifact.manifest import GOLDEN, Bucket, bucket_name
-from inference_code.encoding import Row
+from inference_code.answering import arranged
 from inference_code.errors import RequestError
 from inference_code.load import LoadedModel
-from inference_code.requests import parse
-from inference_code.tasks import Outputs, task_of
+from inference_code.rows import Outputs, Row
+from inference_code.tasks import task_of
 
 if TYPE_CHECKING:
-    from inference_code.tasks import FloatArray
+    from inference_code.rows import FloatArray
 
+_MOST_INPUTS = 1024
 _TIMED_RUNS = 3
 _TIMED_SECONDS = 0.25
 
@@ -92,10 +93,12 @@ def _golden(model: LoadedModel) -> Golden:
 
 def _rows(model: LoadedModel, case: Case) -> list[Row]:
     try:
-        request = parse(case.request, task_of(model.manifest).parameters)
-        return [model.encoder.encode(text) for text in request.texts]
+        rows_of = arranged(case.request, model, most=_MOST_INPUTS).rows_of
     except RequestError as error:
         raise GoldenUnusable(why=error.message) from None
+    if any(len(rows) != 1 for rows in rows_of):
+        raise GoldenUnusable(why=f"a case of {case.bucket} has an input that takes several windows")
+    return [row for rows in rows_of for row in rows]
 
 
 def _replay(model: LoadedModel, bucket: Bucket, case: Case, tolerance: float, *, label: str) -> None:
@@ -104,8 +107,9 @@ def _replay(model: LoadedModel, bucket: Bucket, case: Case, tolerance: float, *,
         raise GoldenUnusable(why=f"{label} has {len(rows)} inputs and {len(case.expected)} answers")
     if any(row.length > bucket.length for row in rows):
         raise GoldenUnusable(why=f"{label} has an input that is longer than the bucket")
-    for at, (expected, outputs) in enumerate(zip(case.expected, _run(model, bucket, rows))):
-        found = _whole_answer(model, outputs)
+    evidence = task_of(model.manifest).evidence
+    for at, (expected, row, outputs) in enumerate(zip(case.expected, rows, _run(model, bucket, rows))):
+        found = evidence(row, outputs, model.manifest)
         difference = largest_difference(_ordered(expected), _ordered(found))
         if not difference <= tolerance:
             raise SelfCheckFailed(
@@ -119,11 +123,6 @@ def _run(model: LoadedModel, bucket: Bucket, rows: Sequence[Row]) -> Iterator[Ou
         yield from model.run(bucket, rows[start : start + bucket.batch])
 
 
-def _whole_answer(model: LoadedModel, outputs: Outputs) -> Any:
-    task = task_of(model.manifest)
-    return task.answer(outputs, task.whole, model.manifest)
-
-
 def _ordered(answer: Any) -> Any:
     # Scores closer than the tolerance may change places without being wrong.
     labelled = isinstance(answer, list) and all(isinstance(i, dict) and "label" in i for i in answer)
@@ -132,15 +131,20 @@ def _ordered(answer: Any) -> Any:
 
 def _check_distinct(model: LoadedModel, bucket: Bucket, rows: Sequence[Row], *, label: str) -> None:
     """The longest row and its own second half must not get bitwise the same answer."""
-    whole = max(rows, key=lambda row: row.length)
-    middle = whole.length // 2
-    half = Row(ids=whole.ids[middle:], types=whole.types[middle:])
+    longest = max(rows, key=lambda row: row.length)
+    whole, half = (_plain(longest, part) for part in (0, 1))
     if half.length == whole.length:
         raise GoldenUnusable(why=f"{label} has no input of two tokens")
     (first,) = model.run(bucket, [whole])
     (second,) = model.run(bucket, [half])
     if all(_same(one, other) for one, other in zip(first.arrays, second.arrays)):
         raise SelfCheckFailed(case=f"{label}, a probe,", why="different inputs get the very same answer")
+
+
+def _plain(row: Row, part: int) -> Row:
+    """The row with all its outputs, or (``part`` 1) the second half of each of its lines."""
+    first, *others = (line.picked(range(part * len(line.ids) // 2, len(line.ids))) for line in row.lines)
+    return Row(ids=first.ids, types=first.types, others=tuple(others))
 
 
 def _same(one: FloatArray, other: FloatArray) -> bool:

@@ -1,25 +1,28 @@
-"""One entry per task: which parameters it knows, and how a row's outputs become an answer.
+"""One entry per task: how its inputs become rows, and how a row's outputs become an answer.
 
-Shapes follow the Hugging Face pipelines of the same names. A new task is a function and a line
-in ``TASKS``.
+Shapes follow the Hugging Face pipelines of the same names. A task is a ``Task`` (task.py) and a
+line in ``TASKS``; the two that read a plain text are here, each other one has a module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from artifact.errors import UsageError
 from artifact.manifest import Manifest
-from inference_code.errors import BadRequest, InferenceFailed
-from inference_code.requests import Check
+from inference_code.encoding import Encoder
+from inference_code.errors import BadRequest
+from inference_code.fill_mask import FILL_MASK
+from inference_code.multiple_choice import MULTIPLE_CHOICE
+from inference_code.question_answering import QUESTION_ANSWERING
+from inference_code.requests import Text, read_text_or_pair
+from inference_code.rows import Outputs, Row, check_finite, softmax
+from inference_code.task import Answered, Parameters, Task
+from inference_code.token_classification import TOKEN_CLASSIFICATION
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    FloatArray = NDArray[np.float32]
+    from inference_code.rows import FloatArray
 
 
 class TaskUnknown(UsageError):
@@ -35,26 +38,7 @@ class TaskUnknown(UsageError):
         )
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """One row of what a graph returned: per output an array without batch axis and padding."""
-
-    arrays: tuple[FloatArray, ...]
-
-
-Answer = Callable[[Outputs, Mapping[str, Any], Manifest], Any]
-
-
-@dataclass(frozen=True)
-class Task:
-    """``whole`` is the set of parameters under which an answer shows everything the model said."""
-
-    parameters: Mapping[str, Check]
-    answer: Answer
-    whole: Mapping[str, Any]
-
-
-def task_of(manifest: Manifest) -> Task:
+def task_of(manifest: Manifest) -> Task[Any]:
     """The entry for an artifact.
 
     Raises:
@@ -66,43 +50,50 @@ def task_of(manifest: Manifest) -> Task:
 
 
 def answers(
-    rows: Sequence[Outputs], parameters: Mapping[str, Any], manifest: Manifest, *, single: bool
+    inputs: Sequence[Answered[Any]], parameters: Mapping[str, Any], encoder: Encoder, *, single: bool
 ) -> Any:
     """The body of a response: one answer, or a list of them.
 
     Raises:
-        InferenceFailed: a number is not finite; JSON could not say so.
+        InferenceFailed: a number is not finite.
     """
-    task = task_of(manifest)
-    for row in rows:
-        check_finite(row)
-    if single:
-        return _as_pipeline(task.answer(rows[0], parameters, manifest), parameters, manifest, single=True)
-    return [
-        _as_pipeline(task.answer(row, parameters, manifest), parameters, manifest, single=False)
-        for row in rows
+    task = task_of(encoder.manifest)
+    for outputs in (outputs for answered in inputs for outputs in answered.outputs):
+        check_finite(outputs)
+    found = [
+        _as_pipeline(task.answer(answered, parameters, encoder), parameters, encoder.manifest, single=single)
+        for answered in inputs
     ]
+    return found[0] if single else found
 
 
-def check_finite(row: Outputs) -> None:
-    """Raise InferenceFailed where a graph answered with NaN or infinity."""
-    import numpy as np
-
-    for array in row.arrays:
-        if not np.isfinite(array).all():
-            raise InferenceFailed(why="the model's answer holds a number that is not finite")
+def _whole_text(item: Text, _parameters: Parameters, encoder: Encoder) -> list[Row]:
+    return [encoder.encode(item)]
 
 
-def _embedding(row: Outputs, _parameters: Mapping[str, Any], _manifest: Manifest) -> Any:
+def _embedding(answered: Answered[Text], _parameters: Parameters, _encoder: Encoder) -> Any:
     """Pooled by the graph: [hidden]. Otherwise [tokens][hidden], special tokens included."""
-    return row.arrays[0].tolist()
+    return answered.outputs[0].arrays[0].tolist()
 
 
-def _labels(row: Outputs, parameters: Mapping[str, Any], manifest: Manifest) -> Any:
+def _embedding_evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
+    return outputs.arrays[0].tolist()
+
+
+def _labels(answered: Answered[Text], parameters: Parameters, encoder: Encoder) -> Any:
     """[{"label", "score"}] from the best down, ``top_k`` of them (default 1, null: all)."""
-    scores = _applied(row.arrays[0], _function(parameters, manifest))
+    return _ranked(answered.outputs[0], parameters, encoder.manifest)[: parameters.get("top_k", 1)]
+
+
+def _label_evidence(_row: Row, outputs: Outputs, manifest: Manifest) -> Any:
+    """Every label with its score, from the best down."""
+    return _ranked(outputs, {}, manifest)
+
+
+def _ranked(outputs: Outputs, parameters: Parameters, manifest: Manifest) -> list[dict[str, Any]]:
+    scores = _applied(outputs.arrays[0], _function(parameters, manifest))
     ranked = sorted(zip(manifest.labels, scores.tolist()), key=lambda pair: -pair[1])
-    return [{"label": label, "score": score} for label, score in ranked[: parameters.get("top_k", 1)]]
+    return [{"label": label, "score": score} for label, score in ranked]
 
 
 def _as_pipeline(answer: Any, parameters: Mapping[str, Any], manifest: Manifest, *, single: bool) -> Any:
@@ -131,8 +122,7 @@ def _applied(logits: FloatArray, function: str) -> FloatArray:
         with np.errstate(over="ignore"):  # exp(1000) is inf, and 1 / inf the right score
             scores = 1.0 / (1.0 + np.exp(-logits))
     elif function == "softmax":
-        scores = np.exp(logits - logits.max())
-        scores /= scores.sum()
+        return softmax(logits)
     else:
         return logits
     return scores.astype(np.float32)
@@ -152,11 +142,23 @@ def _check_function(field: str, value: Any) -> str | None:
     raise BadRequest(field=field, why="there is no such function", fix="send softmax, sigmoid or none")
 
 
-TASKS: Mapping[str, Task] = {
-    "feature-extraction": Task(parameters={}, answer=_embedding, whole={}),
+TASKS: Mapping[str, Task[Any]] = {
+    "feature-extraction": Task(
+        parameters={},
+        read=read_text_or_pair,
+        rows=_whole_text,
+        answer=_embedding,
+        evidence=_embedding_evidence,
+    ),
+    "fill-mask": FILL_MASK,
+    "multiple-choice": MULTIPLE_CHOICE,
+    "question-answering": QUESTION_ANSWERING,
     "text-classification": Task(
         parameters={"top_k": _check_top_k, "function_to_apply": _check_function},
+        read=read_text_or_pair,
+        rows=_whole_text,
         answer=_labels,
-        whole={"top_k": None},
+        evidence=_label_evidence,
     ),
+    "token-classification": TOKEN_CLASSIFICATION,
 }

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifact.manifest import Bucket, Manifest, Padding, Tensor
-from inference_code.encoding import MAX_UNSETTLED, Encoder, Row, TokenizerUnusable, fill
+from inference_code.encoding import MAX_UNSETTLED, Encoder, TokenizerUnusable, fill
 from inference_code.errors import BadRequest, InputTooLong
 from inference_code.load import LoadedModel
 from inference_code.requests import Text
+from inference_code.rows import Row
 from tests.kit.handmade import CLS, SEP, Recipe, replaced, tokenizer
 
 CUTS = Recipe(truncate=True)

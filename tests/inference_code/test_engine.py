@@ -11,10 +11,9 @@ import pytest
 
 from artifact.manifest import Bucket
 from inference_code.batching import Planner
-from inference_code.encoding import Row
 from inference_code.engine import Engine, Limits
 from inference_code.errors import InferenceFailed, NeverStarted, TooManyInputs, TooManyRequests
-from inference_code.tasks import Outputs
+from inference_code.rows import Outputs, Row
 
 BUCKETS = [Bucket(batch=1, length=8, path="x"), Bucket(batch=4, length=8, path="y")]
 COSTS = {"b1_s8": 1.0, "b4_s8": 1.5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ FILES = [
     "graphs/b4_s16.pt",
     "tokenizer/tokenizer.json",
     "weights.safetensors",
+]
+NEW_TASKS = [
+    Recipe(task=task)
+    for task in ("token-classification", "question-answering", "fill-mask", "multiple-choice")
 ]
 
 
@@ -133,10 +138,10 @@ def test_an_inf1_artifact_needs_torch_neuron(world: World, tmp_path: Path) -> No
 
 def test_a_task_that_is_not_served_is_refused_by_name(world: World, tmp_path: Path) -> None:
     """Before its graphs are loaded."""
-    root, _ = _with_manifest(world, tmp_path, task="fill-mask")
+    root, _ = _with_manifest(world, tmp_path, task="translation")
     loader = CountingLoader()
 
-    with pytest.raises(TaskUnknown, match="fill-mask"):
+    with pytest.raises(TaskUnknown, match="translation"):
         load(root, loader=loader)
 
     assert loader.calls == []
@@ -157,6 +162,7 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(copied: World) -> None:
         Recipe(pooling="none"),
         Recipe(task="text-classification"),
         Recipe(golden_texts=("w1 w2",), buckets=((1, 8),)),
+        *NEW_TASKS,
     ],
 )
 def test_a_right_artifact_passes_and_is_timed(models: Callable[..., LoadedModel], recipe: Recipe) -> None:
@@ -172,6 +178,7 @@ def test_a_right_artifact_passes_and_is_timed(models: Callable[..., LoadedModel]
     [
         Recipe(wrong_by=1e-3),
         Recipe(wrong_by=1e-3, pooling="none"),
+        *(replace(recipe, wrong_by=1e-3) for recipe in NEW_TASKS),
         Recipe(constant=True),
         Recipe(constant=True, task="text-classification"),
     ],

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 
 from artifact.golden import largest_difference
+from artifact.manifest import Manifest
 from inference_code.answering import prepared, written
 from inference_code.batching import Planner
+from inference_code.encoding import Encoder
 from inference_code.errors import BadRequest, InferenceFailed
 from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel
-from inference_code.tasks import Outputs, answers
-from tests.kit.handmade import Recipe, World, replaced
+from inference_code.requests import Text
+from inference_code.rows import Outputs, Row
+from inference_code.task import Answered
+from inference_code.tasks import answers
+from tests.kit.handmade import Recipe, World, replaced, tokenizer
 
 CLASSIFY = Recipe(task="text-classification")
 TOKENS = Recipe(pooling="none")
@@ -24,9 +29,18 @@ TOKENS = Recipe(pooling="none")
 
 def _ask(model: LoadedModel, inputs: Any, **parameters: Any) -> Any:
     body = json.dumps({"inputs": inputs, "parameters": parameters}).encode()
-    request, rows = prepared(body, model)
-    outputs = _run_all(rows, StockModel(model=model, planner=Planner(model.manifest.buckets)))
-    return json.loads(written(outputs, request, model))
+    asked = prepared(body, model, most=100)
+    outputs = _run_all(asked.rows, StockModel(model=model, planner=Planner(model.manifest.buckets)))
+    return json.loads(written(outputs, asked, model))
+
+
+def _answered(*logits: float) -> Answered[Text]:
+    outputs = Outputs(arrays=(np.array(logits, dtype=np.float32),))
+    return Answered(item=Text("inputs", "", None), rows=[Row([], [])], outputs=[outputs])
+
+
+def _encoder(manifest: Manifest) -> Encoder:
+    return Encoder(tokenizer().to_str().encode(), manifest)
 
 
 def test_token_states_come_without_padding(
@@ -84,10 +98,9 @@ def test_the_function_follows_the_problem_unless_asked(
 ) -> None:
     """transformers' choice by problem type; the request may override it."""
     manifest = replaced(models(CLASSIFY).manifest, problem_type=problem, labels=("a", "b"))
-    logits = Outputs(arrays=(np.array([2.0, 0.0], dtype=np.float32),))
     parameters = {"top_k": None} | ({} if asked is None else {"function_to_apply": asked})
 
-    (found,) = answers([logits], parameters, manifest, single=False)
+    (found,) = answers([_answered(2.0, 0.0)], parameters, _encoder(manifest), single=False)
 
     assert [entry["score"] for entry in found] == pytest.approx(expected, abs=1e-4)
 
@@ -95,15 +108,16 @@ def test_the_function_follows_the_problem_unless_asked(
 def test_one_label_means_sigmoid(models: Callable[..., LoadedModel]) -> None:
     """Softmax over one label would always say 1."""
     manifest = replaced(models(CLASSIFY).manifest, labels=("score",))
-    logit = Outputs(arrays=(np.array([-1000.0], dtype=np.float32),))
 
-    assert answers([logit], {}, manifest, single=True) == [{"label": "score", "score": 0.0}]
+    found = answers([_answered(-1000.0)], {}, _encoder(manifest), single=True)
+
+    assert found == [{"label": "score", "score": 0.0}]
 
 
 def test_an_answer_that_is_no_number_is_an_error(models: Callable[..., LoadedModel]) -> None:
     """JSON would have turned it into null."""
     with pytest.raises(InferenceFailed):
-        answers([Outputs(arrays=(np.array([np.nan]),))], {}, models().manifest, single=True)
+        answers([_answered(np.nan)], {}, models().encoder, single=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""Fill mask: a text with mask tokens in, the likeliest words for each out, as the pipeline gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from artifact.manifest import Manifest
+from inference_code.encoding import Encoder
+from inference_code.errors import BadRequest
+from inference_code.parameters import given, strings, whole_number
+from inference_code.requests import Text, read_text
+from inference_code.rows import Outputs, Row, softmax
+from inference_code.task import Answered, Parameters, Task
+
+if TYPE_CHECKING:
+    from inference_code.rows import FloatArray
+
+_WORDS = 5
+_MOST_WORDS = 1000
+_EVIDENCE = 64
+"""Logits that golden.json records of the tens of thousands at a place."""
+
+
+def _targets(field: str, value: Any) -> list[str] | None:
+    found = strings(field, [value] if isinstance(value, str) else value)
+    if found is not None and not 1 <= len(found) <= _MOST_WORDS:
+        why = f"it has {len(found)} words"
+        raise BadRequest(field=field, why=why, fix=f"send 1 to {_MOST_WORDS}, or leave it out")
+    return found
+
+
+def _settle(parameters: Parameters, encoder: Encoder) -> Parameters:
+    """Targets as token ids, in rising order and each once."""
+    targets: list[str] | None = parameters.get("targets")
+    if targets is None:
+        return parameters
+    ids = {_token_id(at, word, encoder) for at, word in enumerate(targets)}
+    return {**parameters, "targets": sorted(ids)}
+
+
+def _token_id(at: int, word: str, encoder: Encoder) -> int:
+    number = encoder.vocabulary.find(word)
+    known = encoder.manifest.outputs[0].shape[-1]
+    if number is None or (isinstance(known, int) and number >= known):
+        shown = word if len(word) <= 40 else word[:40] + "…"
+        why = f'"{shown}" is no token of the model\'s vocabulary'
+        raise BadRequest(field=f"parameters.targets[{at}]", why=why, fix="send words that are one token")
+    return number
+
+
+def _rows(item: Text, _parameters: Parameters, encoder: Encoder) -> list[Row]:
+    row, mask = encoder.encode(item), _mask(encoder)
+    places = tuple(at for at, token in enumerate(row.ids) if token == mask)
+    if not places:
+        spelled = encoder.vocabulary.token(mask)
+        why = f"there is no {spelled} among its first {row.length} tokens"
+        raise BadRequest(field=item.field, why=why, fix=f"put {spelled} where a word is to be found")
+    return [Row(ids=row.ids, types=row.types, keep=places)]
+
+
+def _answer(answered: Answered[Text], parameters: Parameters, encoder: Encoder) -> Any:
+    """[{"score", "token", "token_str", "sequence"}] for one mask; a list of those for several."""
+    (row,), (outputs,) = answered.rows, answered.outputs
+    assert row.keep is not None
+    targets: list[int] | None = parameters.get("targets")
+    top_k = given(parameters, "top_k", _WORDS)
+    scores = softmax(outputs.arrays[0])
+    single = len(row.keep) == 1
+    found = [
+        [
+            _proposition(row, place, token, score, encoder, single=single)
+            for token, score in _best(scores[at], targets, top_k)
+        ]
+        for at, place in enumerate(row.keep)
+    ]
+    return found[0] if single else found
+
+
+def _best(scores: FloatArray, targets: list[int] | None, top_k: int) -> list[tuple[int, float]]:
+    """Token ids with their scores, best first."""
+    import numpy as np
+
+    tokens = np.arange(len(scores)) if targets is None else np.array(targets)
+    scores = scores[tokens]
+    best = np.arange(len(scores))
+    if top_k < len(scores):
+        best = np.sort(np.argpartition(-scores, top_k - 1)[:top_k])
+    best = best[np.argsort(-scores[best], kind="stable")]
+    return [(int(tokens[at]), float(scores[at])) for at in best]
+
+
+def _proposition(
+    row: Row, place: int, token: int, score: float, encoder: Encoder, *, single: bool
+) -> dict[str, Any]:
+    ids = [token if at == place else number for at, number in enumerate(row.ids)]
+    ids = [number for number in ids if number != encoder.manifest.padding.token_id]
+    return {
+        "score": score,
+        "token": token,
+        "token_str": encoder.vocabulary.text([token]),
+        # With several masks the others must stay readable, and they are special tokens.
+        "sequence": encoder.vocabulary.text(ids, skip_special=single),
+    }
+
+
+def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
+    """Logits at the first mask, of tokens at equal distances, 64 at most."""
+    logits = outputs.arrays[0][0]
+    return logits[:: -(-len(logits) // _EVIDENCE)].tolist()
+
+
+def _mask(encoder: Encoder) -> int:
+    mask = encoder.manifest.mask_token_id
+    assert mask is not None, "Encoder refuses a manifest without"
+    return mask
+
+
+FILL_MASK = Task(
+    parameters={"targets": _targets, "top_k": whole_number(1, _MOST_WORDS)},
+    read=read_text,
+    rows=_rows,
+    answer=_answer,
+    evidence=_evidence,
+    settle=_settle,
+)

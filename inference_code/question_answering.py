@@ -1,0 +1,188 @@
+"""Extractive question answering: {"question", "context"} in, the best spans of the context out.
+
+A context that is longer than the largest bucket is read in windows, the question before each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from artifact.manifest import Manifest
+from inference_code.encoding import MAX_UNSETTLED, Encoder
+from inference_code.errors import BadRequest, InputTooLong
+from inference_code.parameters import given, truth, whole_number
+from inference_code.requests import Text, fields, string
+from inference_code.rows import Marks, Outputs, Row, softmax
+from inference_code.spans import best_spans
+from inference_code.task import Answered, Parameters, Task
+from inference_code.windows import window_count, windows
+
+_SHAPE = 'send {"question", "context"}, or a list of those'
+_LONGEST_ANSWER = 15
+_LARGEST_OVERLAP = 128
+_MOST_ANSWERS = 1000
+MAX_WINDOWS = 256
+"""Windows of one context. More would fill the server's queue with a single question."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One input. ``field`` is its place in the request, for errors."""
+
+    field: str
+    question: str
+    context: str
+
+
+def _read(field: str, value: Any) -> Question:
+    value = fields(field, value, {"question", "context"}, _SHAPE)
+    question, context = (
+        _filled(f"{field}.{name}", string(f"{field}.{name}", value.get(name), _SHAPE))
+        for name in ("question", "context")
+    )
+    if len(context) > MAX_UNSETTLED:
+        why = f"it has {len(context)} characters, the limit is {MAX_UNSETTLED}"
+        raise BadRequest(field=f"{field}.context", why=why, fix="send its parts in several requests")
+    return Question(field=field, question=question, context=context)
+
+
+def _filled(field: str, text: str) -> str:
+    if not text:
+        raise BadRequest(field=field, why="it is empty", fix="send a text")
+    return text
+
+
+def _settle(parameters: Parameters, encoder: Encoder) -> Parameters:
+    limit, asked = encoder.manifest.max_length, parameters.get("max_seq_len")
+    if asked is not None and asked > limit:
+        why = f"it is {asked}, the model's largest bucket holds {limit} tokens"
+        raise BadRequest(field="parameters.max_seq_len", why=why, fix=f"send at most {limit}")
+    return parameters
+
+
+def _rows(item: Question, parameters: Parameters, encoder: Encoder) -> list[Row]:
+    whole = encoder.encode_question(Text(f"{item.field}.question", item.question, None), item.context)
+    assert whole.marks is not None
+    before, context, after = _layout(whole.marks.sequences, parameters.get("max_question_len"))
+    if not context:
+        raise BadRequest(field=f"{item.field}.context", why="it holds no tokens", fix="send words")
+    limit = given(parameters, "max_seq_len", encoder.manifest.max_length)
+    others = len(after) + sum(len(part) for part in before)
+    if others >= limit:
+        raise InputTooLong(field=f"{item.field}.question", found=f"at least {others}", limit=limit - 1)
+    room = limit - others
+    if len(context) <= room:
+        return [whole.picked(*before, context, after)]
+    overlap = _overlap(parameters, limit, room)
+    count = window_count(len(context), room, overlap)
+    if count > MAX_WINDOWS:
+        why = f"it takes {count} windows, the limit is {MAX_WINDOWS}"
+        fix = "send its parts in several requests, or a smaller doc_stride or question"
+        raise BadRequest(field=f"{item.field}.context", why=why, fix=fix)
+    return [
+        whole.picked(*before, context[window.start : window.stop], after)
+        for window in windows(len(context), room, overlap)
+    ]
+
+
+def _layout(
+    sequences: Sequence[int | None], longest_question: int | None
+) -> tuple[tuple[range, range], range, range]:
+    """Tokens up to the end of the question and on to the context, of the context, and after it.
+
+    Args:
+        sequences: of ``Marks``; all of the question's tokens precede all of the context's.
+        longest_question: tokens of the question to keep; None keeps it whole.
+    """
+    total, asked, told = len(sequences), sequences.count(0), sequences.count(1)
+    question = sequences.index(0) if asked else 0
+    context = sequences.index(1) if told else total
+    kept = asked if longest_question is None else min(asked, longest_question)
+    before = range(question + kept), range(question + asked, context)
+    return before, range(context, context + told), range(context + told, total)
+
+
+def _overlap(parameters: Parameters, limit: int, room: int) -> int:
+    asked: int | None = parameters.get("doc_stride")
+    if asked is None:
+        overlap = min(limit // 2, _LARGEST_OVERLAP)
+        return overlap if overlap < room else room // 2
+    if asked >= room:
+        why = f"it is {asked}, and the question leaves {room} tokens for each window of the context"
+        raise BadRequest(field="parameters.doc_stride", why=why, fix=f"send less than {room}")
+    return asked
+
+
+def _answer(answered: Answered[Question], parameters: Parameters, _encoder: Encoder) -> Any:
+    """The best span, or a list of ``top_k`` of them: {"score", "start", "end", "answer"}."""
+    top_k = given(parameters, "top_k", 1)
+    impossible = given(parameters, "handle_impossible_answer", False)
+    found, no_answer = [], 1.0
+    for row, outputs in zip(answered.rows, answered.outputs):
+        spans, nothing = _decoded(row, outputs, answered.item.context, parameters, top_k)
+        found += spans
+        no_answer = min(no_answer, nothing)
+    if impossible:
+        found.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
+    found.sort(key=lambda answer: -float(answer["score"]))
+    return found[0] if top_k == 1 or len(found) == 1 else found[:top_k]
+
+
+def _decoded(
+    row: Row, outputs: Outputs, context: str, parameters: Parameters, top_k: int
+) -> tuple[list[dict[str, Any]], float]:
+    """The spans of one window, and its probability that there is no answer in it."""
+    assert row.marks is not None
+    tokens = [at for at, sequence in enumerate(row.marks.sequences) if sequence == 1]
+    # The first token, which is special, stands for "no answer" and takes part in the softmax.
+    start, end = (softmax(array[[0, *tokens]]) for array in outputs.arrays)
+    longest = given(parameters, "max_answer_len", _LONGEST_ANSWER)
+    align = given(parameters, "align_to_words", True)
+    answers = []
+    for span in best_spans(start[1:], end[1:], longest=longest, top_k=top_k):
+        first = _characters(row.marks, tokens[span.first], align)[0]
+        last = _characters(row.marks, tokens[span.last], align)[1]
+        answers.append({"score": span.score, "start": first, "end": last, "answer": context[first:last]})
+    return answers, float(start[0] * end[0])
+
+
+def _characters(marks: Marks, at: int, align: bool) -> tuple[int, int]:
+    """First and last-plus-one character of a context token, or of the word that it is part of."""
+    if not align or marks.words[at] is None:
+        return marks.offsets[at]
+    first = last = at
+    while first > 0 and _same_word(marks, first - 1, at):
+        first -= 1
+    while last + 1 < len(marks.words) and _same_word(marks, last + 1, at):
+        last += 1
+    return marks.offsets[first][0], marks.offsets[last][1]
+
+
+def _same_word(marks: Marks, one: int, other: int) -> bool:
+    return marks.words[one] == marks.words[other] and marks.sequences[one] == marks.sequences[other]
+
+
+def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
+    """Both logits of every token of a window, the question and special tokens included."""
+    start, end = outputs.arrays
+    return {"start_logits": start.tolist(), "end_logits": end.tolist()}
+
+
+QUESTION_ANSWERING = Task(
+    parameters={
+        "align_to_words": truth,
+        "doc_stride": whole_number(0),
+        "handle_impossible_answer": truth,
+        "max_answer_len": whole_number(1),
+        "max_question_len": whole_number(1),
+        "max_seq_len": whole_number(1),
+        "top_k": whole_number(1, _MOST_ANSWERS),
+    },
+    read=_read,
+    rows=_rows,
+    answer=_answer,
+    evidence=_evidence,
+    settle=_settle,
+)

@@ -1,0 +1,102 @@
+"""What goes into a graph for one input, and what comes out: rows of tokens and their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+from inference_code.errors import InferenceFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Where the tokens of a row come from, one entry per token.
+
+    ``offsets`` are first and last-plus-one character in the text that holds the token; ``words``
+    the word's number in it, or None; ``sequences`` 0 for the text, 1 for its pair, None for the
+    special tokens that the tokenizer added.
+    """
+
+    offsets: Sequence[tuple[int, int]]
+    words: Sequence[int | None]
+    sequences: Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tokens with special tokens: ids and token types of equal length.
+
+    ``marks`` is there where an answer needs it. ``others`` are the further candidates of
+    multiple-choice, which stand beside this one in the same row of a batch. ``keep`` names the
+    tokens whose outputs are wanted; None wants all.
+    """
+
+    ids: Sequence[int]
+    types: Sequence[int]
+    marks: Marks | None = None
+    others: tuple[Row, ...] = ()
+    keep: tuple[int, ...] | None = None
+
+    @property
+    def lines(self) -> tuple[Row, ...]:
+        """This line of tokens and those beside it."""
+        return (self, *self.others)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest line: what a bucket must hold."""
+        return max(len(line.ids) for line in self.lines) if self.others else len(self.ids)
+
+    @property
+    def weight(self) -> int:
+        """What the row counts for in a request: one, or its places to fill if they are more."""
+        return 1 if self.keep is None else max(1, len(self.keep))
+
+    def picked(self, *parts: range) -> Row:
+        """The row that holds only the tokens of ``parts``, in that order; each steps by one."""
+
+        def of(column: Sequence[T]) -> list[T]:
+            return list(chain.from_iterable(column[part.start : part.stop] for part in parts))
+
+        marks = self.marks and Marks(
+            offsets=of(self.marks.offsets), words=of(self.marks.words), sequences=of(self.marks.sequences)
+        )
+        return Row(ids=of(self.ids), types=of(self.types), marks=marks)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One row of what a graph returned: per output an array without batch axis and padding.
+
+    Where the row keeps some tokens only, the arrays hold those.
+    """
+
+    arrays: tuple[FloatArray, ...]
+
+
+def check_finite(outputs: Outputs) -> None:
+    """Raise InferenceFailed where a graph answered with NaN or infinity: JSON could not say so."""
+    import numpy as np
+
+    for array in outputs.arrays:
+        if not np.isfinite(array).all():
+            raise InferenceFailed(why="the model's answer holds a number that is not finite")
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Over the last axis, in float32."""
+    import numpy as np
+
+    scores: FloatArray = np.exp(logits - logits.max(axis=-1, keepdims=True)).astype(np.float32, copy=False)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return scores

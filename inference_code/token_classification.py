@@ -1,0 +1,178 @@
+"""Token classification: a text in, its entities out, as transformers' pipeline groups them.
+
+Source: transformers 5.24, pipelines/token_classification.py, with a fast tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from artifact.manifest import Manifest
+from inference_code.encoding import Encoder
+from inference_code.parameters import given, one_of, strings
+from inference_code.requests import Text, read_text
+from inference_code.rows import Outputs, Row, softmax
+from inference_code.task import Answered, Parameters, Task
+from inference_code.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from inference_code.rows import FloatArray
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A token that is not special; ``scores`` by label, ``continues`` the word before it."""
+
+    index: int
+    word: str
+    start: int
+    end: int
+    scores: FloatArray
+    continues: bool
+
+
+@dataclass(frozen=True)
+class _Entity:
+    """A token or word with its label."""
+
+    label: str
+    score: float
+    word: str
+    start: int
+    end: int
+
+
+def _rows(item: Text, _parameters: Parameters, encoder: Encoder) -> list[Row]:
+    return [encoder.encode(item, marked=True)]
+
+
+def _answer(answered: Answered[Text], parameters: Parameters, encoder: Encoder) -> Any:
+    """[{"entity", "score", "index", "word", "start", "end"}], one for each token with a label.
+
+    With an ``aggregation_strategy`` other than none "entity_group" takes the place of "entity" and
+    "index". Start and end are characters of the text.
+    """
+    (row,), (outputs,) = answered.rows, answered.outputs
+    strategy = given(parameters, "aggregation_strategy", "none")
+    ignored = given(parameters, "ignore_labels", ["O"])
+    labels = encoder.manifest.labels
+    tokens = list(_tokens(answered.item.text, row, softmax(outputs.arrays[0]), encoder.vocabulary))
+    if strategy == "none":
+        entities = [(token, _entity(token, labels)) for token in tokens]
+        return [_as_token(token, entity) for token, entity in entities if entity.label not in ignored]
+    if strategy == "simple":
+        words = [_entity(token, labels) for token in tokens]
+    else:
+        words = [_word(parts, strategy, labels, encoder.vocabulary) for parts in _by_word(tokens)]
+    groups = (_as_group(members, encoder.vocabulary) for members in _by_label(words))
+    return [group for group in groups if group["entity_group"] not in ignored]
+
+
+def _tokens(text: str, row: Row, scores: FloatArray, vocabulary: Vocabulary) -> Iterator[_Token]:
+    assert row.marks is not None
+    for at, (start, end) in enumerate(row.marks.offsets):
+        if row.marks.sequences[at] is None:
+            continue
+        word, shown = vocabulary.token(row.ids[at]), text[start:end]
+        if row.ids[at] == vocabulary.unknown_id:
+            word, continues = shown, False
+        elif vocabulary.knows_words:
+            continues = len(word) != len(shown)
+        else:
+            continues = start > 0 and " " not in text[start - 1 : start + 1]
+        yield _Token(index=at, word=word, start=start, end=end, scores=scores[at], continues=continues)
+
+
+def _entity(token: _Token, labels: Sequence[str]) -> _Entity:
+    best = int(token.scores.argmax())
+    return _Entity(
+        label=labels[best], score=float(token.scores[best]), word=token.word, start=token.start, end=token.end
+    )
+
+
+def _by_word(tokens: Iterable[_Token]) -> Iterator[list[_Token]]:
+    parts: list[_Token] = []
+    for token in tokens:
+        if parts and not token.continues:
+            yield parts
+            parts = []
+        parts.append(token)
+    if parts:
+        yield parts
+
+
+def _word(parts: Sequence[_Token], strategy: str, labels: Sequence[str], vocabulary: Vocabulary) -> _Entity:
+    """One label for the tokens of a word: of the first, of the surest, or of their mean."""
+    import numpy as np
+
+    if strategy == "first":
+        scores = parts[0].scores
+    elif strategy == "max":
+        scores = max(parts, key=lambda part: float(part.scores.max())).scores
+    else:
+        scores = np.stack([part.scores for part in parts]).mean(axis=0)
+    best = int(scores.argmax())
+    return _Entity(
+        label=labels[best],
+        score=float(scores[best]),
+        word=vocabulary.join([part.word for part in parts]),
+        start=parts[0].start,
+        end=parts[-1].end,
+    )
+
+
+def _by_label(entities: Iterable[_Entity]) -> Iterator[list[_Entity]]:
+    """Neighbours with one tag belong together, unless the next one begins (``B-``)."""
+    members: list[_Entity] = []
+    for entity in entities:
+        joins = members and _tag(entity.label) == _tag(members[-1].label)
+        if members and (not joins or entity.label.startswith("B-")):
+            yield members
+            members = []
+        members.append(entity)
+    if members:
+        yield members
+
+
+def _tag(label: str) -> str:
+    return label[2:] if label.startswith(("B-", "I-")) else label
+
+
+def _as_token(token: _Token, entity: _Entity) -> dict[str, Any]:
+    return {
+        "entity": entity.label,
+        "score": entity.score,
+        "index": token.index,
+        "word": entity.word,
+        "start": entity.start,
+        "end": entity.end,
+    }
+
+
+def _as_group(members: Sequence[_Entity], vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
+        "entity_group": members[0].label.split("-", 1)[-1],
+        "score": sum(member.score for member in members) / len(members),
+        "word": vocabulary.join([member.word for member in members]),
+        "start": members[0].start,
+        "end": members[-1].end,
+    }
+
+
+def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
+    """[tokens][labels] logits, special tokens included."""
+    return outputs.arrays[0].tolist()
+
+
+TOKEN_CLASSIFICATION = Task(
+    parameters={
+        "aggregation_strategy": one_of("none", "simple", "first", "average", "max"),
+        "ignore_labels": strings,
+    },
+    read=read_text,
+    rows=_rows,
+    answer=_answer,
+    evidence=_evidence,
+)

@@ -1,0 +1,99 @@
+"""Entities as transformers' own pipeline gives them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from inference_code.errors import BadRequest, InputTooLong
+from tests.inference_code.compared import close
+from tests.inference_code.pretrained import LABELS, TOKENIZERS, Pretrained
+
+STRATEGIES = ("none", "simple", "first", "average", "max")
+TEXTS = (
+    "Anna and Boris went from Berlin to Kyoto.",
+    "the cat",
+    "1,234 letters; the mill -- (a cat?) \u2603 \U0001f600 caf\u00e9  in   Paris",
+    "",
+    "  he was for it",
+)
+
+
+@pytest.fixture(scope="module", params=sorted(TOKENIZERS))
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    """One model for each family of tokenizers."""
+    folder = tmp_path_factory.mktemp("ner")
+    return Pretrained(folder, "token-classification", tokenizer=TOKENIZERS[request.param]())
+
+
+@pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_answers_are_the_pipelines(model: Pretrained, strategy: str) -> None:
+    """Words, places and scores, for each way of grouping, unknown tokens and white space included."""
+    pipeline = model.pipeline()
+
+    for text in TEXTS:
+        expected = pipeline(text, aggregation_strategy=strategy)
+        assert close(expected, model.ask(text, aggregation_strategy=strategy)), text
+
+
+@pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("ignored", [[], list(LABELS[:3]), ["PER", "LOC"], list(LABELS)])
+def test_labels_are_ignored_as_asked(model: Pretrained, strategy: str, ignored: list[str]) -> None:
+    """Labels of tokens, and tags of groups."""
+    expected = model.pipeline()(TEXTS[0], aggregation_strategy=strategy, ignore_labels=ignored)
+
+    assert close(expected, model.ask(TEXTS[0], aggregation_strategy=strategy, ignore_labels=ignored))
+
+
+def test_the_texts_hold_several_entities(model: Pretrained) -> None:
+    """Or the comparisons above would compare nothing."""
+    found = list(itertools.chain(*model.ask(list(TEXTS), ignore_labels=[])))
+
+    assert len({entity["entity"] for entity in found}) >= 4
+    assert all(TEXTS[0][e["start"] : e["end"]] for e in model.ask(TEXTS[0], ignore_labels=[]))
+
+
+def test_a_list_gets_a_list(model: Pretrained) -> None:
+    """In its own order, null meaning the default, capitals meaning nothing."""
+    single = [model.ask(text, aggregation_strategy="simple") for text in TEXTS]
+
+    assert close(single, model.ask(list(TEXTS), aggregation_strategy="SIMPLE", ignore_labels=None))
+    assert close([single[0]], model.ask([TEXTS[0]], aggregation_strategy="simple"))
+
+
+def test_a_long_text_is_refused_or_cut(model: Pretrained, tmp_path: Any) -> None:
+    """By the manifest's rule; the pipeline cuts, too."""
+    text = "the cat is in it " * 40
+    cutting = Pretrained(tmp_path, "token-classification", tokenizer=model.tokenizer, truncate=True)
+
+    with pytest.raises(InputTooLong):
+        model.ask(text)
+    assert close(cutting.pipeline()(text), cutting.ask(text))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "parameters", "field"),
+    [
+        ({"text": "a"}, {}, "inputs"),
+        (["a", 5], {}, "inputs[1]"),
+        ([["a"]], {}, "inputs[0]"),
+        (None, {}, "inputs"),
+        ("a", {"aggregation_strategy": "best"}, "parameters.aggregation_strategy"),
+        ("a", {"aggregation_strategy": 1}, "parameters.aggregation_strategy"),
+        ("a", {"ignore_labels": "O"}, "parameters.ignore_labels"),
+        ("a", {"ignore_labels": ["O", 1]}, "parameters.ignore_labels"),
+        ("a", {"stride": 1}, 'parameters."stride"'),
+    ],
+)
+def test_what_is_wrong_is_named(
+    model: Pretrained, inputs: Any, parameters: dict[str, Any], field: str
+) -> None:
+    """By its place in the request."""
+    with pytest.raises(BadRequest) as refused:
+        model.ask(inputs, **parameters)
+
+    assert refused.value.field == field
