@@ -50,7 +50,17 @@ def search(decode: Decode, generation: Generation, batch: int) -> list[list[int]
                 row.extend(scores[at * beams : (at + 1) * beams], length)
         if all(row.done for row in rows):
             break
-    return [row.best() for row in rows]
+    return [trimmed(row.best(), generation) for row in rows]
+
+
+def trimmed(tokens: list[int], generation: Generation) -> list[int]:
+    """Up to and with the first end token after the start; the filling behind it is dropped."""
+    for at, token in enumerate(tokens[1:], start=1):
+        if token == generation.eos_token_id:
+            return tokens[: at + 1]
+    while len(tokens) > 1 and tokens[-1] == generation.pad_token_id:
+        tokens = tokens[:-1]
+    return tokens
 
 
 def _allowed(scores: torch.Tensor, generation: Generation, length: int) -> torch.Tensor:

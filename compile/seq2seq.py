@@ -15,6 +15,7 @@ from torch import nn
 
 from artifact.errors import UsageError
 from artifact.manifest import Generation
+from artifact.search import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -205,13 +206,3 @@ def generate(model: Any, generation: Generation, ids: torch.Tensor, mask: torch.
         bad_words_ids=bad or None,
     )
     return [trimmed(row, generation) for row in found.tolist()]
-
-
-def trimmed(tokens: list[int], generation: Generation) -> list[int]:
-    """Up to and with the first end token after the start; the filling behind it is dropped."""
-    for at, token in enumerate(tokens[1:], start=1):
-        if token == generation.eos_token_id:
-            return tokens[: at + 1]
-    while len(tokens) > 1 and tokens[-1] == generation.pad_token_id:
-        tokens = tokens[:-1]
-    return tokens

@@ -16,7 +16,7 @@ import torch
 from artifact.manifest import Generation
 from artifact.search import search
 from compile.jobs import Difference, Verdict
-from compile.seq2seq import generate, trimmed
+from compile.seq2seq import generate
 from compile.tally import Tally
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Translator:
             logits: torch.Tensor = self.graph(ids, states, mask, step)[0]
             return logits
 
-        found = search(decode, self.generation, subject.bucket.batch)
-        return [trimmed(tokens, self.generation) for tokens in found]
+        return search(decode, self.generation, subject.bucket.batch)
 
     def by_model(self, feed: Feed) -> list[list[int]]:
         """Tokens of each row, by transformers' generate."""

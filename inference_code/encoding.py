@@ -202,3 +202,9 @@ def _check_manifest(manifest: Manifest) -> None:
         raise TokenizerUnusable(why="the manifest does not say which token is the mask")
     if manifest.task == "multiple-choice" and manifest.choices is None:
         raise TokenizerUnusable(why="the manifest does not say how many choices a row holds")
+    if manifest.task == "translation" and not _translates(manifest):
+        raise TokenizerUnusable(why="the manifest does not say how to generate, or a bucket has no decoder")
+
+
+def _translates(manifest: Manifest) -> bool:
+    return manifest.generation is not None and all(b.decoder is not None for b in manifest.buckets)

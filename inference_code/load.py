@@ -17,8 +17,11 @@ from artifact.verify import VerifiedArtifact, verify
 from inference_code.encoding import Encoder, fill
 from inference_code.rows import Outputs, Row
 from inference_code.tasks import task_of
+from inference_code.translation import translated
 
 if TYPE_CHECKING:
+    import torch
+
     from artifact.graphs import Graph
     from inference_code.rows import FloatArray
 
@@ -27,7 +30,10 @@ Loader = Callable[[VerifiedArtifact], "Mapping[str, Graph]"]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Graphs by bucket name, with what is needed to feed them. One thread runs it at a time."""
+    """Graphs by bucket name, with what is needed to feed them. One thread runs it at a time.
+
+    A translation's bucket has a second graph, the decoder.
+    """
 
     artifact: VerifiedArtifact
     encoder: Encoder
@@ -40,14 +46,27 @@ class LoadedModel:
     def run(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:
         """Run up to ``bucket.batch`` rows, none longer than ``bucket.length``; one output per row.
 
-        Padding, and tokens that a row does not keep, are cut off.
+        Padding, and tokens that a row does not keep, are cut off. A translation's output is its
+        token ids.
         """
         import torch
 
-        graph = self.graphs[bucket_name(bucket.batch, bucket.length)]
-        inputs = [torch.from_numpy(array) for array in fill(rows, bucket, self.manifest)]
+        if self.manifest.generation is None:
+            return self.encode(bucket, rows)
+        inputs = self._inputs(bucket, rows)
+        decoder = self.graphs[_decoder(bucket)]
         with torch.inference_mode():
-            found = graph(*inputs)
+            states = self.graphs[bucket_name(bucket.batch, bucket.length)](*inputs)[0]
+            found = translated(decoder, self.manifest.generation, states, inputs[1])
+        return found[: len(rows)]
+
+    def encode(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:
+        """What the bucket's graph itself says: of a translation, the encoder's states."""
+        import torch
+
+        inputs = self._inputs(bucket, rows)
+        with torch.inference_mode():
+            found = self.graphs[bucket_name(bucket.batch, bucket.length)](*inputs)
         arrays = [tensor.numpy() for tensor in found]
         with_tokens = [tensor.shape[1:2] == ("length",) for tensor in self.manifest.outputs]
         return [
@@ -60,6 +79,15 @@ class LoadedModel:
             for at, row in enumerate(rows)
         ]
 
+    def _inputs(self, bucket: Bucket, rows: Sequence[Row]) -> list[torch.Tensor]:
+        import torch
+
+        return [torch.from_numpy(array) for array in fill(rows, bucket, self.manifest)]
+
+
+def _decoder(bucket: Bucket) -> str:
+    return f"{bucket_name(bucket.batch, bucket.length)}.decoder"
+
 
 def _tokens_of(row: Row, array: FloatArray) -> FloatArray:
     # A list of places copies them, so that the rest of a large batch does not stay in memory.
@@ -67,14 +95,17 @@ def _tokens_of(row: Row, array: FloatArray) -> FloatArray:
 
 
 def load_graphs(artifact: VerifiedArtifact) -> dict[str, Graph]:
-    """Load every bucket's graph from bytes that are hashed as they are read."""
+    """Load every bucket's graphs from bytes that are hashed as they are read."""
     manifest = artifact.manifest
     prepare(manifest.requires.target)
     weights = None if manifest.weights is None else load_weights(artifact.read(manifest.weights))
-    return {
-        bucket_name(bucket.batch, bucket.length): load_graph(artifact.read(bucket.path), weights)
-        for bucket in manifest.buckets
-    }
+    graphs = {}
+    for bucket in manifest.buckets:
+        name = bucket_name(bucket.batch, bucket.length)
+        graphs[name] = load_graph(artifact.read(bucket.path), weights)
+        if bucket.decoder is not None:
+            graphs[_decoder(bucket)] = load_graph(artifact.read(bucket.decoder), weights)
+    return graphs
 
 
 def load(root: Path, *, digest: str | None = None, loader: Loader = load_graphs) -> LoadedModel:

@@ -135,8 +135,8 @@ def _check_distinct(model: LoadedModel, bucket: Bucket, rows: Sequence[Row], *, 
     whole, half = (_plain(longest, part) for part in (0, 1))
     if half.length == whole.length:
         raise GoldenUnusable(why=f"{label} has no input of two tokens")
-    (first,) = model.run(bucket, [whole])
-    (second,) = model.run(bucket, [half])
+    (first,) = model.encode(bucket, [whole])
+    (second,) = model.encode(bucket, [half])
     if all(_same(one, other) for one, other in zip(first.arrays, second.arrays)):
         raise SelfCheckFailed(case=f"{label}, a probe,", why="different inputs get the very same answer")
 

@@ -20,6 +20,7 @@ from inference_code.requests import Text, read_text_or_pair
 from inference_code.rows import Outputs, Row, check_finite, softmax
 from inference_code.task import Answered, Parameters, Task
 from inference_code.token_classification import TOKEN_CLASSIFICATION
+from inference_code.translation import TRANSLATION
 
 if TYPE_CHECKING:
     from inference_code.rows import FloatArray
@@ -99,8 +100,10 @@ def _ranked(outputs: Outputs, parameters: Parameters, manifest: Manifest) -> lis
 def _as_pipeline(answer: Any, parameters: Mapping[str, Any], manifest: Manifest, *, single: bool) -> Any:
     # transformers' text-classification gives [best] for one text but best, best, … for a list,
     # unless top_k was asked for. Clients of its pipelines and of AWS's toolkit rely on it.
-    flat = manifest.task == "text-classification" and "top_k" not in parameters and not single
-    return answer[0] if flat else answer
+    if manifest.task == "text-classification" and "top_k" not in parameters and not single:
+        return answer[0]
+    # translation gives a list even for one text
+    return [answer] if manifest.task == "translation" and single else answer
 
 
 def _function(parameters: Mapping[str, Any], manifest: Manifest) -> str:
@@ -161,4 +164,5 @@ TASKS: Mapping[str, Task[Any]] = {
         evidence=_label_evidence,
     ),
     "token-classification": TOKEN_CLASSIFICATION,
+    "translation": TRANSLATION,
 }

@@ -1,0 +1,55 @@
+"""translation: a text in, {"translation_text"} out; the search is the one that the compile proved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from artifact.manifest import Generation, Manifest
+from artifact.search import search
+from inference_code.encoding import Encoder
+from inference_code.requests import Text, read_text
+from inference_code.rows import Outputs, Row
+from inference_code.task import Answered, Parameters, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from artifact.graphs import Graph
+
+
+def translated(
+    decoder: Graph, generation: Generation, states: torch.Tensor, mask: torch.Tensor
+) -> list[Outputs]:
+    """Search each row's translation; one array of token ids a row, the start first.
+
+    Args:
+        states: of the encoder, (batch, length, hidden); ``mask`` (batch, length).
+    """
+    import numpy as np
+
+    beams = generation.num_beams
+    repeated, seen = states.repeat_interleave(beams, dim=0), mask.repeat_interleave(beams, dim=0)
+
+    def decode(ids: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = decoder(ids, repeated, seen, step)[0]
+        return logits
+
+    found = search(decode, generation, states.shape[0])
+    return [Outputs(arrays=(np.asarray(tokens),)) for tokens in found]
+
+
+def _rows(item: Text, _parameters: Parameters, encoder: Encoder) -> list[Row]:
+    return [encoder.encode(item)]
+
+
+def _answer(answered: Answered[Text], _parameters: Parameters, encoder: Encoder) -> Any:
+    ids = [int(token) for token in answered.outputs[0].arrays[0]]
+    return {"translation_text": encoder.vocabulary.text(ids, skip_special=True)}
+
+
+def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
+    """Every token, the start first."""
+    return [int(token) for token in outputs.arrays[0]]
+
+
+TRANSLATION: Task[Text] = Task(parameters={}, read=read_text, rows=_rows, answer=_answer, evidence=_evidence)
