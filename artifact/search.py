@@ -149,4 +149,4 @@ class _Row:
         if self.generation.early_stopping:
             return True
         worst = min(score for score, _ in self.finished)
-        return worst >= best / length**self.generation.length_penalty
+        return bool(worst >= best / length**self.generation.length_penalty)

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from artifact.errors import UsageError
+from artifact.tokenization import MarianTokenizer, marian_file
 from compile.architectures import ARCHITECTURES
 from compile.preflight import HeadMissing, TaskUnavailable
 from compile.seq2seq import Encoder
@@ -128,22 +129,35 @@ def load_tokenizer(folder: str) -> Any:
         raise TokenizerMissing(
             folder=folder, why=f"its files cannot be read: {_first_line(error)}"
         ) from error
-    if not tokenizer.is_fast:
+    if not tokenizer.is_fast and not _is_marian(tokenizer):
         raise TokenizerMissing(folder=folder, why="its tokenizer has no tokenizer.json form")
     return tokenizer
 
 
-def portable_tokenizer(tokenizer: Any) -> Tokenizer:
-    """The fast tokenizer by itself, without padding and truncation: the server sets those."""
+def _is_marian(tokenizer: Any) -> bool:
+    """Marian's has no fast form, and two vocabularies only where ``separate_vocabs`` says so."""
+    return type(tokenizer).__name__ == "MarianTokenizer" and not tokenizer.separate_vocabs
+
+
+def portable_tokenizer(tokenizer: Any) -> Tokenizer | MarianTokenizer:
+    """The tokenizer by itself, without padding and truncation: the server sets those."""
     from tokenizers import Tokenizer
 
+    if not tokenizer.is_fast:
+        return marian_file(
+            Path(tokenizer.spm_files[0]).read_bytes(),
+            tokenizer.encoder,
+            unknown=str(tokenizer.unk_token),
+            end=str(tokenizer.eos_token),
+            padding=str(tokenizer.pad_token),
+        )
     copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     copy.no_padding()
     copy.no_truncation()
     return copy
 
 
-def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+def save_tokenizer(tokenizer: Tokenizer | MarianTokenizer, path: Path) -> None:
     """Write ``tokenizer.json``; key order and spelling are the library's own, hence stable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tokenizer.to_str(pretty=False), encoding="utf-8")

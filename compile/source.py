@@ -26,6 +26,7 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
+MARIAN_PIECES = ("source.spm", "target.spm")
 GENERATION_CONFIG = "generation_config.json"
 TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 UNTRACEABLE_KEYS = ("torchscript", "_name_or_path", "transformers_version", "auto_map")
@@ -315,7 +316,7 @@ def _tokenizer_files(folder: Path) -> list[str]:
     found = [name for name in VOCABULARIES if (folder / name).is_file()]
     if not found:
         raise TokenizerMissing(folder=str(folder), why=f"none of {', '.join(VOCABULARIES)} is there")
-    return found + [name for name in TOKENIZER_EXTRAS if (folder / name).is_file()]
+    return found + [name for name in (*TOKENIZER_EXTRAS, *MARIAN_PIECES) if (folder / name).is_file()]
 
 
 def hash_file(folder: Path, name: str) -> File:

@@ -229,6 +229,6 @@ def _near_tie(
     def score(tokens: list[int]) -> float:
         steps = range(len(tokens) - 1)
         total = sum(float(logits(tokens, n).log_softmax(dim=-1)[tokens[n + 1]]) for n in steps)
-        return total / len(steps) ** translator.generation.length_penalty
+        return float(total / len(steps) ** translator.generation.length_penalty)
 
     return score(expected) - score(found) <= margin * len(expected)

@@ -1,6 +1,6 @@
 """Texts in, rows of token ids out; rows in, arrays in a bucket's static shape out.
 
-``tokenizers`` alone, with the settings of the artifact: what tokenizer.json says about padding
+The tokenizer alone, with the settings of the artifact: what tokenizer.json says about padding
 and truncation is switched off, the manifest decides. Pairs with ``compile/trace.py``, which
 binds the same inputs by name.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifact.errors import ProofFailed
 from artifact.manifest import Bucket, Manifest
+from artifact.tokenization import MarianTokenizer, TokenizerBroken, load_tokenizer
 from inference_code.errors import BadRequest, InputTooLong
 from inference_code.requests import Text
 from inference_code.rows import Marks, Row
@@ -180,17 +181,11 @@ def _row(encoding: Any, *, marked: bool) -> Row:
     return Row(ids=encoding.ids, types=encoding.type_ids, marks=marks)
 
 
-def _tokenizer(data: bytes) -> Tokenizer:
-    from tokenizers import Tokenizer
-
+def _tokenizer(data: bytes) -> Tokenizer | MarianTokenizer:
     try:
-        tokenizer = Tokenizer.from_str(data.decode())
-    except Exception as error:
-        # tokenizers raises bare Exception for everything its parser dislikes.
-        raise TokenizerUnusable(why=f"tokenizer.json cannot be read ({error})") from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+        return load_tokenizer(data)
+    except TokenizerBroken as error:
+        raise TokenizerUnusable(why=f"tokenizer.json cannot be read ({error.why})") from None
 
 
 def _check_manifest(manifest: Manifest) -> None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from artifact.tokenization import MarianTokenizer
+
 
 class Vocabulary:
     """The words of an artifact's tokenizer. Safe to use from several threads."""
 
-    def __init__(self, tokenizer: Tokenizer, tokenizer_json: bytes) -> None:
+    def __init__(self, tokenizer: Tokenizer | MarianTokenizer, tokenizer_json: bytes) -> None:
         """
         Args:
             tokenizer_json: the bytes that ``tokenizer`` was read from.

@@ -29,17 +29,26 @@ INPUTS: dict[str, Any] = {
 }
 
 
-def _packaged(task: str, base: Path) -> Path:
+def _packaged(task: str, base: Path, *, published: bool = False) -> Path:
     from compile import parity
     from compile.package import package
     from compile.parity import ProvenModel, judge
     from tests.compile.world import compare_in, make_request, make_world, trace_in
+    from tests.kit.marian import marian_model
     from tests.kit.models import tiny_model
 
     marian = task == "translation"
     labels = LABELS if "classification" in task else None
-    model = tiny_model(
-        base / "model", "marian" if marian else "bert", task=task, labels=labels, scale=6.0 if marian else 3.0
+    model = (
+        marian_model(base / "model")
+        if published
+        else tiny_model(
+            base / "model",
+            "marian" if marian else "bert",
+            task=task,
+            labels=labels,
+            scale=6.0 if marian else 3.0,
+        )
     )
     options = {"max_target_length": 20, "num_beams": 2} if marian else {}
     request = make_request(model, base / "out", "1x16", "2x32", task=task, choices=2, **options)
@@ -82,11 +91,12 @@ def test_what_is_compiled_is_served(task: str, tmp_path: Path) -> None:
         assert answers[0].keys() == {"translation_text"}
 
 
-def test_a_served_translation_is_that_of_generate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("published", [False, True], ids=["tokenizer.json", "sentencepiece"])
+def test_a_served_translation_is_that_of_generate(published: bool, tmp_path: Path) -> None:
     """transformers' own loop on the untraced model, with the settings of the manifest."""
     from compile.seq2seq import generate
 
-    model = load(_packaged("translation", tmp_path))
+    model = load(_packaged("translation", tmp_path, published=published))
     own = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     generation = model.manifest.generation

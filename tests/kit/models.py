@@ -105,6 +105,7 @@ def tiny_model(
     problem_type: str | None = None,
     seed: int = 0,
     scale: float = 3.0,
+    tokenizer: bool = True,
     **config: Any,
 ) -> Path:
     """Save a random checkpoint and its tokenizer to ``folder`` and return that.
@@ -114,16 +115,21 @@ def tiny_model(
         labels: of a classification head.
         scale: factor on every weight matrix; 1.0 is the library's own initialisation, whose
             answers differ too little from each other to show a fault.
+        tokenizer: whether to save one.
         config: replaces or adds config values.
     """
-    tokenizer = _tokenizer(architecture)
-    settings = {**_SIZES[architecture], "vocab_size": tokenizer.get_vocab_size(), **config}
-    settings["pad_token_id"] = tokenizer.token_to_id(_specials(architecture)["pad_token"])
+    words = _tokenizer(architecture)
+    settings = {
+        **_SIZES[architecture],
+        "vocab_size": words.get_vocab_size(),
+        "pad_token_id": words.token_to_id(_specials(architecture)["pad_token"]),
+    }
+    if architecture == "marian":
+        settings["eos_token_id"] = settings["forced_eos_token_id"] = words.token_to_id("[SEP]")
+        settings["decoder_start_token_id"] = settings["pad_token_id"]
+    settings |= config
     if architecture in ("flaubert", "xlm"):
         settings["pad_index"] = settings["pad_token_id"]
-    if architecture == "marian":
-        settings["eos_token_id"] = settings["forced_eos_token_id"] = tokenizer.token_to_id("[SEP]")
-        settings["decoder_start_token_id"] = settings["pad_token_id"]
     if labels is not None:
         settings["id2label"] = dict(enumerate(labels))
         settings["label2id"] = {label: index for index, label in enumerate(labels)}
@@ -142,7 +148,8 @@ def tiny_model(
         if architecture == "marian":
             model.final_logits_bias.normal_(std=0.3)
     model.save_pretrained(folder, safe_serialization=True)
-    _save_tokenizer(tokenizer, architecture, folder)
+    if tokenizer:
+        _save_tokenizer(words, architecture, folder)
     return folder
 
 
