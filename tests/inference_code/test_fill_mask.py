@@ -47,7 +47,7 @@ def test_the_answers_are_the_pipelines(model: Pretrained, top_k: int | None) -> 
 def test_targets_are_scored_as_the_pipeline_does(model: Pretrained) -> None:
     """Tokens by their spelling and words that are one token, each once."""
     vocabulary = sorted(model.tokenizer.get_vocab())
-    targets = [*vocabulary[20:40:3], vocabulary[20], "a"]
+    targets = [*vocabulary[20:40:3], vocabulary[20], "a", model.tokenizer.pad_token]
     pipeline = model.pipeline()
 
     for text in _texts(model):
@@ -64,6 +64,15 @@ def test_a_word_is_found_as_the_tokenizer_reads_it(tmp_path: Any) -> None:
 
     assert found["token_str"] == "cat"
     assert found["sequence"] == "the cat"
+
+
+def test_a_word_that_the_tokenizer_does_not_know_is_no_target(tmp_path: Any) -> None:
+    """Though it is read as one token: the one for everything unknown."""
+    model = Pretrained(tmp_path, "fill-mask")
+
+    with pytest.raises(BadRequest, match="\u2603"):
+        model.ask("the [MASK]", targets=["\u2603"])
+    assert model.ask("the [MASK]", targets=["[UNK]"])
 
 
 def test_a_list_gets_a_list(model: Pretrained) -> None:

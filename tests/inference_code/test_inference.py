@@ -105,6 +105,7 @@ def test_the_answers_are_the_servers(toolkit: Toolkit, world: World) -> None:
         (b"\xff", "application/json; charset=utf-8", "*/*", 400, "not-json"),
         (b'{"inputs":"w1","parameters":{"x":1}}', "application/json", "*/*", 400, "bad-request"),
         (b'{"inputs":"' + b"w1 " * 50 + b'"}', "application/json", "*/*", 400, "input-too-long"),
+        (json.dumps({"inputs": [""] * 16_385}).encode(), "application/json", "*/*", 413, "too-many-inputs"),
         (b"a,b", "text/csv", "*/*", 415, "unsupported-media-type"),
         (b"x", None, "*/*", 415, "unsupported-media-type"),
         (b'{"inputs":"w1"}', "application/json", "image/png", 406, "not-acceptable"),

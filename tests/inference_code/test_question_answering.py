@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from inference_code.answering import arranged
 from inference_code.encoding import MAX_UNSETTLED
 from inference_code.errors import BadRequest, InputTooLong, TooManyInputs
-from inference_code.question_answering import MAX_WINDOWS
+from inference_code.question_answering import MAX_WINDOWS, Question
+from inference_code.rows import Outputs
+from inference_code.task import Answered
+from inference_code.tasks import task_of
 from tests.inference_code.compared import close
 from tests.inference_code.pretrained import TOKENIZERS, Pretrained, transformers
 
@@ -220,6 +223,30 @@ def test_windows_count_as_inputs(model: Pretrained) -> None:
     assert len(arranged({"inputs": [ASKED, ASKED]}, model.loaded, most=2 * count).rows) == 2 * count
 
 
+def test_megabytes_of_context_are_not_even_tokenised(model: Pretrained) -> None:
+    """Refused by their characters, whatever they hold."""
+    with pytest.raises(BadRequest, match=f"the limit is {MAX_UNSETTLED}") as refused:
+        model.ask({"question": "a", "context": "a " * MAX_UNSETTLED})
+
+    assert refused.value.field == "inputs.context"
+
+
+def test_the_least_likely_window_decides_that_there_is_no_answer(model: Pretrained) -> None:
+    """Wherever it lies: a single window that holds the answer is enough."""
+    rows = arranged({"inputs": ASKED}, model.loaded, most=20).rows
+    task, item = task_of(model.loaded.manifest), Question("inputs", **ASKED)
+    flat = [Outputs(arrays=(np.zeros(row.length, np.float32),) * 2) for row in rows]
+    sure = np.zeros(rows[0].length, np.float32)
+    sure[-2] = 9.0  # a token of the context; the last one is special
+    outputs = [Outputs(arrays=(sure, sure)), *flat[1:]]
+    parameters = {"handle_impossible_answer": True, "max_answer_len": 1, "top_k": 1000}
+
+    found = task.answer(Answered(item, rows, outputs), parameters, model.loaded.encoder)
+
+    (nothing,) = (answer for answer in found if not answer["answer"])
+    assert nothing["score"] == pytest.approx(math.exp(-18), rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("inputs", "parameters", "field"),
     [
@@ -230,7 +257,6 @@ def test_windows_count_as_inputs(model: Pretrained) -> None:
         ([{"question": "a", "context": ""}], {}, "inputs[0].context"),
         ({"question": ["a"], "context": "a"}, {}, "inputs.question"),
         ({"question": "a", "context": "b", "id": 1}, {}, 'inputs."id"'),
-        ({"question": "a", "context": "a " * MAX_UNSETTLED}, {}, "inputs.context"),
         ({"question": "a", "context": "the cat " * (20 * MAX_WINDOWS)}, {}, "inputs.context"),
         (ASKED, {"top_k": 0}, "parameters.top_k"),
         (ASKED, {"max_answer_len": 0}, "parameters.max_answer_len"),

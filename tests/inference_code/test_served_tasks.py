@@ -102,6 +102,8 @@ def test_more_windows_or_masks_than_the_queue_holds_are_refused(
         reply = server.ask({"question": "w1", "context": CONTEXT})
 
         assert (reply.status, reply.json["error"]) == (413, "too-many-inputs")
+        assert "windows" in reply.json["message"]
+        assert "it has 5, " in server.ask([{"question": "w1", "context": "w2"}] * 5).json["message"]
         assert server.ask({"question": "w1", "context": "w2"}).status == 200
 
 
