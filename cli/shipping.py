@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from artifact.interpreter import module_command
-from artifact.manifest import Manifest
+from artifact.manifest import Manifest, Source
 from artifact.release import (
     PLACEHOLDER_AMI,
     PLACEHOLDER_DIGEST,
@@ -76,7 +76,8 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
     from cli.compiling import result_text, run
 
     settings = project.settings
-    out = project.state / "artifacts" / _compile_key(settings)
+    source = _source(settings)
+    out = project.state / "artifacts" / _compile_key(settings, source)
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
     if out.is_dir():
@@ -84,7 +85,7 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
         talk(f"  nothing changed since {out.name[:12]} was compiled: it is used again")
         return Built(path=out, digest=artifact.digest, reused=True)
     compiled = run(
-        _compile_request(settings, out), runner=settings.compile.runner, image=settings.compile.image
+        _compile_request(settings, source, out), runner=settings.compile.runner, image=settings.compile.image
     )
     talk(result_text(compiled))
     return Built(path=out, digest=compiled.digest, reused=False)
@@ -169,7 +170,20 @@ def _ami(settings: Settings) -> Ami:
     return Ami(id=settings.fleet.ami, placeholder=False)
 
 
-def _compile_request(settings: Settings, out: Path) -> CompileRequest:
+def _source(settings: Settings) -> Source:
+    """What the model is at this moment; a branch on the Hub is resolved here, once for the whole ship."""
+    from compile.source import Allowed, resolve
+
+    model = settings.model
+    return resolve(
+        model.source,
+        revision=model.revision,
+        allowed=Allowed(pickle=model.allow_pickle, remote_code=model.trust_remote_code),
+        report=lambda line: talk(f"  {line}"),
+    ).identity
+
+
+def _compile_request(settings: Settings, source: Source, out: Path) -> CompileRequest:
     from artifact.manifest import Waiver
     from compile.request import CompileRequest, CompilerOptions, parse_shape
 
@@ -179,7 +193,9 @@ def _compile_request(settings: Settings, out: Path) -> CompileRequest:
         target=settings.compile.target,
         shapes=tuple(parse_shape(bucket) for bucket in settings.compile.buckets),
         out=out,
-        revision=settings.model.revision,
+        revision=source.revision,
+        allow_pickle=settings.model.allow_pickle,
+        trust_remote_code=settings.model.trust_remote_code,
         pooling=settings.model.pooling,
         normalize=settings.model.normalize,
         tier=settings.compile.tier,
@@ -195,17 +211,14 @@ def _compile_request(settings: Settings, out: Path) -> CompileRequest:
     )
 
 
-def _compile_key(settings: Settings) -> str:
+def _compile_key(settings: Settings, source: Source) -> str:
     """SHA-256 over everything that could change the artifact: content, options, versions, our code."""
-    from compile.source import resolve
-
-    source = resolve(settings.model.source, revision=settings.model.revision)
     code = [CHECKOUT / folder for folder in ("artifact", "compile")]
     files = sorted(
         path for folder in code for path in folder.rglob("*") if path.suffix in {".py", ".json", ".toml"}
     )
     parts = {
-        "source": msgspec.to_builtins(source.identity),
+        "source": msgspec.to_builtins(source),
         "model": settings.model.model_dump(mode="json"),
         "compile": settings.compile.model_dump(mode="json"),
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "safetensors")},

@@ -67,7 +67,7 @@ def load_model(job: ModelJob) -> Any:
         model, info = loader.from_pretrained(
             job.folder,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=job.remote_code,
             use_safetensors=True,
             attn_implementation="eager",
             output_loading_info=True,
