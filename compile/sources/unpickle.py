@@ -16,6 +16,9 @@ from compile.sources.errors import PickleUnsafe, WeightsCorrupted
 from compile.sources.pickles import UnpickleJob, UnpickleResult, scan
 from compile.sources.selection import WEIGHTS, WEIGHTS_INDEX
 
+_NO_REASON = ("Weights only load failed", "Check the documentation")
+"""How the lines of torch's refusal begin that say nothing of the file."""
+
 
 def unpickle(job: UnpickleJob) -> UnpickleResult:
     """Write each pickle's tensors under the names that ``save_pretrained`` would give the files.
@@ -64,12 +67,18 @@ def _loaded(path: Path) -> Any:
     try:
         return torch.load(str(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise PickleUnsafe(
-            file=str(path), why=f"torch refuses to read it as weights only: {reason}"
-        ) from None
+        raise _refused(path, str(error)) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsCorrupted(file=str(path), why=f"torch cannot read it ({error})") from None
+
+
+def _refused(path: Path, words: str) -> PickleUnsafe | WeightsCorrupted:
+    """torch's refusal, without its advice to read the file carelessly."""
+    told = (line.strip() for line in words.rpartition("WeightsUnpickler error:")[2].splitlines())
+    reason = next((line for line in told if line and not line.startswith(_NO_REASON)), "no reason given")
+    if "EOF" in reason:
+        return WeightsCorrupted(file=str(path), why=f"torch cannot read it ({reason})")
+    return PickleUnsafe(file=str(path), why=f"torch refuses to read it as weights only ({reason})")
 
 
 if __name__ == "__main__":
