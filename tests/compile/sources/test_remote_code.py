@@ -27,6 +27,12 @@ class ScaledBert(BertModel):
         output["last_hidden_state"] = output["last_hidden_state"] * FACTOR
         return output
 """
+CONFIGURATION = """
+from transformers import BertConfig
+
+class ScaledConfig(BertConfig):
+    model_type = "scaled"
+"""
 
 
 @pytest.fixture
@@ -121,6 +127,26 @@ def test_the_trusted_class_is_the_one_that_answers(
     plain = load_model(make_world(make_request(custom, tmp_path / "out"), tmp_path / "plain").model)(ids)[0]
 
     assert torch.equal(own, plain * 2)
+
+
+def test_a_type_that_only_the_checkpoint_knows_is_compiled_when_trusted(custom: Path, tmp_path: Path) -> None:
+    """Its config class comes from the checkpoint as well; the gates alone speak for it."""
+    (custom / "configuration_scaled.py").write_text(CONFIGURATION)
+    own = "from .configuration_scaled import ScaledConfig"
+    modeling = MODELING.replace(
+        "class ScaledBert(BertModel):",
+        f"{own}\n\nclass ScaledBert(BertModel):\n    config_class = ScaledConfig\n",
+    )
+    (custom / "modeling_scaled.py").write_text(modeling)
+    auto_map = {"AutoConfig": "configuration_scaled.ScaledConfig", "AutoModel": "modeling_scaled.ScaledBert"}
+    change_config(custom, model_type="scaled", auto_map=auto_map)
+
+    request = make_request(custom, tmp_path / "out", "1x16", trust_remote_code=True)
+    compiled = compile_model(request, [].append)
+
+    manifest = verify(compiled.path).manifest
+    assert (manifest.architecture, manifest.support) == ("scaled", "generic")
+    assert manifest.source.remote_code is True
 
 
 @pytest.mark.parametrize(
