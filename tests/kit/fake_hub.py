@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,18 @@ class FakeHub:
 def folder_files(folder: Path) -> dict[str, bytes]:
     """A checkpoint's files by name, ready to commit."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def environment(endpoint: str, home: Path) -> dict[str, str]:
+    """That of a user who has this Hub, and nothing cached but what is below ``home``."""
+    foreign = ("HF_", "TRANSFORMERS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {
+        **kept,
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home / "hf"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
 
 
 @contextmanager

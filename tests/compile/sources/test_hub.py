@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -24,7 +23,7 @@ from compile.sources.hub import (
     HubUnreachable,
     RevisionMissing,
 )
-from tests.kit.fake_hub import FakeHub, Repository, folder_files, running_hub
+from tests.kit.fake_hub import FakeHub, Repository, environment, folder_files, running_hub
 
 ROOT = Path(__file__).resolve().parents[3]
 Fetch = Callable[..., ModelSource]
@@ -299,20 +298,14 @@ def test_a_pickle_is_fetched_only_when_it_is_allowed(fetch: Fetch, hub: FakeHub,
 
 
 def _command(hub: FakeHub, home: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))
-    }
-    env = {
-        **kept,
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HOME": str(home / "hf"),
-        "XDG_CACHE_HOME": str(home / "c"),
-    }
     command = [sys.executable, "-m", "compile", "--model", "hub:org/tiny", "--task", "feature-extraction"]
     command += ["--target", "cpu", "--bucket", "1x16", "--out", str(home / "out"), "--json", *words]
-    return subprocess.run(
-        command, cwd=ROOT, env={**env, **variables}, capture_output=True, text=True, check=False
-    )
+    env = {**environment(hub.endpoint, home), **variables}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def _asked_for_the_model(hub: FakeHub) -> int:
+    return len([line for line in hub.asked if line.startswith("GET /api/models/")])
 
 
 def test_offline_without_a_copy_says_so_and_asks_nobody(
@@ -336,5 +329,5 @@ def test_a_compile_from_the_hub_records_the_commit_and_its_children_stay_offline
     source = json.loads((tmp_path / "out" / "manifest.json").read_text())["source"]
     assert (source["id"], source["revision"]) == ("hub:org/tiny", tiny.refs["main"])
     assert f"main is at {tiny.refs['main']}" in done.stderr
-    assert len([line for line in hub.asked if line.startswith("GET /api/models/")]) == 1
+    assert _asked_for_the_model(hub) == 1
     assert len(hub.downloads()) == 4
