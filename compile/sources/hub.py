@@ -156,6 +156,10 @@ class Hub:
         commit = info.sha or ""
         if _COMMIT.fullmatch(commit) is None:
             raise HubRefused(source=f"{SCHEME}{repository}", why="its answer names no commit")
+        if pinned and commit != revision:
+            raise HubRefused(
+                source=f"{SCHEME}{repository}", why=f"asked for {revision}, it answered {commit}"
+            )
         if not pinned:
             branch = "its default branch" if revision is None else revision
             report(f"{SCHEME}{repository}: {branch} is at {commit}; pin it with `--revision {commit}`")
@@ -165,7 +169,7 @@ class Hub:
 
     def _file(self, repository: str, name: str, commit: str, report: Callable[[str], None]) -> Path:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         cached = try_to_load_from_cache(repository, name, cache_dir=self.cache, revision=commit)
         if isinstance(cached, str):

@@ -267,6 +267,17 @@ def test_a_commit_in_the_answer_is_demanded(fetch: Fetch, hub: FakeHub, tiny: Re
         fetch()
 
 
+def test_another_commit_than_the_pinned_one_is_refused(
+    fetch: Fetch, tiny: Repository, tiny_classifier: Path
+) -> None:
+    """A pin is what the user says it is, whatever a server answers."""
+    pinned = tiny.refs["main"]
+    tiny.refs[pinned] = tiny.commit(folder_files(tiny_classifier))
+
+    with pytest.raises(HubRefused, match=f"asked for {pinned}"):
+        fetch(revision=pinned)
+
+
 @pytest.mark.parametrize(
     ("files", "error"),
     [
