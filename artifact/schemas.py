@@ -11,9 +11,10 @@ import msgspec
 
 from artifact.golden import Golden
 from artifact.manifest import Manifest
+from artifact.plan import BucketPlan
 from artifact.release import ReleaseLock
 
-_PUBLISHED = {"manifest-1": Manifest, "golden-1": Golden, "lock-1": ReleaseLock}
+_PUBLISHED = {"manifest-1": Manifest, "golden-1": Golden, "lock-1": ReleaseLock, "plan-1": BucketPlan}
 
 
 def schemas() -> dict[str, str]:

@@ -5,6 +5,7 @@
     failure.py    an error as what / why / fix, and its exit code
     project.py    the folder's settings, lock and AWS session
     cdk.py        the real CDK CLI
+    planning.py   lengths to a bucket plan
     shipping.py   compile, publish, lock
     deploying.py  what is checked before and after ``cdk deploy``
     commands/     one file a command

@@ -14,6 +14,7 @@ import click
 
 _COMMANDS = {
     "init": "write a commented traceship.toml",
+    "plan": "choose the buckets that waste least on padding, from measured lengths",
     "compile": "trace a model and prove that the trace gives its answers",
     "verify": "check an artifact's every byte against its manifest",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",

@@ -1,34 +1,89 @@
-"""One compile request through the chosen runner, with its figures told to a person."""
+"""One compile request through the cache and the chosen runner, with its figures told to a person."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.console import talk
 
 if TYPE_CHECKING:
+    from compile.cache.environment import Environment
+    from compile.cache.through import Build, Caches, Explain
     from compile.request import CompiledArtifact, CompileRequest
 
 
-def run(request: CompileRequest, *, runner: str, image: str | None) -> CompiledArtifact:
-    """Compile with ``runner`` (``local`` or ``docker``).
+@dataclass(frozen=True)
+class Runner:
+    """Something that compiles, and what of its surroundings shapes the result."""
+
+    build: Build
+    environment: Environment
+
+
+def caches(*, shared: str | None, gigabytes: float) -> Caches:
+    """The cache on this machine and, where ``shared`` names one, the one in S3.
+
+    Raises:
+        NotAPlace: ``shared`` is not ``s3://BUCKET/PREFIX``.
+    """
+    from compile.cache.local import LocalCache, default_folder
+    from compile.cache.shared import SharedCache
+    from compile.cache.through import Caches
+    from compile.places import s3_client
+
+    local = LocalCache(default_folder(), limit=int(gigabytes * 1e9))
+    return Caches(local=local, shared=None if shared is None else SharedCache(shared, s3_client()))
+
+
+def runner_of(runner: str, image: str | None) -> Runner:
+    """The runner ``local`` or ``docker``.
 
     Args:
-        image: docker only; unset: built from compile/Dockerfile.
+        image: docker only; unset: built from compile/Dockerfile, here.
+
+    Raises:
+        EngineMissing, EngineFailed: the image could not be built.
+    """
+    from compile.cache.environment import in_image, this_python
+    from compile.runners import build_image, run_docker, run_local
+
+    if runner == "local":
+        return Runner(build=lambda request: run_local(request, _report), environment=this_python())
+    chosen = image or build_image(_report)
+    return Runner(build=lambda request: run_docker(request, chosen, _report), environment=in_image(chosen))
+
+
+def compile_on(
+    chosen: Runner,
+    request: CompileRequest,
+    *,
+    through: Caches | None,
+    explain: Explain = lambda _explanation: None,
+) -> CompiledArtifact:
+    """Compile with ``chosen``, or take what an earlier compile of the same made.
+
+    Args:
+        through: ``None``: compile in any case, and keep nothing.
+        explain: told once why the cache did, or did not, have it.
 
     Raises:
         Whatever the compile stage raises; ``request.out`` is whole or untouched.
     """
-    from compile.runners import build_image, run_docker, run_local
+    if through is None:
+        return chosen.build(request)
+    from compile.cache.through import compile_through
 
-    if runner == "local":
-        return run_local(request, _report)
-    return run_docker(request, image or build_image(_report), _report)
+    return compile_through(
+        through, request, chosen.environment, chosen.build, report=_report, explain=explain
+    )
 
 
 def result_text(compiled: CompiledArtifact) -> str:
     """Digest, place and parity figures as lines."""
     lines = [f"{compiled.path}", f"digest {compiled.digest}"]
+    if compiled.cached:
+        lines.append("from the cache; the figures are those of the compile that made it")
     for figure in compiled.parity:
         cosine = "" if figure.min_cosine is None else f", least cosine {figure.min_cosine:.6f}"
         lines.append(

@@ -1,25 +1,23 @@
 """What ``traceship ship`` does: compile, verify, publish, lock. Run it again and it goes on.
 
-A finished compile is kept under a key of everything that could change it, so that a rerun
-after an interruption starts at the upload; blobs that S3 already has are not sent again.
+A finished compile is kept under the key that the compile cache gives it, so that a rerun after an
+interruption starts at the upload; blobs that S3 already has are not sent again. Where the release
+is in S3 and the lock names it, nothing is left to do.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from artifact.errors import TraceshipError
 from artifact.interpreter import module_command
-from artifact.manifest import Manifest, Source
 from artifact.release import (
     PLACEHOLDER_AMI,
     PLACEHOLDER_DIGEST,
@@ -29,20 +27,20 @@ from artifact.release import (
     Location,
     ReleaseLock,
     Throughput,
+    release_prefix,
 )
-from artifact.verify import verify
-from cli.cdk import CHECKOUT
+from artifact.verify import VerifiedArtifact, verify
 from cli.console import step, talk
 from cli.failure import SubprocessFailed
 from cli.project import Project
+from infra.lock import LockInvalid, read_lock
 from infra.names import artifacts_bucket, repository
 from settings.model import Settings
 
 if TYPE_CHECKING:
-    from compile.publish import Published
+    from compile.publish import Destination, Published
     from compile.request import CompileRequest
 
-_CODE = {".py", ".json", ".toml"}
 FETCH_BYTES_PER_SECOND = 25e6
 """Allowance for reading an artifact from S3 through a gateway endpoint; not measured."""
 
@@ -58,10 +56,11 @@ class Built:
 
 @dataclass(frozen=True)
 class Shipped:
-    """A release and the lock that names it."""
+    """A release and the lock that names it. ``unchanged``: both were there already, as they are now."""
 
     lock: ReleaseLock
     published: Published
+    unchanged: bool
 
 
 def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
@@ -73,56 +72,139 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
     Raises:
         What the compile stage raises; no artifact is left behind then.
     """
-    from cli.compiling import result_text, run
+    from cli.compiling import caches, compile_on, result_text, runner_of
+    from compile.cache.through import key_of
+
+    planned = _with_buckets(project)
+    settings = planned.compile
+    chosen = runner_of(settings.runner, settings.image)
+    through = caches(shared=settings.cache, gigabytes=settings.cache_gb)
+    request = _compile_request(planned, project.state)
+    key = key_of(request, chosen.environment, through.local, lambda line: talk(f"  {line}"))
+    out = project.state / "artifacts" / key.digest
+    # a branch on the Hub is resolved once, for the key and for the compile
+    request = replace(request, out=out, revision=key.source.revision)
+    if fresh:
+        shutil.rmtree(request.out, ignore_errors=True)
+    elif (there := _whole(request.out)) is not None:
+        talk("  nothing changed since the last compile: its artifact is used again")
+        return Built(path=there.root, digest=there.digest, reused=True)
+    compiled = compile_on(chosen, request, through=None if fresh else through)
+    talk(result_text(compiled))
+    return Built(path=compiled.path, digest=compiled.digest, reused=compiled.cached)
+
+
+def _whole(folder: Path) -> VerifiedArtifact | None:
+    """The artifact in our working folder; a damaged one is removed, so that it is made again."""
+    if not folder.is_dir():
+        return None
+    try:
+        return verify(folder)
+    except TraceshipError as error:
+        talk(f"  {error.what} ({error.why}): {folder} is made again")
+        shutil.rmtree(folder)
+        return None
+
+
+def _with_buckets(project: Project) -> Settings:
+    """The settings, with the buckets planned from the lengths file where they are ``"auto"``."""
+    from cli.planning import make_plan
+    from compile.planning import Limits
+    from compile.source import Allowed, resolve
 
     settings = project.settings
-    source = _source(settings)
-    out = project.state / "artifacts" / _compile_key(settings, source)
-    if fresh:
-        shutil.rmtree(out, ignore_errors=True)
-    if out.is_dir():
-        artifact = verify(out)
-        talk(f"  nothing changed since {out.name[:12]} was compiled: it is used again")
-        return Built(path=out, digest=artifact.digest, reused=True)
-    compiled = run(
-        _compile_request(settings, source, out), runner=settings.compile.runner, image=settings.compile.image
+    if settings.compile.lengths is None:
+        return settings
+    plan, _ = make_plan(
+        project.root / settings.compile.lengths,
+        Limits(buckets=settings.compile.auto_buckets),
+        source=resolve(
+            settings.model.source,
+            revision=settings.model.revision,
+            allowed=Allowed(pickle=settings.model.allow_pickle, remote_code=settings.model.trust_remote_code),
+        ),
+        batch=settings.compile.auto_batch,
     )
-    talk(result_text(compiled))
-    return Built(path=out, digest=compiled.digest, reused=False)
+    shapes = plan.options[1::2]
+    talk(f"  planned the buckets {', '.join(shapes)}: padding {plan.padding_waste:.1%} of all tokens")
+    buckets = {"buckets": shapes, "lengths": None}
+    return settings.model_copy(update={"compile": settings.compile.model_copy(update=buckets)})
 
 
 def publish_artifact(project: Project, root: Path) -> Shipped:
     """Upload the artifact at ``root``, then write the lock that names it.
 
+    Only the lock and S3 decide what is left to do: a release that is gone there is published again.
+
     Raises:
         What ``compile.publish.publish`` raises; the lock is untouched then.
     """
-    from compile.publish import Destination, publish
+    from compile.publish import Destination, find_release, publish
 
+    artifact = verify(root)
     to = Destination(
         account=project.account,
         region=project.region,
         bucket=artifacts_bucket(project.settings.project.name, project.account, project.region),
         name=project.settings.project.name,
     )
-    with step(f"publish to s3://{to.bucket}"):
-        published = publish(root, to, project.client("s3"), report=lambda line: talk(f"  {line}"))
-    location = Location(account=to.account, region=to.region, bucket=to.bucket, prefix=published.prefix)
-    lock = _lock(project.settings, verify(root).manifest, root, published, location)
-    project.write_lock(lock)
-    return Shipped(lock=lock, published=published)
+    s3, before = project.client("s3"), _lock_before(project, artifact, to)
+    published = None
+    if before is not None:
+        published = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes)
+    if published is None:
+        with step(f"publish to s3://{to.bucket}"):
+            published = publish(root, to, s3, report=lambda line: talk(f"  {line}"))
+    lock = _lock(project.settings, artifact, published, to, before)
+    unchanged = lock == before and published.uploaded_bytes == 0
+    if unchanged:
+        talk(f"  nothing to do: {published.prefix} is in s3://{to.bucket} and the lock names it")
+    else:
+        project.write_lock(lock)
+    return Shipped(lock=lock, published=published, unchanged=unchanged)
+
+
+def _lock_before(project: Project, artifact: VerifiedArtifact, to: Destination) -> ReleaseLock | None:
+    """The lock of an earlier run if it names this very artifact in this very place."""
+    try:
+        lock = read_lock(project.lock_path)
+    except LockInvalid as error:
+        talk(f"  {error.what} ({error.why}): a new one is written")
+        return None
+    if lock is None or (lock.digest, lock.location) != (artifact.digest, _location(artifact.digest, to)):
+        return None
+    return lock
+
+
+def _location(digest: str, to: Destination) -> Location:
+    return Location(
+        account=to.account, region=to.region, bucket=to.bucket, prefix=release_prefix(to.name, digest)
+    )
 
 
 def _lock(
-    settings: Settings, manifest: Manifest, root: Path, published: Published, location: Location
+    settings: Settings,
+    artifact: VerifiedArtifact,
+    published: Published,
+    to: Destination,
+    before: ReleaseLock | None,
 ) -> ReleaseLock:
-    speed = _speed(root)
+    """The lock of a published artifact; what ``before`` measured of the same one is not measured again."""
+    manifest = artifact.manifest
     size = sum(file.size for file in manifest.files)
+    if before is None:
+        speed = _speed(artifact.root)
+        throughput = Throughput(
+            per_second=float(speed["per_second"]), measured=speed["measured"], source=speed["source"]
+        )
+        startup_seconds = math.ceil(speed["load_seconds"] + size / FETCH_BYTES_PER_SECOND)
+    else:
+        throughput, startup_seconds = before.throughput, before.startup_seconds
     return ReleaseLock(
         tool_version=version("traceship"),
         name=settings.project.name,
         digest=published.digest,
-        location=location,
+        location=_location(published.digest, to),
         artifact=ArtifactFacts(
             task=manifest.task,
             architecture=manifest.architecture,
@@ -135,10 +217,8 @@ def _lock(
         serving_image=_image(settings.serve.image, repository(settings.project.name, "serving")),
         compile_image=_image(settings.compile.image, repository(settings.project.name, "compile")),
         ami=_ami(settings),
-        throughput=Throughput(
-            per_second=float(speed["per_second"]), measured=speed["measured"], source=speed["source"]
-        ),
-        startup_seconds=math.ceil(speed["load_seconds"] + size / FETCH_BYTES_PER_SECOND),
+        throughput=throughput,
+        startup_seconds=startup_seconds,
     )
 
 
@@ -170,20 +250,7 @@ def _ami(settings: Settings) -> Ami:
     return Ami(id=settings.fleet.ami, placeholder=False)
 
 
-def _source(settings: Settings) -> Source:
-    """What the model is at this moment; a branch on the Hub is resolved here, once for the whole ship."""
-    from compile.source import Allowed, resolve
-
-    model = settings.model
-    return resolve(
-        model.source,
-        revision=model.revision,
-        allowed=Allowed(pickle=model.allow_pickle, remote_code=model.trust_remote_code),
-        report=lambda line: talk(f"  {line}"),
-    ).identity
-
-
-def _compile_request(settings: Settings, source: Source, out: Path) -> CompileRequest:
+def _compile_request(settings: Settings, out: Path) -> CompileRequest:
     from artifact.manifest import Waiver
     from compile.request import CompileRequest, CompilerOptions, parse_shape
 
@@ -193,7 +260,7 @@ def _compile_request(settings: Settings, source: Source, out: Path) -> CompileRe
         target=settings.compile.target,
         shapes=tuple(parse_shape(bucket) for bucket in settings.compile.buckets),
         out=out,
-        revision=source.revision,
+        revision=settings.model.revision,
         allow_pickle=settings.model.allow_pickle,
         trust_remote_code=settings.model.trust_remote_code,
         pooling=settings.model.pooling,
@@ -201,6 +268,8 @@ def _compile_request(settings: Settings, source: Source, out: Path) -> CompileRe
         tier=settings.compile.tier,
         truncate=settings.compile.truncate,
         choices=settings.model.choices,
+        max_target_length=settings.model.max_target_length,
+        num_beams=settings.model.num_beams,
         samples=None if settings.compile.samples is None else Path(settings.compile.samples).absolute(),
         waivers=tuple(Waiver(gate=gate, reason=why) for gate, why in sorted(settings.compile.waive.items())),
         compiler=CompilerOptions(
@@ -209,19 +278,3 @@ def _compile_request(settings: Settings, source: Source, out: Path) -> CompileRe
             min_coverage=settings.compile.min_coverage_percent,
         ),
     )
-
-
-def _compile_key(settings: Settings, source: Source) -> str:
-    """SHA-256 over everything that could change the artifact: content, options, versions, our code."""
-    code = [CHECKOUT / folder for folder in ("artifact", "compile")]
-    files = sorted(
-        path for folder in code for path in folder.rglob("*") if path.suffix in {".py", ".json", ".toml"}
-    )
-    parts = {
-        "source": msgspec.to_builtins(source),
-        "model": settings.model.model_dump(mode="json"),
-        "compile": settings.compile.model_dump(mode="json"),
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "safetensors")},
-        "code": {str(f.relative_to(CHECKOUT)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files},
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

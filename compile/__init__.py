@@ -13,6 +13,9 @@ Stages, in the order of the data (``pipeline.py`` calls them, ``__main__.py`` ca
                       ``parity.prove`` makes a ``ProvenModel``
     package.py        ``ProvenModel`` -> artifact folder, read back before it gets its name
 
+Before a compile, ``planning.py`` chooses buckets for measured lengths; ``cache/`` keeps finished
+artifacts by what went into them, in front of the runners.
+
 The parent process never imports torch: a child that is killed for memory or by a crash in the
 compiler leaves a parent that can say so and clean up. ``runners.py`` starts the same entry point
 here or in the Inf1 container.

@@ -89,6 +89,8 @@ def _request(options: argparse.Namespace, *, out: Path) -> CompileRequest:
         tier=options.tier,
         truncate=options.truncate,
         choices=options.choices,
+        max_target_length=options.max_target_length,
+        num_beams=options.num_beams,
         samples=None if options.samples is None else Path(options.samples),
         waivers=tuple(_waiver(text) for text in options.waive),
         compiler=CompilerOptions(
@@ -124,6 +126,8 @@ def _parser() -> _Parser:
     add("--tier", choices=get_args(Tier), help="tolerance: 1e-5, 1e-3, 1e-2; by target unless given")
     add("--truncate", action="store_true", help="let the server cut texts longer than the largest bucket")
     add("--choices", type=int, default=4, metavar="N", help="multiple-choice: candidates in a row")
+    add("--max-target-length", type=int, metavar="N", help="translation: tokens, the start included")
+    add("--num-beams", type=int, metavar="N", help="translation: 1 is greedy; the checkpoint's unless given")
     add("--samples", metavar="FILE", help="your own examples, labelled or not, for proof and golden set")
     add("--waive", action="append", default=[], metavar="GATE=REASON", help="accept a failed gate; recorded")
     add("--compiler-arg", action="append", default=[], metavar="ARG", help="inf1: an argument of neuron-cc")

@@ -33,15 +33,17 @@ class Architecture:
         token_types: ``forward`` takes ``token_type_ids``.
         pooler_switch: the base class takes ``add_pooling_layer``; off, an untrained pooler is
             neither loaded nor carried along.
-        pad_token_id, max_positions, type_vocab_size, hidden, intermediate, heads: the class's
-            defaults where ``config.json`` is silent.
-        hidden_key, intermediate_key, heads_key: what the config calls them.
+        pad_token_id, max_positions, type_vocab_size, hidden, intermediate, heads, layers: the
+            class's defaults where ``config.json`` is silent.
+        hidden_key, intermediate_key, heads_key, layers_key: what the config calls them.
+        intermediate_per_hidden: set where no key says the intermediate size: it over the hidden one.
         pad_key: what the config calls the padding's id, beside ``pad_token_id``.
         targets: where it is allowed.
         refusal: why it is not allowed on the other target.
         since: the first transformers that has it, where the container's 4.36 does not.
         without: tasks for which transformers has no class of this family.
         needs_waiver: tasks whose answer depends on the padding, and why.
+        seq2seq: an encoder and a decoder; such a family translates and does nothing else.
         support: ``generic`` for a family that is not in the table.
     """
 
@@ -55,15 +57,19 @@ class Architecture:
     hidden: int = 768
     intermediate: int = 3072
     heads: int = 12
+    layers: int = 12
     hidden_key: str = "hidden_size"
     intermediate_key: str = "intermediate_size"
     heads_key: str = "num_attention_heads"
+    layers_key: str = "num_hidden_layers"
+    intermediate_per_hidden: int | None = None
     pad_key: str = "pad_token_id"
     targets: tuple[Target, ...] = ("cpu", "inf1")
     refusal: str = ""
     since: str | None = None
     without: tuple[Task, ...] = ()
     needs_waiver: tuple[tuple[Task, ...], str] = ((), "")
+    seq2seq: bool = False
     support: Support = "listed"
 
 
@@ -107,6 +113,8 @@ def _xlm_like(model_type: str) -> Architecture:
         heads=16,
         hidden_key="emb_dim",
         heads_key="n_heads",
+        layers_key="n_layers",
+        intermediate_per_hidden=4,
         pad_key="pad_index",
     )
 
@@ -134,7 +142,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             needs_waiver=(ENCODER_TASKS, "its convolution reads the padding"),
         ),
         _deberta("deberta", without=("multiple-choice",)),
-        _deberta("deberta-v2", hidden=1536, intermediate=6144, heads=24),
+        _deberta("deberta-v2", hidden=1536, intermediate=6144, heads=24, layers=24),
         Architecture(
             model_type="distilbert",
             positions_after_pad=False,
@@ -144,10 +152,28 @@ ARCHITECTURES: dict[str, Architecture] = {
             hidden_key="dim",
             intermediate_key="hidden_dim",
             heads_key="n_heads",
+            layers=6,
+            layers_key="n_layers",
         ),
         _bert_like("electra", pooler_switch=False, hidden=256, intermediate=1024, heads=4),
         _xlm_like("flaubert"),
-        _bert_like("mobilebert", hidden=512, intermediate=512, heads=4),
+        Architecture(
+            model_type="marian",
+            positions_after_pad=False,
+            token_types=False,
+            pooler_switch=False,
+            pad_token_id=58100,
+            max_positions=1024,
+            hidden=1024,
+            intermediate=4096,
+            heads=16,
+            hidden_key="d_model",
+            intermediate_key="encoder_ffn_dim",
+            heads_key="encoder_attention_heads",
+            layers_key="encoder_layers",
+            seq2seq=True,
+        ),
+        _bert_like("mobilebert", hidden=512, intermediate=512, heads=4, layers=24),
         Architecture(
             model_type="modernbert",
             positions_after_pad=False,
@@ -156,6 +182,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             pad_token_id=50283,
             max_positions=8192,
             intermediate=1152,
+            layers=22,
             targets=("cpu",),
             refusal="the Inf1 container's transformers 4.36 does not have it",
             since="4.48",
@@ -188,6 +215,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         pooler_switch=False,
         pad_token_id=None,
         max_positions=_GENERIC_POSITIONS,
+        seq2seq=bool(config.get("is_encoder_decoder")),
         support="generic",
     )
 

@@ -18,7 +18,7 @@ import torch
 
 from artifact.graphs import load_graph, load_weights, prepare
 from artifact.manifest import GOLDEN, TOKENIZER, bucket_name
-from compile import gates, golden, samples
+from compile import gates, golden, samples, translating
 from compile.children import child_main
 from compile.examples import built_in, read_samples
 from compile.jobs import BucketFile, CompareJob, CompareResult, Verdict
@@ -32,8 +32,10 @@ from compile.model import (
     vocabulary,
     wrap,
 )
+from compile.seq2seq import Decoder
 from compile.tally import worth_comparing
 from compile.tasks import TASKS, TaskSpec
+from compile.translating import Translator
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -84,6 +86,7 @@ class Subject:
     examples: tuple[Example, ...]
     own_pad_token_id: int | None = None
     mask_token_id: int | None = None
+    translator: Translator | None = None
     lonely: dict[tuple[Tokens, ...], Outputs] = field(default_factory=dict)
 
     @property
@@ -169,6 +172,7 @@ def compare(job: CompareJob) -> CompareResult:
     with torch.no_grad():
         for bucket in job.buckets:
             graph = load_graph((staging / bucket.path).read_bytes(), weights)
+            pair = translator(job, bucket, model, weights)
             subject = Subject(
                 job=job,
                 bucket=bucket,
@@ -179,12 +183,17 @@ def compare(job: CompareJob) -> CompareResult:
                 examples=(*theirs, *ours),
                 own_pad_token_id=model.config.pad_token_id,
                 mask_token_id=mask_token_id,
+                translator=pair,
                 lonely=lonely,
             )
             verdicts.append(gates.tokenizer(subject, own))
             measured, differences = gates.measure(subject)
             verdicts.extend(measured)
             figures.extend(differences)
+            if pair is not None:
+                decoding, difference = translating.measure(subject, pair)
+                verdicts.extend(decoding)
+                figures.append(difference)
             for case in golden.make_cases(subject, ours, theirs):
                 cases.append(case)
                 verdicts.append(golden.replay(subject, case))
@@ -195,6 +204,20 @@ def compare(job: CompareJob) -> CompareResult:
         figures=tuple(figures),
         mask_token_id=mask_token_id,
         metric=score.metric(),
+    )
+
+
+def translator(
+    job: CompareJob, bucket: BucketFile, model: Any, weights: dict[str, torch.Tensor] | None
+) -> Translator | None:
+    """Both ways to translate in a bucket; ``None`` for every other task."""
+    if job.generation is None or bucket.decoder is None:
+        return None
+    return Translator(
+        generation=job.generation,
+        graph=load_graph((Path(job.staging) / bucket.decoder).read_bytes(), weights),
+        reference=Decoder(model).eval().requires_grad_(False),
+        model=model,
     )
 
 

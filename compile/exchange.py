@@ -19,7 +19,7 @@ from artifact.aws import AwsClient, translated
 from artifact.errors import Conflict
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from artifact.verify import verify
-from compile.places import SCHEME, client, split
+from compile.places import SCHEME, s3_client, split_place
 
 
 class PlaceTaken(Conflict):
@@ -55,7 +55,7 @@ def settled(out: str) -> Iterator[Settled]:
         local = Path(out).absolute()
         yield Settled(out=local, deliver=lambda: str(local))
         return
-    split(out)
+    split_place(out)
     with tempfile.TemporaryDirectory(prefix="traceship-job-") as folder:
         made = Path(folder) / "artifact"
         yield Settled(out=made, deliver=lambda: _leave(made, out))
@@ -63,8 +63,8 @@ def settled(out: str) -> Iterator[Settled]:
 
 def _leave(root: Path, place: str) -> str:
     """Upload a verified artifact, the manifest last; return ``place``."""
-    bucket, prefix = split(place)
-    s3, artifact = client(), verify(root)
+    bucket, prefix = split_place(place)
+    s3, artifact = s3_client(), verify(root)
     with translated(f"write {place}"):
         manifest = (root / MANIFEST).read_bytes()
         if _there(s3, bucket, f"{prefix}/{MANIFEST}") not in (None, manifest):

@@ -36,7 +36,8 @@ def measure(subject: Subject) -> tuple[list[Verdict], list[Difference]]:
     tallies = _tallies(subject)
     agreement = Agreement(subject.job, subject.spec.agreement, subject.mask_token_id)
     for batch in subject.batches:
-        agreement.add(batch)
+        if subject.spec.agreement != "tokens":
+            agreement.add(batch)
         _add(tallies, batch.compared)
     for feed in samples.adversarial_feeds(subject.random_feed()).values():
         _add(tallies, subject.asked(feed).compared)
@@ -45,8 +46,9 @@ def measure(subject: Subject) -> tuple[list[Verdict], list[Difference]]:
         finite(subject),
         padding(subject),
         sensitivity(subject),
-        subject.verdict("agreement", agreement.passed, agreement.compared, agreement.why),
     ]
+    if subject.spec.agreement != "tokens":  # translations: translating.py
+        verdicts.append(subject.verdict("agreement", agreement.passed, agreement.compared, agreement.why))
     if subject.bucket.batch > 1:
         verdicts.append(batch_mates(subject))
     return verdicts, [_difference(subject, name, tally) for name, tally in tallies.items()]

@@ -77,8 +77,11 @@ def make_cases(subject: Subject, ours: Sequence[Example], theirs: Sequence[Examp
 def _case(subject: Subject, rows: Sequence[Row]) -> Case:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    feed = subject.arrange(rows)
+    translator = subject.translator
     try:
-        outputs = subject.ask_model(subject.arrange(rows))
+        outputs = subject.ask_model(feed)
+        translated = None if translator is None else translator.by_model(feed)[: len(rows)]
     finally:
         torch.set_num_threads(threads)
     if not all(bool(torch.isfinite(output[: len(rows)]).all()) for output in outputs):
@@ -86,7 +89,7 @@ def _case(subject: Subject, rows: Sequence[Row]) -> Case:
     return Case(
         bucket=subject.name,
         request={"inputs": [row.example.request for row in rows]},
-        expected=_answers(subject, outputs, rows),
+        expected=translated or _answers(subject, outputs, rows),
     )
 
 
@@ -95,7 +98,11 @@ def replay(subject: Subject, case: Case) -> Verdict:
     known = {str(example.request): example for example in subject.examples}
     asked = [known[str(item)] for item in case.request["inputs"]]
     rows = samples.tokenise(subject.tokenizer, asked, subject.bucket.length)
-    found = _answers(subject, subject.ask_graph(subject.arrange(rows)), rows)
+    feed = subject.arrange(rows)
+    if subject.translator is None:
+        found: list[Any] = _answers(subject, subject.ask_graph(feed), rows)
+    else:
+        found = [*subject.translator.by_graph(subject, feed)[: len(rows)]]
     difference = largest_difference(case.expected, found)
     tolerance = subject.job.tolerance
     why = f"largest difference {difference:.3g}, allowed {tolerance:g}"
@@ -110,11 +117,12 @@ def encode_cases(cases: Sequence[Case], tolerance: float) -> bytes:
 def _fitting(subject: Subject, examples: Sequence[Example]) -> list[Row]:
     """The longest rows that fit whole, so that the golden answers depend on many tokens.
 
-    Token states are the exception: the shortest that are not empty, or the file would be huge.
+    Token states are the exception, or the file would be huge, and translations, or every boot
+    would wait for the search: the shortest that are not empty.
     """
     rows = samples.tokenise(subject.tokenizer, examples, None)
     fitting = [row for row in rows if row.length <= subject.bucket.length and row.example.full]
-    short_first = subject.spec.agreement == "cosine" and subject.job.model.token_level
+    short_first = subject.spec.agreement in ("cosine", "tokens") and subject.job.model.token_level
     fitting.sort(key=lambda row: row.length, reverse=not short_first)
     return fitting[: min(_CASES, subject.bucket.batch)]
 

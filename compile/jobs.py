@@ -6,7 +6,7 @@ A child gets the paths of both, and of a failure that it writes in the result's 
 
 from __future__ import annotations
 
-from artifact.manifest import BuiltWith, Pooling, Positive, Record, Target, Task, Tensor, Tier
+from artifact.manifest import BuiltWith, Generation, Pooling, Positive, Record, Target, Task, Tensor, Tier
 from compile.preflight import ProblemType
 from compile.request import Metric
 
@@ -16,6 +16,7 @@ class ModelJob(Record, frozen=True, kw_only=True):
 
     ``fields`` of the model's output become ``outputs`` of the graph; ``token_level`` says whether
     those have one vector a token or one a row. ``choices``: candidates in a row, multiple-choice.
+    ``seq2seq``: a translation, with what the user asks of it.
     ``remote_code``: classes that the checkpoint itself brings may be imported.
     """
 
@@ -30,17 +31,24 @@ class ModelJob(Record, frozen=True, kw_only=True):
     pooling: Pooling
     normalize: bool
     pad_token_id: int
+    seq2seq: bool
+    max_target_length: Positive | None
+    num_beams: Positive | None
     remote_code: bool = False
 
 
 class TraceJob(Record, frozen=True, kw_only=True):
-    """Trace one bucket into ``graph``; write the shared tensors to ``weights`` where it is set."""
+    """Trace one bucket into ``graph``; write the shared tensors to ``weights`` where it is set.
+
+    ``decoder``: where a translation's second graph goes.
+    """
 
     model: ModelJob
     target: Target
     batch: Positive
     length: Positive
     graph: str
+    decoder: str | None
     weights: str | None
     workdir: str
     compiler_args: tuple[str, ...]
@@ -57,14 +65,16 @@ class TraceResult(Record, frozen=True, kw_only=True):
     outputs: tuple[Tensor, ...]
     weights_sha256: str | None
     built_with: BuiltWith
+    generation: Generation | None
 
 
 class BucketFile(Record, frozen=True, kw_only=True):
-    """A saved graph to be proven. ``path`` relative to the staging folder."""
+    """A saved graph to be proven. Paths relative to the staging folder."""
 
     batch: Positive
     length: Positive
     path: str
+    decoder: str | None
 
 
 class CompareJob(Record, frozen=True, kw_only=True):
@@ -79,6 +89,7 @@ class CompareJob(Record, frozen=True, kw_only=True):
     buckets: tuple[BucketFile, ...]
     weights: str | None
     inputs: tuple[str, ...]
+    generation: Generation | None
     labels: tuple[str, ...]
     problem_type: ProblemType | None
     samples: str | None

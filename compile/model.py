@@ -14,6 +14,7 @@ import transformers
 from artifact.errors import UsageError
 from compile.architectures import ARCHITECTURES
 from compile.preflight import HeadMissing, TaskUnavailable
+from compile.seq2seq import Encoder
 from compile.source import CONFIG, TokenizerMissing, WeightsCorrupted
 from compile.wrapper import Wrapper, untie, used_inputs
 
@@ -126,13 +127,17 @@ def _check_class(loader: Any, job: ModelJob) -> None:
         raise TaskUnavailable(architecture=architecture, task=job.task)
 
 
-def wrap(model: Any, job: ModelJob) -> Wrapper:
-    """The model as it is traced: untied, inputs by position, a tuple out.
+def wrap(model: Any, job: ModelJob) -> Wrapper | Encoder:
+    """The model as it is traced: untied, inputs by position, a tuple out; of a translation the encoder.
 
     The outer module is put in eval mode too, or ``jit`` keeps the training flag in the graph.
     """
     untie(model)
-    wrapper = Wrapper(model, used_inputs(model), job.fields, job.pooling, job.normalize)
+    wrapper: Wrapper | Encoder
+    if job.seq2seq:
+        wrapper = Encoder(model)
+    else:
+        wrapper = Wrapper(model, used_inputs(model), job.fields, job.pooling, job.normalize)
     wrapper.eval()
     return wrapper.requires_grad_(False)
 

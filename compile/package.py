@@ -177,8 +177,10 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
         support=plan.row.support,
         choices=plan.choices,
         mask_token_id=model.mask_token_id,
+        generation=traced.generation,
         buckets=tuple(
-            Bucket(batch=b.shape.batch, length=b.shape.length, path=b.path) for b in traced.buckets
+            Bucket(batch=b.shape.batch, length=b.shape.length, path=b.path, decoder=b.decoder)
+            for b in traced.buckets
         ),
         padding=Padding(side="right", token_id=plan.pad_token_id, token_type_id=0, truncate=request.truncate),
         tokenizer=TOKENIZER,

@@ -196,10 +196,12 @@ def make_job(
         target=request.target,
         staging=str(traced.staging),
         buckets=tuple(
-            BucketFile(batch=b.shape.batch, length=b.shape.length, path=b.path) for b in traced.buckets
+            BucketFile(batch=b.shape.batch, length=b.shape.length, path=b.path, decoder=b.decoder)
+            for b in traced.buckets
         ),
         weights=traced.weights,
         inputs=tuple(tensor.name for tensor in traced.inputs),
+        generation=traced.generation,
         labels=plan.labels,
         problem_type=plan.problem_type,
         samples=None if request.samples is None else str(request.samples.absolute()),

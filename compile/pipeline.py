@@ -94,6 +94,9 @@ def model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:
         pooling=request.pooling,
         normalize=request.normalize,
         pad_token_id=planned.pad_token_id,
+        seq2seq=planned.row.seq2seq,
+        max_target_length=request.max_target_length,
+        num_beams=request.num_beams,
         remote_code=request.trust_remote_code,
     )
 

@@ -24,7 +24,7 @@ class NotAPlace(UsageError):
         )
 
 
-def split(place: str) -> tuple[str, str]:
+def split_place(place: str) -> tuple[str, str]:
     """Bucket and prefix, the latter without a slash at its end.
 
     Raises:
@@ -36,7 +36,7 @@ def split(place: str) -> tuple[str, str]:
     return match["bucket"], match["prefix"]
 
 
-def client() -> AwsClient:
+def s3_client() -> AwsClient:
     """An S3 client with the environment's credentials and endpoint.
 
     Raises:

@@ -152,7 +152,7 @@ def plan(request: CompileRequest, source: ModelSource) -> Plan:
         raise TargetNotAllowed(
             architecture=row.model_type, target=request.target, allowed=row.targets, why=row.refusal
         )
-    if spec.name in row.without:
+    if spec.name in row.without or row.seq2seq != (spec.agreement == "tokens"):
         raise TaskUnavailable(architecture=row.model_type, task=spec.name)
     _check_head(spec, config)
     _check_options(request)
@@ -200,6 +200,19 @@ def _check_options(request: CompileRequest) -> None:
             option=f"--pooling {request.pooling}",
             why=f"{request.task} has no token states to pool",
             fix="leave it out, or compile for `--task feature-extraction`",
+        )
+    asked = (request.max_target_length, request.num_beams)
+    if asked != (None, None) and request.task != "translation":
+        raise OptionDoesNotFit(
+            option="--max-target-length or --num-beams",
+            why=f"{request.task} generates nothing",
+            fix="leave it out, or compile for `--task translation`",
+        )
+    if any(value is not None and value < 1 for value in asked):
+        raise OptionDoesNotFit(
+            option="--max-target-length or --num-beams",
+            why="a translation has at least one token and one beam",
+            fix="give positive numbers, such as `--max-target-length 128 --num-beams 4`",
         )
     if request.choices < 1:
         raise OptionDoesNotFit(

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from artifact.aws import AwsClient, BucketMissing, translated
 from artifact.errors import Conflict, UsageError
@@ -100,6 +101,36 @@ def publish(
     )
 
 
+def find_release(
+    artifact: VerifiedArtifact, destination: Destination, s3: AwsClient, *, archive_bytes: int
+) -> Published | None:
+    """The release of ``artifact`` if all of it is in S3: nothing is sent, and no archive is made.
+
+    Args:
+        archive_bytes: of model.tar.gz when it was published. Its content is not compared: S3 confirmed
+            the checksum when it was put, before the manifest.
+
+    Raises:
+        BucketMissing, AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+        ReleaseTaken: another manifest lies where ours belongs.
+    """
+    archive = archive_key(destination.name, artifact.digest)
+    with translated(f"look at the release in the bucket {destination.bucket}"):
+        _check_bucket(s3, destination)
+        reader = _Reader(s3, destination)
+        if not reader.holds_manifest(artifact) or reader.size(archive) != archive_bytes:
+            return None
+        if not all(reader.holds(blob_key(file.sha256), file) for file in artifact.manifest.files):
+            return None
+    return Published(
+        digest=artifact.digest,
+        prefix=release_prefix(destination.name, artifact.digest),
+        archive_bytes=archive_bytes,
+        uploaded_bytes=0,
+        reused_files=len(artifact.manifest.files),
+    )
+
+
 def _check_bucket(s3: AwsClient, destination: Destination) -> None:
     from botocore.exceptions import ClientError
 
@@ -112,12 +143,70 @@ def _check_bucket(s3: AwsClient, destination: Destination) -> None:
         raise
 
 
+class _Reader:
+    """Says what is there *and* right: S3 keeps the checksum it confirmed when an object was put."""
+
+    def __init__(self, s3: AwsClient, destination: Destination) -> None:
+        self._s3 = s3
+        self._to = destination
+
+    def holds(self, key: str, file: File) -> bool:
+        """Whether the object has the file's size and checksum."""
+        head = self._head(key)
+        return (head.get("ContentLength"), head.get("ChecksumSHA256")) == (file.size, _base64(file.sha256))
+
+    def size(self, key: str) -> int | None:
+        """Bytes of the object, or None where there is none."""
+        return self._head(key).get("ContentLength")
+
+    def holds_manifest(self, artifact: VerifiedArtifact) -> bool:
+        """Whether the release's manifest is there.
+
+        Raises:
+            ReleaseTaken: something else lies in its place.
+        """
+        from botocore.exceptions import ClientError
+
+        key = manifest_key(self._to.name, artifact.digest)
+        try:
+            there = self._s3.get_object(Bucket=self._to.bucket, Key=key, ExpectedBucketOwner=self._to.account)
+        except ClientError as error:
+            if _is_missing(error):
+                return False
+            raise
+        if there["Body"].read() != (artifact.root / MANIFEST).read_bytes():
+            raise ReleaseTaken(key=key)
+        return True
+
+    def _head(self, key: str) -> dict[str, Any]:
+        """The object's description; empty where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            head: dict[str, Any] = self._s3.head_object(
+                Bucket=self._to.bucket,
+                Key=key,
+                ChecksumMode="ENABLED",
+                ExpectedBucketOwner=self._to.account,
+            )
+        except ClientError as error:
+            if _is_missing(error):
+                return {}
+            raise
+        return head
+
+
+def _is_missing(error: Any) -> bool:
+    return str(error.response.get("Error", {}).get("Code")) in {"404", "NoSuchKey"}
+
+
 class _Writer:
     """Puts objects that are not there yet, each with the SHA-256 that S3 must confirm."""
 
     def __init__(self, s3: AwsClient, destination: Destination, report: Callable[[str], None]) -> None:
         self._s3 = s3
         self._to = destination
+        self._reader = _Reader(s3, destination)
         self._report = report
         self.uploaded_bytes = 0
         self.reused_files = 0
@@ -150,15 +239,13 @@ class _Writer:
             # 412 also comes when an earlier attempt of ours arrived and only its answer was lost.
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 412:
                 raise
-            there = self._s3.get_object(Bucket=self._to.bucket, Key=key, ExpectedBucketOwner=self._to.account)
-            if there["Body"].read() != body:
-                raise ReleaseTaken(key=key) from None
+            self._reader.holds_manifest(artifact)
         self._report(f"published {key}")
 
     def _put_file(self, key: str, path: Path, file: File, *, shown: str) -> None:
         if file.size > MAX_PUT_BYTES:
             raise FileTooLarge(path=shown, size=file.size)
-        if self._is_there(key, file):
+        if self._reader.holds(key, file):
             self.reused_files += 1
             return
         with path.open("rb") as body:
@@ -173,24 +260,6 @@ class _Writer:
             )
         self.uploaded_bytes += file.size
         self._report(f"uploaded {shown} ({file.size / 1e6:.1f} MB)")
-
-    def _is_there(self, key: str, file: File) -> bool:
-        """Present *and* right: S3 keeps the checksum it confirmed when the object was put."""
-        from botocore.exceptions import ClientError
-
-        try:
-            head = self._s3.head_object(
-                Bucket=self._to.bucket,
-                Key=key,
-                ChecksumMode="ENABLED",
-                ExpectedBucketOwner=self._to.account,
-            )
-        except ClientError as error:
-            if str(error.response.get("Error", {}).get("Code")) in {"404", "NoSuchKey"}:
-                return False
-            raise
-        found = (head["ContentLength"], head.get("ChecksumSHA256"))
-        return found == (file.size, _base64(file.sha256))
 
 
 def _base64(sha256_hex: str) -> str:

@@ -84,6 +84,7 @@ class CompileRequest:
     """One model, one task, one target, all its buckets.
 
     ``tier`` ``None`` means the target's own. ``choices``: candidates in a row, multiple-choice only.
+    ``max_target_length``, ``num_beams``: of a translation; ``None`` means the checkpoint's.
     ``samples``: a file with the user's own examples. ``identity`` replaces the source's id where the
     folder is only a mounted copy (docker runner). ``allow_pickle`` and ``trust_remote_code`` are what
     the user accepts of the checkpoint beyond plain tensors. ``debug`` reports a failed child's whole log.
@@ -101,6 +102,8 @@ class CompileRequest:
     truncate: bool = False
     choices: int = 4
     samples: Path | None = None
+    max_target_length: int | None = None
+    num_beams: int | None = None
     waivers: tuple[Waiver, ...] = ()
     compiler: CompilerOptions = field(default_factory=CompilerOptions)
     identity: str | None = None
@@ -167,6 +170,7 @@ class CompiledArtifact:
     """A verified artifact folder, and the figures that are printed but not kept in it.
 
     ``support`` generic: the architecture is in no table. ``metric``: of the user's labelled examples.
+    ``cached``: an earlier compile made it; the figures are that one's, ``seconds`` is this run's.
     """
 
     path: Path
@@ -180,3 +184,4 @@ class CompiledArtifact:
     seconds: float
     support: Support = "listed"
     metric: Metric | None = None
+    cached: bool = False

@@ -26,6 +26,7 @@ def result_data(compiled: CompiledArtifact) -> dict[str, Any]:
         "seconds": compiled.seconds,
         "support": compiled.support,
         "metric": None if compiled.metric is None else dataclasses.asdict(compiled.metric),
+        "cached": compiled.cached,
     }
 
 
@@ -43,6 +44,7 @@ def read_result(data: dict[str, Any], path: Path) -> CompiledArtifact:
         seconds=data["seconds"],
         support=data["support"],
         metric=msgspec.convert(data["metric"], Metric | None),
+        cached=data["cached"],
     )
 
 

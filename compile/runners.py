@@ -199,6 +199,8 @@ def arguments(request: CompileRequest) -> list[str]:
         "--minimum-segment-size": compiler.minimum_segment_size,
         "--single-fusion-ratio": compiler.single_fusion_ratio,
         "--samples": request.samples,
+        "--max-target-length": request.max_target_length,
+        "--num-beams": request.num_beams,
     }
     for flag, value in optional.items():
         words += [] if value is None else [flag, str(value)]

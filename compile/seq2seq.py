@@ -128,8 +128,9 @@ def generation_of(model: Any, job: ModelJob) -> Generation:
     early_stopping = getattr(written, "early_stopping", None) or False
     if early_stopping not in (True, False):
         raise GenerationUnsupported(setting="early_stopping", value=early_stopping)
-    max_length = job.max_target_length or min(written.max_length or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
-    positions = int(getattr(model.config, "max_position_embeddings", max_length))
+    positions = int(getattr(model.config, "max_position_embeddings", DEFAULT_MAX_LENGTH))
+    usual = min(written.max_length or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH, positions)
+    max_length = job.max_target_length or usual
     if max_length > positions:
         raise TargetTooLong(asked=max_length, limit=positions)
     return Generation(
@@ -146,6 +147,17 @@ def generation_of(model: Any, job: ModelJob) -> Generation:
         bad_token_ids=_single_tokens(written.bad_words_ids),
         rule="hf4" if transformers.__version__.startswith("4.") else "hf5",
     )
+
+
+def decoder_feed(
+    generation: Generation, states: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """What the decoder is traced with: the encoder's states, a start token, and a step in the middle."""
+    beams, rows = generation.num_beams, states.shape[0] * generation.num_beams
+    ids = torch.full((rows, generation.max_length), generation.pad_token_id, dtype=torch.int64)
+    ids[:, 0] = generation.decoder_start_token_id
+    step = torch.tensor([generation.max_length // 2])
+    return ids, states.repeat_interleave(beams, dim=0), mask.repeat_interleave(beams, dim=0), step
 
 
 def _one(setting: str, *candidates: Any) -> int:

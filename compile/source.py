@@ -35,7 +35,7 @@ from compile.sources.errors import (
     WeightsCorrupted,
     WeightsMissing,
 )
-from compile.sources.folder import file_names, hashed, local_folder, read
+from compile.sources.folder import file_names, hash_file, local_folder, read
 from compile.sources.pickles import convert, scan
 from compile.sources.reader import Reader
 from compile.sources.remote_code import trusted_map
@@ -58,6 +58,7 @@ __all__ = [
     "TokenizerTooNew",
     "WeightsCorrupted",
     "WeightsMissing",
+    "hash_file",
     "resolve",
 ]
 
@@ -66,6 +67,8 @@ UNTRACEABLE_KEYS = ("torchscript", "_name_or_path", "transformers_version", "aut
 transformers 5 and changes outputs in 4; the others tell of places, versions and remote code."""
 
 Report = Callable[[str], None]
+Hash = Callable[[Path, str], File]
+"""Size and SHA-256 of the file of that name in that folder."""
 _TENSORS_ONLY = Allowed()
 _USUAL_HUB = hub.Hub()
 
@@ -139,6 +142,7 @@ def resolve(
     allowed: Allowed = _TENSORS_ONLY,
     report: Report = _silent,
     the_hub: hub.Hub = _USUAL_HUB,
+    hashed: Hash = hash_file,
 ) -> ModelSource:
     """Find the model, fetch it if it is elsewhere, and hash every file that will be read.
 
@@ -149,6 +153,7 @@ def resolve(
         allowed: whether a pickle or the checkpoint's own code is accepted.
         report: told what a branch was resolved to, and what is fetched.
         the_hub: where Hub ids are looked up.
+        hashed: in place of ``hash_file``, for a caller that remembers digests.
 
     Raises:
         ModelNotFound, ConfigMissing, WeightsMissing, WeightsCorrupted, PickleRefused,
@@ -161,7 +166,7 @@ def resolve(
     for weights in chosen.weights:
         check(folder / weights)
     auto_map = trusted_map(chosen, source=source, trusted=allowed.remote_code)
-    files = hashed(folder, chosen.names)
+    files = tuple(hashed(folder, name) for name in chosen.names)
     return ModelSource(
         folder=folder,
         config={key: value for key, value in chosen.config.items() if key not in UNTRACEABLE_KEYS},

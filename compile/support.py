@@ -41,7 +41,7 @@ def _cell(row: Architecture, spec: TaskSpec, target: Target) -> Cell:
     status: Status = "supported"
     reason = f"needs transformers {row.since}" if row.since else ""
     waived, why = row.needs_waiver
-    if spec.name in row.without:
+    if spec.name in row.without or row.seq2seq != (spec.agreement == "tokens"):
         status, reason = "refused", "transformers has no such class"
     elif target not in row.targets:
         status, reason = "refused", row.refusal

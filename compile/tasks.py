@@ -11,7 +11,7 @@ from typing import Literal
 
 from artifact.manifest import Pooling, Task
 
-Agreement = Literal["cosine", "label", "token-label", "span", "top-k", "choice"]
+Agreement = Literal["cosine", "label", "token-label", "span", "top-k", "choice", "tokens"]
 Example = Literal["text", "text-or-pair", "question", "masked", "choices"]
 
 
@@ -27,7 +27,8 @@ class TaskSpec:
         token_level: whether the outputs have one vector a token (unless pooled), or one a row.
         example: what a request's input is made of.
         agreement: what must agree beyond the numbers: the direction of a vector, the label of
-            a row or a token, the answer's span, the order of the best words, the choice.
+            a row or a token, the answer's span, the order of the best words, the choice, or every
+            token of a translation.
         labelled: whether the outputs are named by the config's ``id2label``.
     """
 
@@ -100,6 +101,15 @@ TASKS: dict[str, TaskSpec] = {
             token_level=False,
             example="choices",
             agreement="choice",
+        ),
+        TaskSpec(
+            name="translation",
+            auto_class="AutoModelForSeq2SeqLM",
+            heads=("MTModel", "ForConditionalGeneration"),
+            fields=("last_hidden_state",),  # the encoder's; the decoder has a graph of its own
+            token_level=True,
+            example="text",
+            agreement="tokens",
         ),
     )
 }

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from artifact.errors import TraceshipError
-from artifact.manifest import BuiltWith, Coverage, Tensor, graph_path
+from artifact.manifest import BuiltWith, Coverage, Generation, Tensor, decoder_path, graph_path
 from compile.backends.neuron_log import (
     CompilerOutOfMemory,
     CompilerTimedOut,
@@ -25,6 +26,9 @@ from compile.backends.neuron_log import (
 from compile.children import ChildFailed, child_main, run
 from compile.jobs import ModelJob, TraceJob, TraceResult
 from compile.request import CompileRequest, Shape, Workplace
+
+if TYPE_CHECKING:
+    import torch
 
 _GRACE_SECONDS = 60
 """The compiler has its own time limit; ours only has to catch a child that ignores it."""
@@ -45,10 +49,11 @@ class BucketsDisagree(TraceshipError):
 
 @dataclass(frozen=True)
 class TracedBucket:
-    """A saved graph. ``path`` relative to the staging folder; ``bytes`` its size."""
+    """A saved graph, of a translation two. Paths relative to the staging folder; ``bytes`` of both."""
 
     shape: Shape
     path: str
+    decoder: str | None
     bytes: int
     seconds: float
     coverage: Coverage | None
@@ -76,6 +81,11 @@ class TracedModel:
     def outputs(self) -> tuple[Tensor, ...]:
         """In positional order."""
         return self.buckets[0].result.outputs
+
+    @property
+    def generation(self) -> Generation | None:
+        """How a translation is searched for."""
+        return self.buckets[0].result.generation
 
     @property
     def built_with(self) -> BuiltWith:
@@ -126,7 +136,7 @@ def _told(bucket: TracedBucket) -> str:
 
 
 def _essence(result: TraceResult) -> tuple[object, ...]:
-    return result.inputs, result.outputs, result.weights_sha256
+    return result.inputs, result.outputs, result.weights_sha256, result.generation
 
 
 def make_job(
@@ -140,6 +150,7 @@ def make_job(
         batch=shape.batch,
         length=shape.length,
         graph=str(place.staging / graph_path(shape.batch, shape.length)),
+        decoder=str(place.staging / decoder_path(shape.batch, shape.length)) if model.seq2seq else None,
         weights=None if weights is None else str(place.staging / weights),
         workdir=str(place.scratch / f"compiler-{shape.name}"),
         compiler_args=options.arguments,
@@ -168,7 +179,8 @@ def _trace_one(
     return TracedBucket(
         shape=shape,
         path=graph_path(shape.batch, shape.length),
-        bytes=Path(job.graph).stat().st_size,
+        decoder=None if job.decoder is None else decoder_path(shape.batch, shape.length),
+        bytes=sum(Path(path).stat().st_size for path in (job.graph, job.decoder) if path is not None),
         seconds=time.monotonic() - started,
         coverage=coverage,
         result=answer.result,
@@ -209,6 +221,7 @@ def trace_here(job: TraceJob) -> TraceResult:
     from compile.backends.protocol import TraceOptions, backend_of
     from compile.model import load_model, vocabulary, weight_bytes, wrap
     from compile.samples import random_feed
+    from compile.seq2seq import Decoder, decoder_feed, generation_of
 
     torch.set_num_threads(1)  # one small forward; more threads only get in each other's way
     backend = backend_of(job.target)
@@ -219,23 +232,33 @@ def trace_here(job: TraceJob) -> TraceResult:
     inputs = tuple(feed[name] for name in names)
     with torch.no_grad():
         shapes = [tuple(output.shape) for output in wrapper(*inputs)]
-    workdir = Path(job.workdir)
-    workdir.mkdir(parents=True)
-    traced = backend.trace(
-        wrapper,
-        inputs,
-        TraceOptions(
-            arguments=job.compiler_args,
-            timeout_seconds=job.compiler_timeout,
-            workdir=workdir,
-            weight_bytes=weight_bytes(model),
-            minimum_segment_size=job.minimum_segment_size,
-            single_fusion_ratio=job.single_fusion_ratio,
-            separate_weights=job.separate_weights,
-        ),
-    )
-    weights = None if traced.weights is None else save(traced.weights)
-    Path(job.graph).write_bytes(traced.graph)
+    generation = generation_of(model, job.model) if job.model.seq2seq else None
+    parts: list[tuple[Any, tuple[torch.Tensor, ...], str]] = [(wrapper, inputs, job.graph)]
+    if generation is not None and job.decoder is not None:
+        states = wrapper(*inputs)[0].detach()
+        decoder = Decoder(model).eval().requires_grad_(False)
+        parts.append((decoder, decoder_feed(generation, states, feed["attention_mask"]), job.decoder))
+    tensors: dict[str, torch.Tensor] | None = None
+    for part, arguments, path in parts:
+        workdir = Path(job.workdir) / Path(path).stem
+        workdir.mkdir(parents=True)
+        traced = backend.trace(
+            part,
+            arguments,
+            TraceOptions(
+                arguments=job.compiler_args,
+                timeout_seconds=job.compiler_timeout,
+                workdir=workdir,
+                weight_bytes=weight_bytes(part),
+                minimum_segment_size=job.minimum_segment_size,
+                single_fusion_ratio=job.single_fusion_ratio,
+                separate_weights=job.separate_weights,
+            ),
+        )
+        Path(path).write_bytes(traced.graph)
+        if traced.weights is not None:
+            tensors = {**(tensors or {}), **traced.weights}
+    weights = None if tensors is None else save(tensors)
     if weights is not None and job.weights is not None:
         Path(job.weights).write_bytes(weights)
     return TraceResult(
@@ -243,6 +266,7 @@ def trace_here(job: TraceJob) -> TraceResult:
         outputs=tuple(_output(job, name, shape) for name, shape in zip(job.model.outputs, shapes)),
         weights_sha256=None if weights is None else hashlib.sha256(weights).hexdigest(),
         built_with=_built_with(*backend.versions()),
+        generation=generation,
     )
 
 

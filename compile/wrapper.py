@@ -7,6 +7,7 @@ says ids, mask, token types; a swap gives wrong answers without any error.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +98,12 @@ def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def untie(model: nn.Module) -> int:
     """Give every parameter its own memory; return how many shared another's.
 
-    Found by data pointer: transformers' own lists of tied keys differ between its generations
+    A module that hangs at two places (Marian's embedding in transformers 4) is copied first. The
+    rest is found by data pointer: transformers' own lists of tied keys differ between its generations
     and miss some. Costs one copy of each shared tensor, as the TorchScript guide asks.
     """
+    shared = _split_modules(model)
     owners: set[int] = set()
-    shared = 0
     for name, value in model.state_dict(keep_vars=True).items():
         if not isinstance(value, nn.Parameter) or value.numel() == 0:
             continue
@@ -113,3 +115,15 @@ def untie(model: nn.Module) -> int:
         else:
             owners.add(value.data_ptr())
     return shared
+
+
+def _split_modules(model: nn.Module) -> int:
+    seen: set[int] = set()
+    copied = 0
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if id(module) in seen and name:
+            path, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(path), leaf, copy.deepcopy(module))
+            copied += sum(1 for _ in module.parameters())
+        seen.add(id(module))
+    return copied

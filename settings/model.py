@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from artifact.manifest import Pooling, Target, Task, Tier
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
 BucketText = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,4}$")]
+
+
+def _or_auto(value: Any, listed: ValidatorFunctionWrapHandler) -> Any:
+    """``"auto"`` is kept as no bucket at all, which a list in the file can never be."""
+    return () if value == "auto" else listed(value)
 
 
 class Section(BaseModel):
@@ -56,6 +68,10 @@ class Model(Section):
     """feature-extraction with pooling: L2-normalise the vector."""
     choices: Annotated[int, Field(ge=1)] = 4
     """multiple-choice: candidates in a row."""
+    max_target_length: Annotated[int, Field(ge=1)] | None = None
+    """translation: tokens, the start included. Unset: 128, or what the checkpoint says if that is less."""
+    num_beams: Annotated[int, Field(ge=1)] | None = None
+    """translation: 1 is greedy. Unset: what the checkpoint says."""
 
 
 class Compile(Section):
@@ -63,8 +79,18 @@ class Compile(Section):
 
     target: Target = "cpu"
     """``cpu`` (torch.jit.trace) or ``inf1`` (torch.neuron.trace)."""
-    buckets: Annotated[tuple[BucketText, ...], Field(min_length=1)] = ("1x32", "1x128", "8x128")
-    """Static shapes, ``BATCHxLENGTH``."""
+    buckets: Annotated[tuple[BucketText, ...], Field(min_length=1), WrapValidator(_or_auto)] = (
+        "1x32",
+        "1x128",
+        "8x128",
+    )
+    """Static shapes, ``BATCHxLENGTH``; or the text ``"auto"``: `ship` plans them from ``lengths``."""
+    lengths: str | None = None
+    """With ``buckets = "auto"``: the file of measured lengths, beside this file (docs/buckets.md)."""
+    auto_buckets: Annotated[int, Field(ge=1, le=64)] = 4
+    """With ``buckets = "auto"``: at most so many."""
+    auto_batch: Annotated[int, Field(ge=1, le=9999)] = 1
+    """With ``buckets = "auto"``: rows of each bucket."""
     tier: Tier | None = None
     """Tolerance tier. Unset: ``cpu`` (1e-5) or ``neuron-default`` (1e-2) by target."""
     truncate: bool = False
@@ -83,6 +109,23 @@ class Compile(Section):
     """Where the compile stage runs."""
     image: str | None = None
     """docker runner: the image with its ``@sha256:`` digest. Unset: built from compile/Dockerfile."""
+    cache: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$")] | None = None
+    """A compile cache to share, ``s3://BUCKET/PREFIX``. Unset: the one on this machine only."""
+    cache_gb: Annotated[float, Field(ge=0, le=100_000)] = 20.0
+    """Most bytes of the cache on this machine, 10^9 each; what was not used for longest goes first."""
+
+    @property
+    def planned(self) -> bool:
+        """Whether the buckets are still to be planned from ``lengths``."""
+        return not self.buckets
+
+    @model_validator(mode="after")
+    def _lengths_go_with_auto(self) -> Compile:
+        if self.planned and self.lengths is None:
+            raise ValueError('buckets = "auto" needs lengths = "FILE" with measured lengths')
+        if self.lengths is not None and not self.planned:
+            raise ValueError('lengths is read with buckets = "auto" only')
+        return self
 
 
 class Serve(Section):

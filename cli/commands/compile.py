@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from compile.cache.through import Explanation
 
 
 @click.command()
@@ -27,6 +30,8 @@ import click
 )
 @click.option("--truncate", is_flag=True, help="Let the server cut texts longer than the largest bucket.")
 @click.option("--choices", type=int, default=4, show_default=True, help="multiple-choice: in a row.")
+@click.option("--max-target-length", type=int, help="translation: tokens, the start included (128).")
+@click.option("--num-beams", type=int, help="translation: 1 is greedy; unset: the checkpoint's.")
 @click.option(
     "--samples",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -45,26 +50,54 @@ import click
 @click.option("--separate-weights", is_flag=True, help="inf1: keep weights out of the compiled graph.")
 @click.option("--runner", type=click.Choice(["local", "docker"]), default="local", show_default=True)
 @click.option("--image", help="docker: NAME@sha256:...; unset: built from compile/Dockerfile.")
-@click.option("--no-cache", is_flag=True, help="Compile afresh, as every run of this version does.")
+@click.option("--no-cache", is_flag=True, help="Compile afresh; neither read the cache nor keep the result.")
+@click.option("--cache", "shared_cache", metavar="S3", help="A cache to share, s3://BUCKET/PREFIX.")
+@click.option(
+    "--cache-gb", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Its most on this disk."
+)
+@click.option("--explain", is_flag=True, help="Say what the cache key holds and, on a miss, what differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print digest, sizes and parity figures as JSON.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, *, listed: bool, runner: str, image: str | None, as_json: bool, **options: Any
+    ctx: click.Context,
+    /,
+    *,
+    listed: bool,
+    runner: str,
+    image: str | None,
+    no_cache: bool,
+    shared_cache: str | None,
+    cache_gb: float,
+    explain: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Trace a model, prove that the trace gives its answers, and package it.
 
     Exit code 3 when a proof fails; the folder is whole or not there.
     """
-    from cli.compiling import result_text, run
-    from cli.console import data
+    from cli.compiling import caches, compile_on, result_text, runner_of
+    from cli.console import data, talk
+    from cli.explaining import explanation_data, explanation_text
     from compile.result import result_data
 
     if listed:
         _print_table(as_json=as_json)
         return
     _check_given(ctx, options)
-    compiled = run(_request(debug=ctx.find_root().obj["debug"], **options), runner=runner, image=image)
-    data(result_data(compiled), as_json=as_json, text=result_text(compiled))
+    if explain and no_cache:
+        raise _nothing_to_explain()
+    request = _request(debug=ctx.find_root().obj["debug"], **options)
+    through = None if no_cache else caches(shared=shared_cache, gigabytes=cache_gb)
+    told: dict[str, Any] = {}
+
+    def tell(explanation: Explanation) -> None:
+        if explain:
+            talk(explanation_text(explanation))
+            told["cache"] = explanation_data(explanation)
+
+    compiled = compile_on(runner_of(runner, image), request, through=through, explain=tell)
+    data({**result_data(compiled), **told}, as_json=as_json, text=result_text(compiled))
 
 
 def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...], **options: Any) -> Any:
@@ -86,6 +119,8 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
         truncate=options["truncate"],
         choices=options["choices"],
         samples=options["samples"],
+        max_target_length=options["max_target_length"],
+        num_beams=options["num_beams"],
         waivers=tuple(Waiver(gate=gate, reason=reason) for gate, reason in map(_waiver, waivers)),
         compiler=CompilerOptions(
             arguments=options["compiler_args"],
@@ -118,6 +153,16 @@ def _print_table(*, as_json: bool) -> None:
         [asdict(cell) for cell in cells],
         as_json=as_json,
         text="\n".join(line.rstrip() for line in lines),
+    )
+
+
+def _nothing_to_explain() -> Exception:
+    from cli.failure import Misuse
+
+    return Misuse(
+        what="--explain has nothing to explain",
+        why="--no-cache leaves the cache out",
+        fix="leave one of the two out",
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 @click.command()
 @click.option("--artifact", type=click.Path(path_type=Path), help="Publish this one instead of compiling.")
-@click.option("--no-cache", is_flag=True, help="Compile afresh even if nothing changed.")
+@click.option("--no-cache", is_flag=True, help="Compile afresh, past the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print release, digest, location and lock as JSON.")
 @click.pass_context
 def command(ctx: click.Context, artifact: Path | None, no_cache: bool, as_json: bool) -> None:
@@ -34,5 +34,9 @@ def command(ctx: click.Context, artifact: Path | None, no_cache: bool, as_json: 
         "digest": shipped.lock.digest,
         "location": location,
         "lock": str(project.lock_path),
+        "unchanged": shipped.unchanged,
     }
-    data(result, as_json=as_json, text=f"released {location}\nlock {project.lock_path}: commit this file")
+    told = f"released {location}\nlock {project.lock_path}: commit this file"
+    if shipped.unchanged:
+        told = f"nothing to do: {location} is released and {project.lock_path} names it"
+    data(result, as_json=as_json, text=told)

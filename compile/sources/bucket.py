@@ -18,7 +18,7 @@ from pathlib import Path
 from artifact.aws import AwsClient, translated
 from artifact.canonical import encode
 from artifact.errors import Conflict, UsageError
-from compile.places import client, split
+from compile.places import s3_client, split_place
 from compile.sources.cache import cache_folder
 from compile.sources.selection import Allowed, select
 
@@ -70,8 +70,8 @@ def fetch(place: str, allowed: Allowed, report: Callable[[str], None]) -> Path:
         ConfigMissing, WeightsMissing, PickleRefused, TokenizerMissing: what lies there is no model.
         AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
     """
-    bucket, prefix = split(place)
-    s3 = client()
+    bucket, prefix = split_place(place)
+    s3 = s3_client()
     with translated(f"read {place}"):
         listed = _list(s3, bucket, prefix, place)
         key = hashlib.sha256(encode([bucket, prefix, [astuple(row) for row in listed], astuple(allowed)]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from artifact.manifest import File
@@ -48,16 +47,12 @@ def read(path: Path) -> bytes:
         raise SourceUnreadable(file=str(path), why=error.strerror or str(error)) from error
 
 
-def hashed(folder: Path, names: Iterable[str]) -> tuple[File, ...]:
-    """Size and SHA-256 of each file, read in pieces.
+def hash_file(folder: Path, name: str) -> File:
+    """Size and SHA-256 of the file ``name`` of ``folder``, read in pieces.
 
     Raises:
-        SourceUnreadable: one of them cannot be opened.
+        SourceUnreadable: it cannot be opened or read.
     """
-    return tuple(_hash(folder, name) for name in names)
-
-
-def _hash(folder: Path, name: str) -> File:
     digest = hashlib.sha256()
     size = 0
     try:

@@ -19,6 +19,7 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = "pytorch_model.bin.index.json"
+GENERATION_CONFIG = "generation_config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
@@ -39,7 +40,8 @@ class Allowed:
 @dataclass(frozen=True)
 class Selection:
     """The files to read. ``config`` is config.json as it stands, ``index`` names the shards,
-    ``pickled`` says what the weights are, ``code`` are the checkpoint's own modules."""
+    ``pickled`` says what the weights are, ``code`` are the checkpoint's own modules,
+    ``generation`` how it generates, where it does."""
 
     config: dict[str, Any]
     weights: tuple[str, ...]
@@ -47,12 +49,13 @@ class Selection:
     pickled: bool
     tokenizer: tuple[str, ...]
     code: tuple[str, ...]
+    generation: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of them, sorted."""
         index = () if self.index is None else (self.index,)
-        return tuple(sorted({CONFIG, *self.weights, *index, *self.tokenizer, *self.code}))
+        return tuple(sorted({CONFIG, *self.weights, *index, *self.tokenizer, *self.code, *self.generation}))
 
 
 def select(names: Collection[str], read: Read, *, where: str, allowed: Allowed) -> Selection:
@@ -76,7 +79,14 @@ def select(names: Collection[str], read: Read, *, where: str, allowed: Allowed) 
         pickled=PICKLE in weights or index == PICKLE_INDEX,
         tokenizer=_tokenizer(names, where),
         code=tuple(sorted(name for name in names if name.endswith(".py"))) if with_code else (),
+        generation=_generation(names, config),
     )
+
+
+def _generation(names: Collection[str], config: dict[str, Any]) -> tuple[str, ...]:
+    """How the model generates, which is read only where it does."""
+    generates = bool(config.get("is_encoder_decoder", config["model_type"] == "marian"))
+    return (GENERATION_CONFIG,) if generates and GENERATION_CONFIG in names else ()
 
 
 def _config(names: Collection[str], read: Read, where: str) -> dict[str, Any]:

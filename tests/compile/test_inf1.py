@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_low_coverage_stops_the_compile(tiny_classifier: Path, tmp_path: Path) -
 
     assert finished.returncode == 3
     assert _error(finished)["id"] == "coverage-too-low"
-    assert "60" in _error(finished)["what"]
+    assert re.search(r"only (59|60)\.\d % of the operators", _error(finished)["what"])
 
 
 def test_low_coverage_can_be_waived_and_stays_on_record(tiny_classifier: Path, tmp_path: Path) -> None:

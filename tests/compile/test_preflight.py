@@ -176,9 +176,11 @@ def test_the_tables_defaults_are_transformers_own(name: str) -> None:
     assert row.max_positions == made.max_position_embeddings
     assert row.hidden == getattr(made, row.hidden_key)
     assert row.heads == getattr(made, row.heads_key)
+    assert row.layers == getattr(made, row.layers_key)
     if hasattr(made, row.intermediate_key):
         assert row.intermediate == getattr(made, row.intermediate_key)
     else:  # XLM's TransformerFFN
+        assert row.intermediate_per_hidden == 4
         assert row.intermediate == 4 * row.hidden
     assert row.type_vocab_size == getattr(made, "type_vocab_size", 2)
     assert uses_token_types(row, {}) == (row.token_types and row.type_vocab_size > 1)

@@ -141,3 +141,14 @@ def test_half_precision_checkpoints_are_traced_in_float32(tmp_path: Path) -> Non
     model = _loaded(folder, tmp_path)
 
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_a_module_at_two_places_is_two_modules_afterwards() -> None:
+    """Marian's embedding in transformers 4 is one object in encoder and decoder."""
+    shared = torch.nn.Embedding(3, 2)
+    model = torch.nn.ModuleDict({"encoder": shared, "decoder": shared})
+
+    assert untie(model) == 1
+    with torch.no_grad():
+        model["encoder"].weight.fill_(7.0)
+    assert not bool((model["decoder"].weight == 7.0).any())

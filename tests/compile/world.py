@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from artifact.graphs import load_graph, load_weights
-from artifact.manifest import WEIGHTS
+from artifact.manifest import WEIGHTS, decoder_path
 from compile import comparison, parity, pipeline, preflight, source, trace
 from compile.backends import cpu
 from compile.jobs import CompareJob, CompareResult, ModelJob
@@ -80,7 +80,15 @@ def _trace(world: World, shape: Shape, mutation: Mutation | None) -> TracedBucke
         result = honest
     size = Path(job.graph).stat().st_size
     path = f"graphs/{shape.name}.pt"
-    return TracedBucket(shape=shape, path=path, bytes=size, seconds=0.0, coverage=None, result=result)
+    return TracedBucket(
+        shape=shape,
+        path=path,
+        decoder=None if job.decoder is None else decoder_path(shape.batch, shape.length),
+        bytes=size,
+        seconds=0.0,
+        coverage=None,
+        result=result,
+    )
 
 
 def replace_outputs(job: Any, scratch: Path) -> Any:
@@ -89,7 +97,7 @@ def replace_outputs(job: Any, scratch: Path) -> Any:
 
     name = f"honest-{job.batch}x{job.length}"
     return msgspec.structs.replace(
-        job, graph=str(scratch / f"{name}.pt"), weights=None, workdir=str(scratch / name)
+        job, graph=str(scratch / f"{name}.pt"), decoder=None, weights=None, workdir=str(scratch / name)
     )
 
 
@@ -133,4 +141,5 @@ def subject_in(world: World, traced: TracedModel, reference: Any = None) -> comp
         examples=tuple(ours),
         own_pad_token_id=model.config.pad_token_id,
         mask_token_id=mask_token_id,
+        translator=comparison.translator(job, job.buckets[0], model, weights),
     )

@@ -135,7 +135,7 @@ def test_verify_refuses_one_flipped_byte_of_the_real_artifact(demo: Demo, tmp_pa
 
 
 def test_shipping_again_repeats_nothing(demo: Demo) -> None:
-    """The same release, no compile, no upload, the same lock."""
+    """The same release, no compile, no upload, the same lock; and it says that nothing was to do."""
     before = (demo.folder / "release.lock.json").read_bytes()
 
     answer = demo.command("ship", "--json")
@@ -144,5 +144,6 @@ def test_shipping_again_repeats_nothing(demo: Demo) -> None:
     assert answer.json["digest"] == demo.found["digest"]
     assert "used again" in answer.stderr
     assert "uploaded" not in answer.stderr
-    after = json.loads((demo.folder / "release.lock.json").read_bytes())
-    assert after["digest"] == json.loads(before)["digest"]
+    assert "nothing to do" in answer.stderr
+    assert answer.json["unchanged"] is True
+    assert (demo.folder / "release.lock.json").read_bytes() == before

@@ -60,6 +60,19 @@ _SIZES: dict[str, dict[str, Any]] = {
         "cls_token_id": None,
         "sep_token_id": None,
     },
+    "marian": {
+        "d_model": HIDDEN,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": POSITIONS,
+        "scale_embedding": True,
+        # with its head tied, a random model repeats the token that it was given
+        "tie_word_embeddings": False,
+    },
     "roformer": {**_BERT, "embedding_size": HIDDEN},
     "xlm": _XLM,
     "mpnet": {**_BERT, "max_position_embeddings": POSITIONS + 2},
@@ -75,10 +88,11 @@ _CLASSES = {
     "question-answering": "AutoModelForQuestionAnswering",
     "fill-mask": "AutoModelForMaskedLM",
     "multiple-choice": "AutoModelForMultipleChoice",
+    "translation": "AutoModelForSeq2SeqLM",
 }
 _PAD_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _BERT_LIKE = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_UNTYPED = ("distilbert", "flaubert", "modernbert", "xlm")
+_UNTYPED = ("distilbert", "flaubert", "marian", "modernbert", "xlm")
 _ROBERTAS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 
 
@@ -107,12 +121,16 @@ def tiny_model(
     settings["pad_token_id"] = tokenizer.token_to_id(_specials(architecture)["pad_token"])
     if architecture in ("flaubert", "xlm"):
         settings["pad_index"] = settings["pad_token_id"]
+    if architecture == "marian":
+        settings["eos_token_id"] = settings["forced_eos_token_id"] = tokenizer.token_to_id("[SEP]")
+        settings["decoder_start_token_id"] = settings["pad_token_id"]
     if labels is not None:
         settings["id2label"] = dict(enumerate(labels))
         settings["label2id"] = {label: index for index, label in enumerate(labels)}
         settings["problem_type"] = problem_type
     made = transformers.AutoConfig.for_model(architecture, **settings)
     torch.manual_seed(seed)
+    task = task or ("translation" if architecture == "marian" else None)
     task = task or ("feature-extraction" if labels is None else "text-classification")
     model = getattr(transformers, _CLASSES[task]).from_config(made)
     with torch.no_grad():
@@ -121,6 +139,8 @@ def tiny_model(
                 parameter.mul_(scale)
             elif not bool(parameter.any()):
                 parameter.normal_(std=0.1)
+        if architecture == "marian":
+            model.final_logits_bias.normal_(std=0.3)
     model.save_pretrained(folder, safe_serialization=True)
     _save_tokenizer(tokenizer, architecture, folder)
     return folder

@@ -16,9 +16,9 @@ from moto import mock_aws
 from artifact.aws import AwsRefused, BucketMissing
 from artifact.manifest import MANIFEST
 from artifact.release import archive_key, blob_key, manifest_key
-from artifact.verify import ArtifactChanged
+from artifact.verify import ArtifactChanged, verify
 from compile import publish as publishing
-from compile.publish import Destination, FileTooLarge, ReleaseTaken, publish
+from compile.publish import Destination, FileTooLarge, Published, ReleaseTaken, find_release, publish
 from tests.kit.folders import CONTENT, manifest_of, write_folder
 
 ACCOUNT = "123456789012"
@@ -218,3 +218,46 @@ def test_a_file_beyond_one_put_is_refused_with_the_limit(
 def _empty(s3: Any) -> None:
     for key in _keys(s3):
         s3.delete_object(Bucket=TO.bucket, Key=key)
+
+
+def _released(s3: Any, root: Path) -> Published:
+    return publish(root, TO, s3, report=_quiet)
+
+
+def test_a_release_that_is_whole_in_s3_is_found_without_a_write(s3: Any, root: Path) -> None:
+    """Nothing is sent and no archive is made."""
+    made = _released(s3, root)
+    recorder = Recorder(s3)
+
+    found = find_release(verify(root), TO, recorder, archive_bytes=made.archive_bytes)
+
+    assert found is not None
+    assert (found.digest, found.prefix, found.archive_bytes) == (made.digest, made.prefix, made.archive_bytes)
+    assert (found.uploaded_bytes, recorder.written) == (0, [])
+
+
+def test_a_release_that_lacks_any_object_is_not_found(s3: Any, root: Path) -> None:
+    """Each in turn: a blob, the archive, the manifest."""
+    made = _released(s3, root)
+    for key in sorted(_keys(s3)):
+        body = s3.get_object(Bucket=TO.bucket, Key=key)["Body"].read()
+        s3.delete_object(Bucket=TO.bucket, Key=key)
+        assert find_release(verify(root), TO, s3, archive_bytes=made.archive_bytes) is None, key
+        s3.put_object(Bucket=TO.bucket, Key=key, Body=body, ChecksumAlgorithm="SHA256")
+
+    assert find_release(verify(root), TO, s3, archive_bytes=made.archive_bytes) is not None
+
+
+def test_a_release_whose_objects_were_changed_is_not_found(s3: Any, root: Path) -> None:
+    """A blob with other bytes, an archive of another size; a planted manifest is a conflict."""
+    made = _released(s3, root)
+    artifact = verify(root)
+    blob = blob_key(artifact.manifest.files[0].sha256)
+    whole = s3.get_object(Bucket=TO.bucket, Key=blob)["Body"].read()
+
+    assert find_release(artifact, TO, s3, archive_bytes=made.archive_bytes + 1) is None
+    s3.put_object(Bucket=TO.bucket, Key=blob, Body=b"\0" * len(whole), ChecksumAlgorithm="SHA256")
+    assert find_release(artifact, TO, s3, archive_bytes=made.archive_bytes) is None
+    s3.put_object(Bucket=TO.bucket, Key=manifest_key(TO.name, made.digest), Body=b"{}")
+    with pytest.raises(ReleaseTaken):
+        find_release(artifact, TO, s3, archive_bytes=made.archive_bytes)

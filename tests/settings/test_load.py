@@ -91,6 +91,31 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> N
         load(path)
 
 
+def test_buckets_can_be_left_to_the_planner(tmp_path: Path) -> None:
+    """`"auto"` with the file of lengths; an empty list is still no list of buckets."""
+    settings = load(_file(tmp_path, '[compile]\nbuckets = "auto"\nlengths = "lengths.csv"\n'))
+
+    assert settings.compile.planned
+    assert settings.compile.lengths == "lengths.csv"
+    assert not Settings().compile.planned
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[compile]\nbuckets = "auto"\n', "needs lengths"),
+        ('[compile]\nlengths = "lengths.csv"\n', 'with buckets = "auto" only'),
+        ('[compile]\nbuckets = "automatic"\nlengths = "x"\n', "tuple"),
+    ],
+)
+def test_auto_and_lengths_need_each_other(tmp_path: Path, text: str, why: str) -> None:
+    """A file that would not be read, or a plan from nothing, is an error."""
+    with pytest.raises(SettingsInvalid, match="compile") as refused:
+        load(_file(tmp_path, text))
+
+    assert why in refused.value.why
+
+
 def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
     """The first command in an empty folder ends with its fix."""
     with pytest.raises(SettingsMissing) as refused:

@@ -1,0 +1,130 @@
+"""Shipping again does what is left to do: nothing, or exactly what is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from artifact.release import manifest_key
+from cli.project import Project
+from cli.shipping import compile_artifact, publish_artifact
+from infra.names import artifacts_bucket
+from tests.kit.models import tiny_model
+
+ACCOUNT = "123456789012"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose tiny model is compiled once for all tests of this file."""
+    root = tmp_path_factory.mktemp("project")
+    tiny_model(root / "model")
+    _write(root, "")
+    found = Project(settings_path=root / "traceship.toml", stage=None)
+    compile_artifact(found)
+    return found
+
+
+def _write(root: Path, more: str) -> None:
+    text = f'[model]\nsource = "{root / "model"}"\n[compile]\nbuckets = ["1x16"]\n{more}'
+    (root / "traceship.toml").write_text(text)
+
+
+def _again(project: Project) -> Project:
+    """The same project as the next command sees it."""
+    return Project(settings_path=project.settings_path, stage=None)
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Any]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=artifacts_bucket("traceship", ACCOUNT, "us-east-1"))
+        yield client
+    project.lock_path.unlink(missing_ok=True)
+
+
+def test_shipping_again_writes_nothing_and_says_so(
+    project: Project, s3: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the lock nor the bucket is touched, and no speed is measured again."""
+    built = compile_artifact(_again(project))
+    first = publish_artifact(project, built.path)
+    lock, changed = project.lock_path.read_bytes(), project.lock_path.stat().st_mtime_ns
+
+    second = publish_artifact(_again(project), compile_artifact(_again(project)).path)
+
+    talk = capsys.readouterr().err
+    assert (first.unchanged, second.unchanged) == (False, True)
+    assert second.lock == first.lock
+    assert (project.lock_path.read_bytes(), project.lock_path.stat().st_mtime_ns) == (lock, changed)
+    assert "nothing to do" in talk
+    assert "nothing changed since the last compile" in talk
+
+
+def test_a_release_that_is_gone_is_published_again_without_a_compile(project: Project, s3: Any) -> None:
+    """The lock alone does not mean that the release exists."""
+    built = compile_artifact(_again(project))
+    first = publish_artifact(project, built.path)
+    where = first.lock.location
+    s3.delete_object(Bucket=where.bucket, Key=manifest_key("traceship", first.lock.digest))
+
+    again = publish_artifact(_again(project), built.path)
+
+    assert not again.unchanged
+    assert again.lock == first.lock
+    found = s3.get_object(Bucket=where.bucket, Key=manifest_key("traceship", first.lock.digest))
+    assert json.loads(found["Body"].read())["schema"] == "traceship.artifact/1"
+
+
+def test_a_new_pin_goes_into_the_lock_without_an_upload(project: Project, s3: Any) -> None:
+    """The artifact is the same; what it was measured to do stays."""
+    built = compile_artifact(_again(project))
+    first = publish_artifact(project, built.path)
+    image = "registry.example/serving@sha256:" + "a" * 64
+    _write(project.root, f'[serve]\nimage = "{image}"\n')
+
+    second = publish_artifact(_again(project), built.path)
+    _write(project.root, "")
+
+    assert not second.unchanged
+    assert second.published.uploaded_bytes == 0
+    assert second.lock.serving_image.digest == "a" * 64
+    assert second.lock.throughput == first.lock.throughput
+    assert json.loads(project.lock_path.read_bytes())["serving_image"]["placeholder"] is False
+
+
+def test_a_damaged_working_copy_is_taken_from_the_cache(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is neither published nor a dead end."""
+    before = compile_artifact(_again(project))
+    (before.path / "golden.json").write_bytes(b"{}")
+
+    after = compile_artifact(_again(project))
+
+    assert (after.digest, after.reused) == (before.digest, True)
+    talk = capsys.readouterr().err
+    assert "golden.json" in talk
+    assert "taken from the cache" in talk
+
+
+def test_a_lock_that_cannot_be_read_is_written_anew(project: Project, s3: Any) -> None:
+    """A merge that went wrong does not stop a release."""
+    built = compile_artifact(_again(project))
+    project.lock_path.write_text("<<<<<<< HEAD")
+
+    shipped = publish_artifact(_again(project), built.path)
+
+    assert not shipped.unchanged
+    assert project.lock().digest == built.digest
