@@ -49,12 +49,18 @@ class File(Record, frozen=True, kw_only=True):
     sha256: Sha256
 
 
-class Source(Record, frozen=True, kw_only=True):
-    """Where the model came from. ``files`` holds the digest of every file that was read."""
+class Source(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the model came from. ``files`` holds the digest of every file that was read.
+
+    ``remote_code``: the model's classes are Python files of the checkpoint, which are among ``files``;
+    the user allowed them to run while it was compiled. False is not spelt out, as in manifests from
+    before there was this key.
+    """
 
     id: str
     revision: str | None
     files: tuple[File, ...]
+    remote_code: bool = False
 
 
 class Tensor(Record, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ def caches(*, shared: str | None, gigabytes: float) -> Caches:
     from compile.cache.local import LocalCache, default_folder
     from compile.cache.shared import SharedCache
     from compile.cache.through import Caches
-    from compile.exchange import s3_client
+    from compile.places import s3_client
 
     local = LocalCache(default_folder(), limit=int(gigabytes * 1e9))
     return Caches(local=local, shared=None if shared is None else SharedCache(shared, s3_client()))

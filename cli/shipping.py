@@ -80,8 +80,10 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
     chosen = runner_of(settings.runner, settings.image)
     through = caches(shared=settings.cache, gigabytes=settings.cache_gb)
     request = _compile_request(planned, project.state)
-    key = key_of(request, chosen.environment, through.local)
-    request = replace(request, out=project.state / "artifacts" / key.digest)
+    key = key_of(request, chosen.environment, through.local, lambda line: talk(f"  {line}"))
+    out = project.state / "artifacts" / key.digest
+    # a branch on the Hub is resolved once, for the key and for the compile
+    request = replace(request, out=out, revision=key.source.revision)
     if fresh:
         shutil.rmtree(request.out, ignore_errors=True)
     elif (there := _whole(request.out)) is not None:
@@ -108,7 +110,7 @@ def _with_buckets(project: Project) -> Settings:
     """The settings, with the buckets planned from the lengths file where they are ``"auto"``."""
     from cli.planning import make_plan
     from compile.planning import Limits
-    from compile.source import resolve
+    from compile.source import Allowed, resolve
 
     settings = project.settings
     if settings.compile.lengths is None:
@@ -116,7 +118,11 @@ def _with_buckets(project: Project) -> Settings:
     plan, _ = make_plan(
         project.root / settings.compile.lengths,
         Limits(buckets=settings.compile.auto_buckets),
-        source=resolve(settings.model.source, revision=settings.model.revision),
+        source=resolve(
+            settings.model.source,
+            revision=settings.model.revision,
+            allowed=Allowed(pickle=settings.model.allow_pickle, remote_code=settings.model.trust_remote_code),
+        ),
         batch=settings.compile.auto_batch,
     )
     shapes = plan.options[1::2]
@@ -255,6 +261,8 @@ def _compile_request(settings: Settings, out: Path) -> CompileRequest:
         shapes=tuple(parse_shape(bucket) for bucket in settings.compile.buckets),
         out=out,
         revision=settings.model.revision,
+        allow_pickle=settings.model.allow_pickle,
+        trust_remote_code=settings.model.trust_remote_code,
         pooling=settings.model.pooling,
         normalize=settings.model.normalize,
         tier=settings.compile.tier,

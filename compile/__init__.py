@@ -3,6 +3,7 @@
 Stages, in the order of the data (``pipeline.py`` calls them, ``__main__.py`` calls it):
 
     source.py         model source -> local folder, identity, digest of every file that is read
+                      (sources/ knows the places: a folder, the Hub, S3, an installed package)
     preflight.py      task, architecture, buckets and target fit the model's config (no torch)
     trace.py          one fresh child process a bucket -> graph bytes (backends/, wrapper.py)
     torchscript.py    TorchScript archive -> the same bytes for the same graph, always

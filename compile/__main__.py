@@ -66,19 +66,19 @@ def parse(words: Sequence[str]) -> CompileRequest:
         BadArguments, BadBucket: see there.
     """
     options = _parser().parse_args(words)
-    return _request(options, model=options.model, out=Path(options.out).absolute())
+    return _request(options, out=Path(options.out).absolute())
 
 
 def _compile(options: argparse.Namespace) -> tuple[CompiledArtifact, str]:
-    """Compile, with a model from S3 or a place in S3 if one was given; also where the artifact is."""
-    with settled(options.model, options.out, _progress) as places:
-        compiled = compile_model(_request(options, model=places.model, out=places.out), _progress)
+    """Compile, to a place in S3 if one was given; also where the artifact is."""
+    with settled(options.out) as places:
+        compiled = compile_model(_request(options, out=places.out), _progress)
         return compiled, places.deliver()
 
 
-def _request(options: argparse.Namespace, *, model: str, out: Path) -> CompileRequest:
+def _request(options: argparse.Namespace, *, out: Path) -> CompileRequest:
     return CompileRequest(
-        model=model,
+        model=options.model,
         task=options.task,
         target=options.target,
         shapes=tuple(parse_shape(text) for text in options.bucket),
@@ -102,6 +102,8 @@ def _request(options: argparse.Namespace, *, model: str, out: Path) -> CompileRe
             separate_weights=options.separate_weights,
         ),
         identity=options.identity,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
         debug=options.debug,
     )
 
@@ -112,13 +114,13 @@ def _parser() -> _Parser:
     add(
         "--model",
         required=True,
-        help="a folder, pypi:DISTRIBUTION of an installed package, or s3://BUCKET/PREFIX",
+        help="a folder, hub:ORG/NAME, s3://BUCKET/PREFIX, or pypi:DISTRIBUTION of an installed package",
     )
     add("--task", required=True, help=", ".join(sorted(TASKS)))
     add("--target", required=True, choices=get_args(Target))
     add("--bucket", required=True, action="append", metavar="BxL", help="static shape, such as 8x128; repeat")
     add("--out", required=True, help="the artifact's folder, here or s3://BUCKET/PREFIX")
-    add("--revision", help="recorded in the manifest")
+    add("--revision", help="commit, branch or tag on the Hub; else recorded in the manifest")
     add("--pooling", choices=get_args(Pooling), default="none", help="feature-extraction: one vector a text")
     add("--normalize", action="store_true", help="with --pooling: L2-normalise the vector")
     add("--tier", choices=get_args(Tier), help="tolerance: 1e-5, 1e-3, 1e-2; by target unless given")
@@ -135,6 +137,8 @@ def _parser() -> _Parser:
     add("--single-fusion-ratio", type=float, metavar="R", help="inf1: when to fuse into one subgraph")
     add("--separate-weights", action="store_true", help="inf1: keep weights out of the compiled graph")
     add("--identity", help="record this as the source's id (a mounted copy of a packaged model)")
+    add("--allow-pickle", action="store_true", help="read tensors out of a pickle checkpoint")
+    add("--trust-remote-code", action="store_true", help="run the checkpoint's own code; recorded")
     add("--json", action="store_true", help="one JSON object on stdout")
     add("--debug", action="store_true", help="show the whole log of a bucket that failed")
     return parser

@@ -21,7 +21,6 @@ from typing import IO, Any, Generic, TypeVar
 from artifact.canonical import decode, encode
 from artifact.errors import TraceshipError
 from artifact.manifest import Record
-from compile.jobs import Failure
 
 R = TypeVar("R", bound=Record)
 J = TypeVar("J", bound=Record)
@@ -35,6 +34,16 @@ _OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 _PR_SET_PDEATHSIG = 1
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """One of our errors, on its way from a child to its parent, which raises the very same class."""
+
+    id: str
+    exit_code: int
+    what: str
+    why: str
+    fix: str
 
 
 class ChildFailed(TraceshipError):
@@ -114,16 +123,18 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=_environment(),
+        env=_environment(folder),
         cwd=folder,  # `-m` imports from the current folder, where a user's own files may lie
         start_new_session=True,
         preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),  # noqa: PLW1509 - one thread
     )
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
+    """Ours, offline, and with a place of the run's own where transformers copies a checkpoint's code."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, **_OFFLINE, "PYTHONPATH": path}
+    modules = str(folder / "modules")
+    return {**os.environ, **_OFFLINE, "HF_MODULES_CACHE": modules, "PYTHONPATH": path}
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:

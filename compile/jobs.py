@@ -1,7 +1,7 @@
 """What the parent writes for a child to do, and what the child writes back. JSON files.
 
-A child gets two paths, the job's and the result's. On one of our errors it writes that in the
-result's place, so that the parent raises the very same class (``children.py``).
+A child gets the paths of both, and of a failure that it writes in the result's place
+(``children.py``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class ModelJob(Record, frozen=True, kw_only=True):
     ``fields`` of the model's output become ``outputs`` of the graph; ``token_level`` says whether
     those have one vector a token or one a row. ``choices``: candidates in a row, multiple-choice.
     ``seq2seq``: a translation, with what the user asks of it.
+    ``remote_code``: classes that the checkpoint itself brings may be imported.
     """
 
     folder: str
@@ -33,6 +34,7 @@ class ModelJob(Record, frozen=True, kw_only=True):
     seq2seq: bool
     max_target_length: Positive | None
     num_beams: Positive | None
+    remote_code: bool = False
 
 
 class TraceJob(Record, frozen=True, kw_only=True):
@@ -126,13 +128,3 @@ class CompareResult(Record, frozen=True, kw_only=True):
     figures: tuple[Difference, ...]
     mask_token_id: int | None
     metric: Metric | None
-
-
-class Failure(Record, frozen=True, kw_only=True):
-    """One of our errors, on its way from a child to its parent."""
-
-    id: str
-    exit_code: int
-    what: str
-    why: str
-    fix: str

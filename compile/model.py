@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +64,15 @@ def load_model(job: ModelJob) -> Any:
     """
     _quiet()
     loader = getattr(transformers, job.auto_class)
-    _check_class(loader, job)
-    options: dict[str, Any] = {"add_pooling_layer": False} if job.without_pooler else {}
+    own = _brings_its_class(job)
+    if not own:
+        _check_class(loader, job)
+    options: dict[str, Any] = {"add_pooling_layer": False} if job.without_pooler and not own else {}
     try:
         model, info = loader.from_pretrained(
             job.folder,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=job.remote_code,
             use_safetensors=True,
             attn_implementation="eager",
             output_loading_info=True,
@@ -83,12 +86,37 @@ def load_model(job: ModelJob) -> Any:
             task=job.task,
             why=f"the checkpoint lacks {', '.join(invented[:4])}, transformers would fill it at random",
         )
+    if own:
+        _rename_own_classes(model)
     return model.float().eval().requires_grad_(False)
 
 
-def _check_class(loader: Any, job: ModelJob) -> None:
+def _brings_its_class(job: ModelJob) -> bool:
+    """Whether the checkpoint has a class of its own for the task, which the user allowed."""
+    return job.remote_code and job.auto_class in _config(job).get("auto_map", {})
+
+
+def _rename_own_classes(model: torch.nn.Module) -> None:
+    """Give the checkpoint's own classes module names that TorchScript can read back.
+
+    transformers puts them below a folder named by a digest, and a name that begins with a figure
+    is written to the graph and then is a syntax error.
+    """
+    for owner in {type(module) for module in model.modules()}:
+        if owner.__module__.startswith("transformers_modules."):
+            name = f"checkpoint.{owner.__module__.rpartition('.')[2]}"
+            sys.modules.setdefault(name, sys.modules[owner.__module__])
+            owner.__module__ = name
+
+
+def _config(job: ModelJob) -> dict[str, Any]:
     with (Path(job.folder) / CONFIG).open(encoding="utf-8") as file:
-        architecture = str(json.load(file)["model_type"])
+        config: dict[str, Any] = json.load(file)
+    return config
+
+
+def _check_class(loader: Any, job: ModelJob) -> None:
+    architecture = str(_config(job)["model_type"])
     if architecture not in transformers.CONFIG_MAPPING:
         row = ARCHITECTURES.get(architecture)
         raise ArchitectureTooNew(

@@ -34,7 +34,13 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
     started = time.monotonic()
     check_out(request.out)
     with _timed(report, lambda: f"read {request.model}: {len(source.identity.files)} files"):
-        source = resolve(request.model, revision=request.revision, identity=request.identity)
+        source = resolve(
+            request.model,
+            revision=request.revision,
+            identity=request.identity,
+            allowed=request.allowed,
+            report=report,
+        )
     planned = plan(request, source)
     if planned.row.support == "generic":
         report(f"{planned.row.model_type} is in no table of ours: the gates alone speak for it")
@@ -91,6 +97,7 @@ def model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:
         seq2seq=planned.row.seq2seq,
         max_target_length=request.max_target_length,
         num_beams=request.num_beams,
+        remote_code=request.trust_remote_code,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from artifact.errors import UsageError
 from artifact.manifest import Coverage, Pooling, Support, Target, Task, Tier, Waiver, bucket_name
+from compile.sources.selection import Allowed
 
 TOLERANCES: dict[Tier, float] = {"cpu": 1e-5, "neuron-no-cast": 1e-3, "neuron-default": 1e-2}
 """Largest absolute difference to the untraced model.
@@ -85,7 +86,8 @@ class CompileRequest:
     ``tier`` ``None`` means the target's own. ``choices``: candidates in a row, multiple-choice only.
     ``max_target_length``, ``num_beams``: of a translation; ``None`` means the checkpoint's.
     ``samples``: a file with the user's own examples. ``identity`` replaces the source's id where the
-    folder is only a mounted copy (docker runner). ``debug`` reports a failed child's whole log.
+    folder is only a mounted copy (docker runner). ``allow_pickle`` and ``trust_remote_code`` are what
+    the user accepts of the checkpoint beyond plain tensors. ``debug`` reports a failed child's whole log.
     """
 
     model: str
@@ -105,7 +107,14 @@ class CompileRequest:
     waivers: tuple[Waiver, ...] = ()
     compiler: CompilerOptions = field(default_factory=CompilerOptions)
     identity: str | None = None
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
     debug: bool = False
+
+    @property
+    def allowed(self) -> Allowed:
+        """What may be read and run of the checkpoint."""
+        return Allowed(pickle=self.allow_pickle, remote_code=self.trust_remote_code)
 
     @property
     def resolved_tier(self) -> Tier:

@@ -21,8 +21,7 @@ from typing import Any
 from artifact.errors import TraceshipError, UsageError
 from artifact.interpreter import module_command
 from artifact.verify import verify
-from compile.children import as_raised
-from compile.jobs import Failure
+from compile.children import Failure, as_raised
 from compile.package import OutputNotWritable, check_out, install
 from compile.request import CompiledArtifact, CompileRequest
 from compile.result import read_result
@@ -111,7 +110,13 @@ def run_docker(request: CompileRequest, image: str, report: Report) -> CompiledA
     if shutil.which("docker") is None:
         raise EngineMissing()
     check_out(request.out)
-    found = resolve(request.model, revision=request.revision, identity=request.identity)
+    found = resolve(
+        request.model,
+        revision=request.revision,
+        identity=request.identity,
+        allowed=request.allowed,
+        report=report,
+    )
     base = _private_folder(request.out)
     try:
         mounts = Mounts(model=_mountable(found, base / "model"), out=base / "out")
@@ -205,6 +210,8 @@ def arguments(request: CompileRequest) -> list[str]:
         "--normalize": request.normalize,
         "--truncate": request.truncate,
         "--separate-weights": compiler.separate_weights,
+        "--allow-pickle": request.allow_pickle,
+        "--trust-remote-code": request.trust_remote_code,
         "--debug": request.debug,
     }
     return words + [flag for flag, on in switches.items() if on]

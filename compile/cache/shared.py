@@ -17,7 +17,7 @@ from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from artifact.verify import parse_manifest
 from compile.cache.entry import ARTIFACT, KEY, RESULT, Entry, EntryDamaged, parse_texts
 from compile.cache.key import CacheKey
-from compile.exchange import split_place
+from compile.places import split_place
 
 _CHUNK = 1 << 20
 

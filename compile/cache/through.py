@@ -53,7 +53,13 @@ Explain = Callable[[Explanation], None]
 """Called once, before anything is compiled."""
 
 
-def key_of(request: CompileRequest, environment: Environment, local: LocalCache) -> CacheKey:
+def _silent(_line: str) -> None:
+    """Nobody is told."""
+
+
+def key_of(
+    request: CompileRequest, environment: Environment, local: LocalCache, report: Report = _silent
+) -> CacheKey:
     """The key of a request; the model is hashed unless its files are remembered.
 
     Raises:
@@ -64,6 +70,8 @@ def key_of(request: CompileRequest, environment: Environment, local: LocalCache)
         revision=request.revision,
         identity=request.identity,
         hashed=local.remembered.file,
+        allowed=request.allowed,
+        report=report,
     )
     try:
         return make_key(request, found, environment, local.remembered)
@@ -92,7 +100,9 @@ def compile_through(
     """
     started = time.monotonic()
     check_out(request.out)
-    key = key_of(request, environment, caches.local)
+    key = key_of(request, environment, caches.local, report)
+    # what a branch was when the key was made is what is compiled
+    request = replace(request, revision=key.source.revision)
     attempt = _Attempt(caches, request, key, report, explain)
     try:
         caches.local.prepare()

@@ -1,4 +1,4 @@
-"""A compile job's model comes out of S3 and its artifact goes back, whole or not at all."""
+"""A compile job's artifact goes to S3 whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from artifact.errors import TraceshipError
 from artifact.manifest import MANIFEST
 from artifact.verify import ArtifactChanged, verify
-from compile.exchange import MAX_FILES, NoModelThere, NotAPlace, PlaceTaken, settled
+from compile.exchange import PlaceTaken, settled
+from compile.places import NotAPlace
 from tests.kit.folders import CONTENT, write_folder
 
 BUCKET = "bucket-of-a-test"
@@ -31,12 +31,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield client
 
 
-def _quiet(_line: str) -> None:
-    """Nobody reads the progress of a test."""
-
-
 def _deliver(content: dict[str, bytes], out: str) -> None:
-    with settled("folder", out, _quiet) as places:
+    with settled(out) as places:
         places.out.mkdir()
         write_folder(places.out, content)
         assert places.deliver() == out
@@ -46,29 +42,11 @@ def _keys(s3: Any) -> list[str]:
     return [row["Key"] for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
 
 
-def test_places_on_this_machine_are_left_as_they_are(tmp_path: Path) -> None:
+def test_a_place_on_this_machine_is_left_as_it_is(tmp_path: Path) -> None:
     """Without S3 nothing is copied and no client is made."""
-    with settled("pypi:example", str(tmp_path / "out"), _quiet) as places:
-        assert (places.model, places.out) == ("pypi:example", tmp_path / "out")
+    with settled(str(tmp_path / "out")) as places:
+        assert places.out == tmp_path / "out"
         assert places.deliver() == str(tmp_path / "out")
-
-
-def test_a_model_is_brought_file_by_file(s3: Any, tmp_path: Path) -> None:
-    """The files directly under the prefix, and no others; gone when the compile has ended."""
-    for key in (
-        "models/tiny/config.json",
-        "models/tiny/model.safetensors",
-        "models/tiny/deeper/no",
-        "models/x",
-    ):
-        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
-
-    with settled(f"s3://{BUCKET}/models/tiny/", str(tmp_path / "out"), _quiet) as places:
-        folder = Path(places.model)
-        found = {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    assert found == {n: f"models/tiny/{n}".encode() for n in ("config.json", "model.safetensors")}
-    assert not folder.exists()
 
 
 def test_an_artifact_arrives_whole_and_verifies(s3: Any, tmp_path: Path) -> None:
@@ -107,7 +85,7 @@ def test_another_artifact_is_never_overwritten(s3: Any) -> None:
 
 def test_an_artifact_that_does_not_verify_is_not_delivered(s3: Any) -> None:
     """Nothing is written."""
-    with settled("folder", f"s3://{BUCKET}/compiled/tiny", _quiet) as places:
+    with settled(f"s3://{BUCKET}/compiled/tiny") as places:
         places.out.mkdir()
         write_folder(places.out, CONTENT)
         (places.out / "config.json").write_bytes(b"changed")
@@ -131,31 +109,10 @@ def test_the_manifest_comes_last(s3: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert written[-1] == f"compiled/tiny/{MANIFEST}"
 
 
-@pytest.mark.parametrize("count", [0, MAX_FILES + 1])
-def test_a_prefix_that_holds_no_model_is_refused(s3: Any, tmp_path: Path, count: int) -> None:
-    """Nothing there, or a whole bucket by mistake."""
-    for number in range(count):
-        s3.put_object(Bucket=BUCKET, Key=f"models/m/{number}", Body=b"")
-
-    place = settled(f"s3://{BUCKET}/models/m", str(tmp_path / "out"), _quiet)
-    with pytest.raises(NoModelThere, match=str(count)) as refused, place:
-        pass
-
-    assert refused.value.exit_code == 2
-
-
 @pytest.mark.parametrize(
     "place", ["s3://", "s3://bucket", "s3://bucket/", "s3://b/x", "s3://bucket//x", "s3://bucket/a/../b"]
 )
-def test_a_place_that_names_no_folder_is_refused_before_the_compile(place: str, tmp_path: Path) -> None:
-    """As a model and as an output."""
-    for model, out in ((place, str(tmp_path / "out")), ("folder", place)):
-        with pytest.raises(NotAPlace), settled(model, out, _quiet):
-            pass
-
-
-def test_a_missing_bucket_is_named(s3: Any, tmp_path: Path) -> None:
-    """S3's own words reach the job's log."""
-    place = settled("s3://nobody-made-this/models/m", str(tmp_path / "out"), _quiet)
-    with pytest.raises(TraceshipError, match="NoSuchBucket"), place:
+def test_a_place_that_names_no_folder_is_refused_before_the_compile(place: str) -> None:
+    """Nothing was made that would then have nowhere to go."""
+    with pytest.raises(NotAPlace), settled(place):
         pass

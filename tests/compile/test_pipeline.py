@@ -156,6 +156,8 @@ def test_the_runners_words_are_parsed_to_the_same_request(tmp_path: Path) -> Non
         truncate=True,
         waivers=(Waiver(gate="padding", reason="reads = padding"),),
         identity="pypi:m",
+        allow_pickle=True,
+        trust_remote_code=True,
         debug=True,
         compiler=CompilerOptions(
             arguments=("--fp32-cast", "matmult-fp16"),

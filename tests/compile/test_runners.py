@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from artifact.verify import verify
 from compile.preflight import BucketTooLong
 from compile.runners import EngineFailed, EngineMissing, ImageNotPinned, build_image, run_docker, run_local
 from tests.compile.world import make_request
+from tests.kit.fake_hub import environment, folder_files, running_hub
 
 _ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "registry.example/traceship-compile@sha256:" + "a" * 64
@@ -132,3 +134,29 @@ def test_an_image_by_tag_is_refused(tiny_bert: Path, tmp_path: Path, image: str)
     """The compiler inside is part of what the artifact is."""
     with pytest.raises(ImageNotPinned):
         run_docker(make_request(tiny_bert, tmp_path / "out"), image, [].append)
+
+
+def test_a_model_of_the_hub_reaches_the_container_as_a_folder_with_its_commit(
+    tiny_bert: Path, tmp_path: Path, engine: Path
+) -> None:
+    """There is no network inside: fetched here, mounted without links, recorded as what it is."""
+    code = f"""
+from pathlib import Path
+from compile.runners import run_docker
+from tests.compile.world import make_request
+request = make_request("hub:org/tiny", Path({str(tmp_path / "out")!r}), "1x999", trust_remote_code=True)
+run_docker(request, {IMAGE!r}, print)
+"""
+    with running_hub() as hub:
+        commit = hub.add("org/tiny").commit(folder_files(tiny_bert))
+        env = environment(hub.endpoint, tmp_path)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
+
+    words = json.loads(engine.read_text())
+    assert "BucketTooLong" in done.stderr
+    assert f"its default branch is at {commit}" in done.stdout
+    assert words[words.index("--identity") + 1] == "hub:org/tiny"
+    assert words[words.index("--revision") + 1] == commit
+    assert words[words.index("--model") + 1] == "/model"
+    assert "--trust-remote-code" in words

@@ -137,7 +137,7 @@ def test_an_index_cannot_point_outside_the_folder(model: Path) -> None:
 
 
 def test_a_pickle_checkpoint_is_refused_with_the_reason(model: Path) -> None:
-    """Reading a pickle runs its author's code."""
+    """Reading a pickle carelessly runs its author's code."""
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
 
     with pytest.raises(PickleRefused, match="any code"):

@@ -48,7 +48,7 @@ def make_request(model: Path | str, out: Path, *buckets: str, **options: Any) ->
 
 def make_world(request: CompileRequest, base: Path) -> World:
     """Resolve, plan and lay out the folders below ``base``, as ``pipeline`` does."""
-    found = source.resolve(request.model, revision=request.revision)
+    found = source.resolve(request.model, revision=request.revision, allowed=request.allowed)
     plan = preflight.plan(request, found)
     place = Workplace(staging=base / "artifact", scratch=base / "scratch")
     place.staging.mkdir(parents=True)

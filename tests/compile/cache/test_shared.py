@@ -15,7 +15,7 @@ from artifact.verify import verify
 from compile.cache.local import LocalCache
 from compile.cache.shared import SharedCache
 from compile.cache.through import Caches, compile_through
-from compile.exchange import NotAPlace
+from compile.places import NotAPlace
 from compile.request import CompiledArtifact
 from tests.compile.cache.world import HERE, Compiler, World
 
