@@ -17,6 +17,7 @@ _COMMANDS = {
     "plan": "choose the buckets that waste least on padding, from measured lengths",
     "compile": "trace a model and prove that the trace gives its answers",
     "verify": "check an artifact's every byte against its manifest",
+    "export": "write an artifact's buckets as plain TorchScript files",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
     "ship": "compile, verify, publish to S3 and write release.lock.json",
     "deploy": "check the release, then `cdk deploy` the stacks",
