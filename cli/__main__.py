@@ -16,6 +16,7 @@ _COMMANDS = {
     "init": "write a commented traceship.toml",
     "plan": "choose the buckets that waste least on padding, from measured lengths",
     "compile": "trace a model and prove that the trace gives its answers",
+    "report": "draw the page that says what a compile proved",
     "verify": "check an artifact's every byte against its manifest",
     "export": "write an artifact's buckets as plain TorchScript files",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
