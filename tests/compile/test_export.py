@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -379,6 +380,24 @@ def test_an_inf1_graph_without_neuron_is_refused(inf1: Path, tmp_path: Path) -> 
         export(inf1, tmp_path / "x.pt", shape=Shape(batch=2, length=16), report=[].append)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pages_python_runs_on_an_exported_file(
+    packaged_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every Python block of docs/torchscript.md, in its order, for a smaller bucket."""
+    page = (_ROOT / "docs/torchscript.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    export(packaged_bert, tmp_path / "traced_bert.pt", shape=Shape(batch=2, length=24), report=[].append)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+
+    for block in blocks:
+        exec(block.replace("8, 128", "2, 24"), names)
+
+    assert len(blocks) == 2
+    assert names["states"].shape[:2] == (2, 24)
+    assert "2x24 ['input_ids', 'attention_mask', 'token_type_ids']" in capsys.readouterr().out
 
 
 def test_a_moved_artifact_gives_the_same_file(made: World, large: Path, tmp_path: Path) -> None:
