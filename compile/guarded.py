@@ -45,10 +45,10 @@ def guarded(
     """
     holder = torch.nn.Module()
     holder.graph = graph
-    scripted = torch.jit.script(holder.eval())  # type: ignore[no-untyped-call]
+    scripted = torch.jit.script(holder.eval())
     scripted.define(_forward(inputs, bucket))
     buffer = io.BytesIO()
-    torch.jit.save(scripted, buffer, _extra_files=extra_files)  # type: ignore[no-untyped-call]
+    torch.jit.save(scripted, buffer, _extra_files=extra_files)
     return canonical(buffer.getvalue())
 
 
@@ -72,7 +72,7 @@ def check_same(
     Raises:
         ExportDiffers: another number of outputs, other shapes, or a number further off than ``tolerance``.
     """
-    feed = [torch.ones(tensor.shape, dtype=torch.int64) for tensor in inputs]
+    feed = [torch.ones([int(size) for size in tensor.shape], dtype=torch.int64) for tensor in inputs]
     with torch.no_grad():
         expected: tuple[torch.Tensor, ...] = graph(*feed)
         found: tuple[torch.Tensor, ...] = torch.jit.load(io.BytesIO(data))(*feed)  # type: ignore[no-untyped-call]

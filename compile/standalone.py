@@ -108,10 +108,10 @@ def settled(tensors: tuple[Tensor, ...], bucket: Bucket, manifest: Manifest) -> 
 def _settled(tensor: Tensor, sizes: dict[str, Any]) -> Tensor:
     if _NAME.fullmatch(tensor.name) is None or tensor.name in _RESERVED:
         raise NotExportable(tensor=tensor.name, why="its name cannot be that of an argument")
-    shape = tuple(size if isinstance(size, int) else sizes.get(size) for size in tensor.shape)
-    if None in shape:
-        free = ", ".join(str(size) for size, known in zip(tensor.shape, shape) if known is None)
-        raise NotExportable(tensor=tensor.name, why=f"the bucket does not fix its dimension {free}")
+    free = [size for size in tensor.shape if isinstance(size, str) and sizes.get(size) is None]
+    if free:
+        raise NotExportable(tensor=tensor.name, why=f"the bucket does not fix its dimension {free[0]}")
+    shape = tuple(size if isinstance(size, int) else sizes[size] for size in tensor.shape)
     return Tensor(name=tensor.name, dtype=tensor.dtype, shape=shape)
 
 
