@@ -39,6 +39,19 @@ class BucketNotInArtifact(UsageError):
         )
 
 
+class TwoGraphs(UsageError):
+    """A translation: its buckets are pairs of graphs with a search between them."""
+
+    id = "two-graphs-a-bucket"
+
+    def __init__(self, *, bucket: str) -> None:
+        super().__init__(
+            what=f"the bucket {bucket} is not one graph",
+            why="it has an encoder and a decoder, and the search that calls them is no TorchScript",
+            fix="serve the artifact with `traceship serve`",
+        )
+
+
 class OutputInsideArtifact(UsageError):
     """The file would become part of the artifact, which would no longer be the one that was proven."""
 
@@ -84,12 +97,15 @@ def export(root: Path, out: Path, *, shape: Shape | None, report: Report, debug:
 
     Raises:
         NotAnArtifact, UnknownSchema, ArtifactChanged: see ``verify``.
-        BucketNotInArtifact, OutputExists, OutputInsideArtifact, OutputNotWritable: see there.
+        BucketNotInArtifact, TwoGraphs, OutputExists, OutputInsideArtifact, OutputNotWritable: see there.
         NeuronMissing, NotExportable, ExportDiffers: see ``standalone.py``.
         ChildFailed: torch itself failed; nothing is written.
     """
     artifact = verify(root)
     shapes = _shapes(artifact.manifest) if shape is None else (_known(artifact.manifest, shape),)
+    for bucket in artifact.manifest.buckets:
+        if bucket.decoder is not None:
+            raise TwoGraphs(bucket=f"{bucket.batch}x{bucket.length}")
     if root.resolve() in out.resolve().parents:
         raise OutputInsideArtifact(path=str(out))
     _check_free(out, folder=shape is None)

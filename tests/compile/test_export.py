@@ -15,14 +15,15 @@ import pytest
 import torch
 
 from artifact.graphs import NeuronMissing, load_graph, load_weights
-from artifact.manifest import Tensor
+from artifact.manifest import Bucket, Tensor
 from artifact.verify import ArtifactChanged, NotAnArtifact, VerifiedArtifact, verify
 from compile.children import ChildFailed
-from compile.export import BucketNotInArtifact, OutputInsideArtifact, export
+from compile.export import BucketNotInArtifact, OutputInsideArtifact, TwoGraphs, export
 from compile.guarded import ExportDiffers, check_same, guarded
 from compile.package import OutputExists, OutputNotWritable
 from compile.request import Shape
 from compile.standalone import DESCRIPTION, ExportJob, NotExportable, export_bucket, settled
+from tests.kit.folders import write_folder
 from tests.kit.handmade import Recipe, World, build, replaced, rewrite
 from tests.neuron_double import FOLDER
 
@@ -297,6 +298,21 @@ def test_a_tensor_without_a_fixed_place_is_refused(made: World, tensor: Tensor, 
 
     with pytest.raises(NotExportable, match=why):
         settled((tensor,), manifest.buckets[0], manifest)
+
+
+def test_an_encoder_is_not_handed_out_as_if_it_were_the_whole_translation(tmp_path: Path) -> None:
+    """Its file would load, run and mean nothing by itself."""
+    made = build(tmp_path / "artifact")
+    manifest = verify(made.root).manifest
+    buckets = tuple(
+        Bucket(batch=b.batch, length=b.length, path=b.path, decoder=b.path) for b in manifest.buckets
+    )
+    write_folder(made.root, {}, replaced(manifest, buckets=buckets))
+
+    with pytest.raises(TwoGraphs):
+        export(made.root, tmp_path / "x.pt", shape=SMALL, report=[].append)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 
 def test_multiple_choice_has_a_third_dimension(made: World) -> None:
