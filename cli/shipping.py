@@ -73,6 +73,7 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
         What the compile stage raises; no artifact is left behind then.
     """
     from cli.compiling import caches, compile_on, result_text, runner_of
+    from cli.reporting import keep_result
     from compile.cache.through import key_of
 
     planned = _with_buckets(project)
@@ -90,6 +91,7 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
         talk("  nothing changed since the last compile: its artifact is used again")
         return Built(path=there.root, digest=there.digest, reused=True)
     compiled = compile_on(chosen, request, through=None if fresh else through)
+    keep_result(compiled)
     talk(result_text(compiled))
     return Built(path=compiled.path, digest=compiled.digest, reused=compiled.cached)
 

@@ -21,7 +21,7 @@ from artifact.manifest import GOLDEN, TOKENIZER, bucket_name
 from compile import gates, golden, samples, translating
 from compile.children import child_main
 from compile.examples import built_in, read_samples
-from compile.jobs import BucketFile, CompareJob, CompareResult, Verdict
+from compile.jobs import BucketFile, CompareJob, CompareResult, Filling, Verdict
 from compile.metrics import Score
 from compile.model import (
     MaskTokenMissing,
@@ -166,6 +166,7 @@ def compare(job: CompareJob) -> CompareResult:
     weights = None if job.weights is None else load_weights((staging / job.weights).read_bytes())
     verdicts: list[Verdict] = []
     figures = []
+    fillings = []
     cases = []
     score = Score(job, theirs)
     lonely: dict[tuple[Tokens, ...], Outputs] = {}
@@ -194,6 +195,7 @@ def compare(job: CompareJob) -> CompareResult:
                 decoding, difference = translating.measure(subject, pair)
                 verdicts.extend(decoding)
                 figures.append(difference)
+            fillings.append(filling(subject))
             for case in golden.make_cases(subject, ours, theirs):
                 cases.append(case)
                 verdicts.append(golden.replay(subject, case))
@@ -202,8 +204,20 @@ def compare(job: CompareJob) -> CompareResult:
     return CompareResult(
         verdicts=tuple(verdicts),
         figures=tuple(figures),
+        fillings=tuple(fillings),
         mask_token_id=mask_token_id,
         metric=score.metric(),
+    )
+
+
+def filling(subject: Subject) -> Filling:
+    """Real tokens of the proof's examples, laid into the bucket as they come, of all its places."""
+    masks = [batch.feed["attention_mask"] for batch in subject.batches]
+    return Filling(
+        bucket=subject.name,
+        texts=len(subject.rows),
+        tokens=sum(int(mask.sum()) for mask in masks),
+        places=sum(mask.numel() for mask in masks),
     )
 
 

@@ -81,6 +81,7 @@ def _difference(subject: Subject, name: str, tally: Tally) -> Difference:
         mean_abs=tally.total_abs / max(1, tally.compared),
         min_cosine=tally.min_cosine if tally.vectors else None,
         compared=tally.compared,
+        histogram=tuple(tally.histogram),
     )
 
 

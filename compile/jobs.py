@@ -110,6 +110,15 @@ class Verdict(Record, frozen=True, kw_only=True):
     why: str
 
 
+class Filling(Record, frozen=True, kw_only=True):
+    """How full the proof's texts made a bucket: ``tokens`` of ``places``, the rest is padding."""
+
+    bucket: str
+    texts: int
+    tokens: int
+    places: Positive
+
+
 class Difference(Record, frozen=True, kw_only=True):
     """The figures of one output of one bucket; see ``request.Figure``."""
 
@@ -119,6 +128,7 @@ class Difference(Record, frozen=True, kw_only=True):
     mean_abs: float
     min_cosine: float | None
     compared: int
+    histogram: tuple[int, ...]
 
 
 class CompareResult(Record, frozen=True, kw_only=True):
@@ -128,3 +138,4 @@ class CompareResult(Record, frozen=True, kw_only=True):
     figures: tuple[Difference, ...]
     mask_token_id: int | None
     metric: Metric | None
+    fillings: tuple[Filling, ...]

@@ -30,6 +30,7 @@ from artifact.manifest import (
     Requires,
 )
 from artifact.verify import ArtifactChanged, NotAnArtifact, UnknownSchema, verify
+from compile.durable import sync_folder, sync_tree
 from compile.parity import ProvenModel
 from compile.preflight import Plan
 from compile.request import CompileRequest
@@ -47,7 +48,7 @@ class OutputExists(Conflict):
 
     def __init__(self, *, path: str, why: str) -> None:
         super().__init__(
-            what=f"{path} already exists", why=why, fix="give another `--out`, or remove that folder first"
+            what=f"{path} already exists", why=why, fix="give another `--out`, or remove what is there first"
         )
 
 
@@ -122,9 +123,9 @@ def install(staging: Path, out: Path, digest: str) -> None:
         _check_identical(out, digest)
         return
     try:
-        _sync(staging)
+        sync_tree(staging)
         os.replace(staging, out)  # noqa: PTH105 - replaces an empty folder, which Path.rename may not
-        _sync_folder(out.parent)
+        sync_folder(out.parent)
     except OSError as error:
         raise OutputNotWritable(path=str(out), why=error.strerror or str(error)) from error
 
@@ -138,27 +139,6 @@ def _check_identical(out: Path, digest: str) -> None:
         raise OutputExists(
             path=str(out), why=f"it holds another artifact, {found[:12]}; this one is {digest[:12]}"
         )
-
-
-def _sync(folder: Path) -> None:
-    """Have every file and folder on the disk before the rename makes them visible."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            _sync_folder(path)
-            continue
-        path.chmod(0o644)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    folder.chmod(0o755)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: CompileRequest) -> Manifest:

@@ -12,7 +12,7 @@ from artifact.canonical import encode
 from artifact.errors import ProofFailed, UsageError
 from artifact.manifest import PARITY, Parity, Record, Tier, Waiver
 from compile.children import run
-from compile.jobs import BucketFile, CompareJob, CompareResult, ModelJob, Verdict
+from compile.jobs import BucketFile, CompareJob, CompareResult, Filling, ModelJob, Verdict
 from compile.preflight import WAIVABLE, Plan
 from compile.request import TOLERANCES, CompileRequest, Figure, Metric, Workplace
 from compile.trace import TracedModel
@@ -91,7 +91,10 @@ class ParityRecord(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class ProvenModel:
-    """A traced model that passed. Made by ``prove`` alone; ``package`` accepts nothing else."""
+    """A traced model that passed. Made by ``prove`` alone; ``package`` accepts nothing else.
+
+    ``verdicts`` and ``fillings``, one of each bucket, are for the report only.
+    """
 
     traced: TracedModel
     parity: Parity
@@ -99,6 +102,8 @@ class ProvenModel:
     waivers: tuple[Waiver, ...]
     mask_token_id: int | None
     metric: Metric | None
+    verdicts: tuple[Verdict, ...] = ()
+    fillings: tuple[Filling, ...] = ()
     seal: object = field(repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -138,6 +143,7 @@ def prove(
             mean_abs=found.mean_abs,
             min_cosine=found.min_cosine,
             compared=found.compared,
+            histogram=found.histogram,
         )
         for found in answer.result.figures
     )
@@ -150,6 +156,8 @@ def prove(
         waivers=waivers,
         mask_token_id=answer.result.mask_token_id,
         metric=answer.result.metric,
+        verdicts=verdicts,
+        fillings=answer.result.fillings,
         seal=_SEAL,
     )
 

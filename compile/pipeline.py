@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from artifact.manifest import WEIGHTS
+from artifact.manifest import WEIGHTS, Manifest
 from compile.jobs import ModelJob
 from compile.package import OutputNotWritable, Packaged, check_out, package
 from compile.parity import ProvenModel, prove
 from compile.preflight import Plan, plan
-from compile.request import BucketReport, CompiledArtifact, CompileRequest, Workplace
+from compile.request import About, BucketReport, CompiledArtifact, CompileRequest, Workplace
 from compile.source import resolve
 from compile.tasks import output_names
 from compile.trace import trace_buckets
@@ -129,4 +129,19 @@ def _compiled(
         seconds=round(seconds, 3),
         support=planned.row.support,
         metric=proven.metric,
+        about=_about(packaged.manifest),
+        verdicts=proven.verdicts,
+        fillings=proven.fillings,
+    )
+
+
+def _about(manifest: Manifest) -> About:
+    return About(
+        source=manifest.source.id,
+        revision=manifest.source.revision,
+        architecture=manifest.architecture,
+        tier=manifest.parity.tier,
+        tolerance=manifest.parity.tolerance,
+        built_with=manifest.built_with,
+        files_bytes=sum(file.size for file in manifest.files),
     )

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from artifact.errors import UsageError
-from artifact.manifest import Coverage, Pooling, Support, Target, Task, Tier, Waiver, bucket_name
+from artifact.manifest import BuiltWith, Coverage, Pooling, Support, Target, Task, Tier, Waiver, bucket_name
 from compile.sources.selection import Allowed
+
+if TYPE_CHECKING:
+    from compile.jobs import Filling, Verdict
 
 TOLERANCES: dict[Tier, float] = {"cpu": 1e-5, "neuron-no-cast": 1e-3, "neuron-default": 1e-2}
 """Largest absolute difference to the untraced model.
@@ -154,7 +158,8 @@ class Metric:
 class Figure:
     """How far one output of one bucket is from the untraced model.
 
-    ``compared`` counts numbers; ``min_cosine`` is set for embeddings and token states.
+    ``compared`` counts numbers; ``min_cosine`` is set for embeddings and token states;
+    ``histogram`` counts the absolute differences by size (``histogram.py``).
     """
 
     bucket: str
@@ -163,6 +168,20 @@ class Figure:
     mean_abs: float
     compared: int
     min_cosine: float | None = None
+    histogram: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class About:
+    """What an artifact is, as its manifest says. ``files_bytes`` of all its files together."""
+
+    source: str
+    revision: str | None
+    architecture: str
+    tier: Tier
+    tolerance: float
+    built_with: BuiltWith
+    files_bytes: int
 
 
 @dataclass(frozen=True)
@@ -182,6 +201,9 @@ class CompiledArtifact:
     coverage: Coverage | None
     waivers: tuple[Waiver, ...]
     seconds: float
+    about: About
+    verdicts: tuple[Verdict, ...]
+    fillings: tuple[Filling, ...]
     support: Support = "listed"
     metric: Metric | None = None
     cached: bool = False

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from artifact.manifest import Coverage, Waiver
-from compile.request import BucketReport, CompiledArtifact, Figure, Metric
+from compile.jobs import Filling, Verdict
+from compile.request import About, BucketReport, CompiledArtifact, Figure, Metric
 
 
 def result_data(compiled: CompiledArtifact) -> dict[str, Any]:
@@ -27,6 +28,9 @@ def result_data(compiled: CompiledArtifact) -> dict[str, Any]:
         "support": compiled.support,
         "metric": None if compiled.metric is None else dataclasses.asdict(compiled.metric),
         "cached": compiled.cached,
+        "about": msgspec.to_builtins(compiled.about),
+        "verdicts": msgspec.to_builtins(compiled.verdicts),
+        "fillings": msgspec.to_builtins(compiled.fillings),
     }
 
 
@@ -45,6 +49,9 @@ def read_result(data: dict[str, Any], path: Path) -> CompiledArtifact:
         support=data["support"],
         metric=msgspec.convert(data["metric"], Metric | None),
         cached=data["cached"],
+        about=msgspec.convert(data["about"], About),
+        verdicts=msgspec.convert(data["verdicts"], tuple[Verdict, ...]),
+        fillings=msgspec.convert(data["fillings"], tuple[Filling, ...]),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+
+from compile import histogram
 
 
 @dataclass
@@ -21,6 +23,7 @@ class Tally:
     compared: int = 0
     finite: bool = True
     same_shape: bool = True
+    histogram: list[int] = field(default_factory=histogram.empty)
 
     def add(self, found: torch.Tensor, expected: torch.Tensor) -> None:
         """Compare two tensors of shape (n, width), each row a vector that is worth comparing."""
@@ -36,6 +39,7 @@ class Tally:
         self.max_abs = max(self.max_abs, float(difference.max()))
         self.total_abs += float(difference.sum())
         self.compared += difference.numel()
+        self.histogram = histogram.add(self.histogram, histogram.count(difference))
         if not self.vectors:
             return
         cosine = torch.nn.functional.cosine_similarity(found.double(), expected.double(), dim=-1)

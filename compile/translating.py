@@ -82,6 +82,7 @@ def measure(subject: Subject, translator: Translator) -> tuple[list[Verdict], Di
         mean_abs=parity.total_abs / max(1, parity.compared),
         min_cosine=None,
         compared=parity.compared,
+        histogram=tuple(parity.histogram),
     )
     return verdicts, figure
 

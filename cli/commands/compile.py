@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     "--cache-gb", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Its most on this disk."
 )
 @click.option("--explain", is_flag=True, help="Say what the cache key holds and, on a miss, what differs.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write what was proven as an HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print digest, sizes and parity figures as JSON.")
 @click.pass_context
 def command(
@@ -69,6 +70,7 @@ def command(
     shared_cache: str | None,
     cache_gb: float,
     explain: bool,
+    report: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -79,12 +81,15 @@ def command(
     from cli.compiling import caches, compile_on, result_text, runner_of
     from cli.console import data, talk
     from cli.explaining import explanation_data, explanation_text
+    from compile.report import check_place, write
     from compile.result import result_data
 
     if listed:
         _print_table(as_json=as_json)
         return
     _check_given(ctx, options)
+    if report is not None:
+        check_place(report)
     if explain and no_cache:
         raise _nothing_to_explain()
     request = _request(debug=ctx.find_root().obj["debug"], **options)
@@ -97,6 +102,8 @@ def command(
             told["cache"] = explanation_data(explanation)
 
     compiled = compile_on(runner_of(runner, image), request, through=through, explain=tell)
+    if report is not None:
+        write(compiled, report)
     data({**result_data(compiled), **told}, as_json=as_json, text=result_text(compiled))
 
 

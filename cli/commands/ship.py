@@ -10,22 +10,31 @@ import click
 @click.command()
 @click.option("--artifact", type=click.Path(path_type=Path), help="Publish this one instead of compiling.")
 @click.option("--no-cache", is_flag=True, help="Compile afresh, past the cache.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write what was proven as an HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print release, digest, location and lock as JSON.")
 @click.pass_context
-def command(ctx: click.Context, artifact: Path | None, no_cache: bool, as_json: bool) -> None:
+def command(
+    ctx: click.Context, artifact: Path | None, no_cache: bool, report: Path | None, as_json: bool
+) -> None:
     """Compile, verify, publish to S3 and write release.lock.json.
 
     Run it again after an interruption: what is finished is not repeated.
     """
     from cli.console import data, step
     from cli.project import Project
+    from cli.reporting import kept_result
     from cli.shipping import compile_artifact, publish_artifact
+    from compile.report import check_place, write
 
+    if report is not None:
+        check_place(report)
     project = Project.of(ctx)
     root = artifact
     if root is None:
         with step(f"compile {project.settings.model.source} for {project.settings.compile.target}"):
             root = compile_artifact(project, fresh=no_cache).path
+    if report is not None:
+        write(kept_result(root), report)
     shipped = publish_artifact(project, root)
     where = shipped.lock.location
     location = f"s3://{where.bucket}/{where.prefix}"

@@ -18,6 +18,7 @@ from compile.cache.local import LocalCache
 from compile.cache.remembered import Remembered
 from compile.request import BucketReport, CompiledArtifact, CompileRequest, Figure, parse_shape
 from compile.source import resolve
+from tests.compile.results import compiled_example
 from tests.kit.folders import CONTENT, manifest_of, write_folder
 
 CONFIG = {"model_type": "bert", "hidden_size": 2, "id2label": {"0": "no", "1": "yes"}}
@@ -106,6 +107,7 @@ def _result(request: CompileRequest) -> CompiledArtifact:
     figure = Figure(
         bucket="b1_s32", output="x", max_abs=2e-7, mean_abs=1e-8, compared=64, min_cosine=0.999999
     )
+    proven = compiled_example()
     return CompiledArtifact(
         path=request.out,
         digest=verify(request.out).digest,
@@ -116,6 +118,9 @@ def _result(request: CompileRequest) -> CompiledArtifact:
         coverage=None,
         waivers=request.waivers,
         seconds=12.5,
+        about=proven.about,
+        verdicts=proven.verdicts,
+        fillings=proven.fillings,
     )
 
 
