@@ -146,6 +146,9 @@ def make_job(folder: Path) -> ModelJob:
         pooling="none",
         normalize=False,
         pad_token_id=0,
+        seq2seq=False,
+        max_target_length=None,
+        num_beams=None,
     )
 
 
