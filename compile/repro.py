@@ -1,8 +1,9 @@
 """A failed bucket as a folder that can be sent to somebody and run there: ``python repro.py``.
 
-Holds the code that traced (the checkpoint's own too, where it was trusted), the example inputs, the config, every option, the versions and the
-log. The model's weights stay at home unless they are asked for; so does its tokenizer, which takes
-no part in tracing. ``repro_script.py`` is the script.
+Holds the code that traced (the checkpoint's own too, where it was trusted), the example inputs,
+the config, every option, the versions and the log. The model's weights stay at home unless they
+are asked for; so does its tokenizer, which takes no part in tracing. ``repro_script.py`` is the
+script.
 """
 
 from __future__ import annotations
