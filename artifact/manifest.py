@@ -35,6 +35,8 @@ Task = Literal[
 Pooling = Literal["none", "cls", "mean"]
 Support = Literal["listed", "generic"]
 Tier = Literal["cpu", "neuron-no-cast", "neuron-default"]
+Casting = Literal["all", "all-fp16", "matmult", "matmult-bf16", "matmult-fp16"]
+"""Which float32 operators neuron-cc rounds, and to what; the device has no float32 matmul at all."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,6 +160,26 @@ class Coverage(Record, frozen=True, kw_only=True):
     fallback: tuple[str, ...]
 
 
+class Compiler(Record, frozen=True, kw_only=True):
+    """What neuron-cc was asked and what its coverage was held to (inf1).
+
+    ``pipeline_cores`` is the number of NeuronCores that one copy of the model is spread over.
+    ``dynamic_batch``: the graphs take any number of rows, the bucket's batch at a time.
+    ``separate_weights``: asked for; it happens by itself above 1.9 GB. ``min_coverage`` in percent;
+    ``max_partitions`` ``None`` and an empty ``allowed_fallback`` are no limit.
+    """
+
+    casting: Casting
+    fast_relayout: bool
+    optimization: Positive | None
+    pipeline_cores: Positive
+    dynamic_batch: bool
+    separate_weights: bool
+    min_coverage: float
+    max_partitions: Positive | None
+    allowed_fallback: tuple[str, ...]
+
+
 class BuiltWith(Record, frozen=True, kw_only=True):
     """The version set and instruction set for which the identity is reproducible."""
 
@@ -186,6 +208,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     ``support`` generic: the architecture is in no table, only the gates speak for it.
     ``choices`` (multiple-choice): how many candidates a row holds; inputs are then of shape
     (batch, choices, length). ``mask_token_id`` (fill-mask): the id whose place is filled.
+    ``compiler_args`` is the whole command line that ``compiler`` and raw arguments amounted to.
     """
 
     schema: Literal["traceship.artifact/1"] = SCHEMA
@@ -206,6 +229,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     tokenizer: str
     weights: str | None
     compiler_args: tuple[str, ...]
+    compiler: Compiler | None = None
     coverage: Coverage | None
     parity: Parity
     waivers: tuple[Waiver, ...]

@@ -19,6 +19,7 @@ _COMMANDS = {
     "report": "draw the page that says what a compile proved",
     "verify": "check an artifact's every byte against its manifest",
     "export": "write an artifact's buckets as plain TorchScript files",
+    "capacity": "how many copies of an artifact each Inf1 instance type holds",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
     "ship": "compile, verify, publish to S3 and write release.lock.json",
     "deploy": "check the release, then `cdk deploy` the stacks",

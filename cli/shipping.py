@@ -254,7 +254,7 @@ def _ami(settings: Settings) -> Ami:
 
 def _compile_request(settings: Settings, out: Path) -> CompileRequest:
     from artifact.manifest import Waiver
-    from compile.request import CompileRequest, CompilerOptions, parse_shape
+    from compile.request import CompileRequest, CompilerOptions, Work, parse_shape
 
     return CompileRequest(
         model=settings.model.source,
@@ -276,7 +276,16 @@ def _compile_request(settings: Settings, out: Path) -> CompileRequest:
         waivers=tuple(Waiver(gate=gate, reason=why) for gate, why in sorted(settings.compile.waive.items())),
         compiler=CompilerOptions(
             arguments=settings.compile.compiler_args,
+            casting=settings.compile.casting,
+            fast_relayout=settings.compile.fast_relayout,
+            optimization=settings.compile.optimization,
+            pipeline_cores=settings.compile.pipeline_cores,
+            dynamic_batch=settings.compile.dynamic_batch,
+            separate_weights=settings.compile.separate_weights,
             timeout_seconds=settings.compile.compiler_timeout_seconds,
             min_coverage=settings.compile.min_coverage_percent,
+            max_partitions=settings.compile.max_partitions,
+            allowed_fallback=settings.compile.allow_fallback,
         ),
+        work=Work(jobs=settings.compile.jobs),
     )

@@ -5,7 +5,9 @@ Stages, in the order of the data (``pipeline.py`` calls them, ``__main__.py`` ca
     source.py         model source -> local folder, identity, digest of every file that is read
                       (sources/ knows the places: a folder, the Hub, S3, an installed package)
     preflight.py      task, architecture, buckets and target fit the model's config (no torch)
-    trace.py          one fresh child process a bucket -> graph bytes (backends/, wrapper.py)
+    buckets.py        one fresh child process a bucket, several at once (children.py, memory.py);
+                      a bucket that fails can leave its reproduction (repro.py)
+    trace.py          the child: model -> graph bytes (backends/, wrapper.py)
     torchscript.py    TorchScript archive -> the same bytes for the same graph, always
     parity.py         another child compares the saved graphs with the untraced model
                       (comparison.py measures, samples.py and texts.json hold what is asked,

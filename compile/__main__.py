@@ -16,10 +16,10 @@ from types import FrameType
 from typing import NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
-from artifact.manifest import Pooling, Target, Tier, Waiver
+from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
 from compile.exchange import settled
 from compile.pipeline import compile_model
-from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, parse_shape
+from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, Work, parse_shape
 from compile.result import result_data
 from compile.tasks import TASKS
 
@@ -95,8 +95,15 @@ def _request(options: argparse.Namespace, *, out: Path) -> CompileRequest:
         waivers=tuple(_waiver(text) for text in options.waive),
         compiler=CompilerOptions(
             arguments=tuple(options.compiler_arg),
+            casting=options.casting,
+            fast_relayout=options.fast_relayout,
+            optimization=options.optimization,
+            pipeline_cores=options.pipeline_cores,
+            dynamic_batch=options.dynamic_batch,
             timeout_seconds=options.compiler_timeout,
             min_coverage=options.min_coverage,
+            max_partitions=options.max_partitions,
+            allowed_fallback=tuple(options.allow_fallback),
             minimum_segment_size=options.minimum_segment_size,
             single_fusion_ratio=options.single_fusion_ratio,
             separate_weights=options.separate_weights,
@@ -105,6 +112,11 @@ def _request(options: argparse.Namespace, *, out: Path) -> CompileRequest:
         allow_pickle=options.allow_pickle,
         trust_remote_code=options.trust_remote_code,
         debug=options.debug,
+        work=Work(
+            jobs=options.jobs,
+            repro=None if options.repro is None else Path(options.repro).absolute(),
+            repro_weights=options.repro_weights,
+        ),
     )
 
 
@@ -123,25 +135,46 @@ def _parser() -> _Parser:
     add("--revision", help="commit, branch or tag on the Hub; else recorded in the manifest")
     add("--pooling", choices=get_args(Pooling), default="none", help="feature-extraction: one vector a text")
     add("--normalize", action="store_true", help="with --pooling: L2-normalise the vector")
-    add("--tier", choices=get_args(Tier), help="tolerance: 1e-5, 1e-3, 1e-2; by target unless given")
+    add("--tier", choices=get_args(Tier), help="1e-5, 1e-3, 1e-2; by target and casting unless given")
     add("--truncate", action="store_true", help="let the server cut texts longer than the largest bucket")
     add("--choices", type=int, default=4, metavar="N", help="multiple-choice: candidates in a row")
     add("--max-target-length", type=int, metavar="N", help="translation: tokens, the start included")
     add("--num-beams", type=int, metavar="N", help="translation: 1 is greedy; the checkpoint's unless given")
     add("--samples", metavar="FILE", help="your own examples, labelled or not, for proof and golden set")
     add("--waive", action="append", default=[], metavar="GATE=REASON", help="accept a failed gate; recorded")
-    add("--compiler-arg", action="append", default=[], metavar="ARG", help="inf1: an argument of neuron-cc")
-    add("--compiler-timeout", type=int, default=3600, metavar="S", help="seconds for each bucket")
-    add("--min-coverage", type=float, default=90.0, metavar="P", help="inf1: least %% of operators on device")
-    add("--minimum-segment-size", type=int, metavar="N", help="inf1: smallest subgraph to compile")
-    add("--single-fusion-ratio", type=float, metavar="R", help="inf1: when to fuse into one subgraph")
-    add("--separate-weights", action="store_true", help="inf1: keep weights out of the compiled graph")
+    _add_compiler_options(parser)
+    _add_work_options(parser)
     add("--identity", help="record this as the source's id (a mounted copy of a packaged model)")
     add("--allow-pickle", action="store_true", help="read tensors out of a pickle checkpoint")
     add("--trust-remote-code", action="store_true", help="run the checkpoint's own code; recorded")
     add("--json", action="store_true", help="one JSON object on stdout")
     add("--debug", action="store_true", help="show the whole log of a bucket that failed")
     return parser
+
+
+def _add_compiler_options(parser: _Parser) -> None:
+    add = parser.add_argument_group("inf1 target").add_argument
+    defaults = CompilerOptions()
+    add("--casting", choices=get_args(Casting), default=defaults.casting, help="what is rounded, to what")
+    add("--fast-relayout", action="store_true", help="transpose on the matrix engine: faster, rounds")
+    add("--optimization", type=int, choices=(2,), help="neuron-cc's -O; its own unless given")
+    add("--pipeline-cores", type=int, default=1, metavar="N", help="NeuronCores for one copy")
+    add("--dynamic-batch", action="store_true", help="graphs take any number of rows")
+    add("--separate-weights", action="store_true", help="keep weights out of the compiled graph")
+    add("--compiler-arg", action="append", default=[], metavar="ARG", help="an argument of neuron-cc")
+    add("--compiler-timeout", type=int, default=3600, metavar="S", help="seconds for each bucket")
+    add("--min-coverage", type=float, default=90.0, metavar="P", help="least %% of operators on the device")
+    add("--max-partitions", type=int, metavar="N", help="most subgraphs that the compiler may make")
+    add("--allow-fallback", action="append", default=[], metavar="OP", help="only these run on the CPU")
+    add("--minimum-segment-size", type=int, metavar="N", help="smallest subgraph to compile")
+    add("--single-fusion-ratio", type=float, metavar="R", help="when to fuse into one subgraph")
+
+
+def _add_work_options(parser: _Parser) -> None:
+    add = parser.add_argument_group("how it works").add_argument
+    add("--jobs", type=int, metavar="N", help="buckets at once; as cores and memory allow unless given")
+    add("--repro", metavar="DIR", help="where a bucket that fails leaves its reproduction")
+    add("--repro-weights", action="store_true", help="with --repro: put the model's weights in")
 
 
 def _waiver(text: str) -> Waiver:

@@ -1,4 +1,4 @@
-"""One fresh process for one job: started, watched, ended with everything below it.
+"""One fresh process for one job, several at once: started, watched, ended with everything below them.
 
 Fresh, because a second trace in one process gives other bytes (class names count on), and apart,
 because a compiler that eats the machine's memory is killed without a word. The child's output
@@ -13,14 +13,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any, Generic, TypeVar
 
 from artifact.canonical import decode, encode
 from artifact.errors import TraceshipError
 from artifact.manifest import Record
+from artifact.signals import held_back
 
 R = TypeVar("R", bound=Record)
 J = TypeVar("J", bound=Record)
@@ -34,6 +37,8 @@ _OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 _PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.02
+"""Between two looks at the running children; ``Popen.wait`` with a time-out looks as often."""
 
 
 class Failure(Record, frozen=True, kw_only=True):
@@ -71,77 +76,157 @@ class Answer(Generic[R]):
     log: str
 
 
+@dataclass(frozen=True)
+class Task(Generic[R]):
+    """``python -m module JOB RESULT``, with job, result and log as files named ``name`` in ``folder``.
+
+    ``timeout`` in seconds, after which the child and all below it are killed. ``environment`` is
+    added to this process's own.
+    """
+
+    module: str
+    job: Record
+    answer: type[R]
+    folder: Path
+    name: str
+    timeout: float | None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def path(self, ending: str) -> Path:
+        """One of the files: ``job``, ``result``, ``failure``, ``log``."""
+        return self.folder / f"{self.name}.{ending}"
+
+    def log(self) -> str:
+        """What the child and its own children have printed."""
+        return self.path("log").read_text(encoding="utf-8", errors="replace")
+
+
+@dataclass(frozen=True)
+class Finished(Generic[R]):
+    """An ended child. ``exit_code`` ``None``: it was out of time. ``seconds`` from start to end."""
+
+    task: Task[R]
+    exit_code: int | None
+    seconds: float
+
+    def read(self) -> Answer[R]:
+        """What it wrote.
+
+        Raises:
+            TraceshipError: the very error that the child raised.
+            ChildFailed: it crashed, was killed or ran out of time (``exit_code_of_child`` ``None``).
+        """
+        log = self.task.log()
+        failure, result = self.task.path("failure"), self.task.path("result")
+        if failure.exists():
+            raise as_raised(decode(failure.read_bytes(), Failure))
+        if self.exit_code != 0 or not result.exists():
+            raise ChildFailed(job=self.task.name, exit_code=self.exit_code, log=log)
+        return Answer(result=decode(result.read_bytes(), self.task.answer), log=log)
+
+
+@dataclass(frozen=True)
+class _Running(Generic[R]):
+    task: Task[R]
+    process: subprocess.Popen[bytes]
+    started: float
+
+    def ended(self) -> Finished[R] | None:
+        """None while it runs and may go on running."""
+        code, seconds = self.process.poll(), time.monotonic() - self.started
+        out_of_time = self.task.timeout is not None and seconds > self.task.timeout
+        if code is None and not out_of_time:
+            return None
+        return Finished(task=self.task, exit_code=code, seconds=seconds)
+
+
+class Children(Generic[R]):
+    """The running children. Leaving the ``with`` block ends them all, however it is left."""
+
+    def __init__(self) -> None:
+        self._running: list[_Running[R]] = []
+
+    def __enter__(self) -> Children[R]:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        with held_back():
+            _end([running.process for running in self._running])
+            self._running.clear()
+
+    def run(self, tasks: Sequence[Task[R]], *, width: int) -> Iterator[Finished[R]]:
+        """Run every task, at most ``width`` at once, started in order; yield each as it ends."""
+        waiting = list(tasks)
+        while waiting or self._running:
+            while waiting and len(self._running) < width:
+                self._start(waiting.pop(0))
+            yield self._next()
+
+    def _start(self, task: Task[R]) -> None:
+        task.path("job").write_bytes(encode(task.job))
+        with task.path("log").open("wb") as log, held_back():
+            process = _popen(task, log)
+            self._running.append(_Running(task=task, process=process, started=time.monotonic()))
+
+    def _next(self) -> Finished[R]:
+        """Wait for a child to end, and end what is left of its session."""
+        while True:
+            for running in self._running:
+                finished = running.ended()
+                if finished is not None:
+                    with held_back():
+                        _end([running.process])
+                        self._running.remove(running)
+                    return finished
+            time.sleep(_POLL_SECONDS)
+
+
 def run(
     module: str, job: Record, answer: type[R], *, folder: Path, name: str, timeout: float | None
 ) -> Answer[R]:
-    """Run ``python -m module JOB RESULT`` and return what it wrote.
-
-    Args:
-        folder: where job, result and log are written; it must exist.
-        timeout: seconds after which the child and all its children are killed.
+    """Run one child and return what it wrote; see ``Task``. ``folder`` must exist.
 
     Raises:
         TraceshipError: the very error that the child raised.
-        ChildFailed: it crashed, was killed or ran out of time (``exit_code_of_child`` ``None``).
+        ChildFailed: it crashed, was killed or ran out of time.
     """
-    paths = {ending: folder / f"{name}.{ending}" for ending in ("job", "result", "failure", "log")}
-    paths["job"].write_bytes(encode(job))
-    exit_code = _run_to_end(module, paths, timeout)
-    log = paths["log"].read_text(encoding="utf-8", errors="replace")
-    if paths["failure"].exists():
-        raise as_raised(decode(paths["failure"].read_bytes(), Failure))
-    if exit_code != 0 or not paths["result"].exists():
-        raise ChildFailed(job=name, exit_code=exit_code, log=log)
-    return Answer(result=decode(paths["result"].read_bytes(), answer), log=log)
+    task = Task(module=module, job=job, answer=answer, folder=folder, name=name, timeout=timeout)
+    children: Children[R] = Children()
+    with children:
+        (finished,) = children.run([task], width=1)
+    return finished.read()
 
 
-def _run_to_end(module: str, paths: dict[str, Path], timeout: float | None) -> int | None:
-    command = [sys.executable, "-m", module, *(str(paths[key]) for key in ("job", "result", "failure"))]
-    with paths["log"].open("wb") as log:
-        # Held back while the child starts: an interrupt inside Popen would lose the child's id.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
-            child = _start(command, log, paths["log"].parent, before)
-        except BaseException:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            raise
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            return child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            _end_group(child)
-
-
-def _start(
-    command: list[str], log: IO[bytes], folder: Path, mask: set[signal.Signals | int]
-) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, with the signal mask that the parent had."""
+def _popen(task: Task[R], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own."""
+    paths = (str(task.path(ending)) for ending in ("job", "result", "failure"))
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", task.module, *paths],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=_environment(folder),
-        cwd=folder,  # `-m` imports from the current folder, where a user's own files may lie
+        env={**_environment(task), **task.environment},
+        cwd=task.folder,  # `-m` imports from the current folder, where a user's own files may lie
         start_new_session=True,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),  # noqa: PLW1509 - one thread
     )
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Ours, offline, and with a place of the run's own where transformers copies a checkpoint's code."""
+def _environment(task: Task[R]) -> dict[str, str]:
+    """Ours, offline, and with a place of the child's own where transformers copies a checkpoint's code."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
-    modules = str(folder / "modules")
+    modules = str(task.path("modules"))
     return {**os.environ, **_OFFLINE, "HF_MODULES_CACHE": modules, "PYTHONPATH": path}
 
 
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the child's session: the compiler runs in processes of its own."""
-    with contextlib.suppress(ProcessLookupError):  # the whole session has ended by itself
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Kill what is left of each child's session: the compiler runs in processes of its own."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):  # the whole session has ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
+    for process in processes:
+        process.wait()
 
 
 def as_raised(failure: Failure) -> TraceshipError:

@@ -40,7 +40,8 @@ class ModelJob(Record, frozen=True, kw_only=True):
 class TraceJob(Record, frozen=True, kw_only=True):
     """Trace one bucket into ``graph``; write the shared tensors to ``weights`` where it is set.
 
-    ``decoder``: where a translation's second graph goes.
+    ``decoder``: where a translation's second graph goes. ``inputs`` is the file of ``inputs.py``:
+    the example inputs are read from it if it exists, else they are seeded random ones and kept there.
     """
 
     model: ModelJob
@@ -51,11 +52,13 @@ class TraceJob(Record, frozen=True, kw_only=True):
     decoder: str | None
     weights: str | None
     workdir: str
+    inputs: str
     compiler_args: tuple[str, ...]
     compiler_timeout: int
     minimum_segment_size: int | None
     single_fusion_ratio: float | None
     separate_weights: bool
+    dynamic_batch: bool
 
 
 class TraceResult(Record, frozen=True, kw_only=True):

@@ -30,7 +30,9 @@ from artifact.manifest import (
     Requires,
 )
 from artifact.verify import ArtifactChanged, NotAnArtifact, UnknownSchema, verify
+from compile.compiler_options import neuron_arguments, recorded
 from compile.durable import sync_folder, sync_tree
+from compile.memory import Sizes
 from compile.parity import ProvenModel
 from compile.preflight import Plan
 from compile.request import CompileRequest
@@ -165,7 +167,8 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
         padding=Padding(side="right", token_id=plan.pad_token_id, token_type_id=0, truncate=request.truncate),
         tokenizer=TOKENIZER,
         weights=traced.weights,
-        compiler_args=request.compiler.arguments,
+        compiler_args=neuron_arguments(request),
+        compiler=recorded(request),
         coverage=traced.coverage,
         parity=model.parity,
         waivers=model.waivers,
@@ -222,27 +225,9 @@ def _requires(
 def memory_bytes(plan: Plan, config: Mapping[str, Any], files: tuple[File, ...]) -> int:
     """Estimate of host memory for one copy of the artifact, in bytes.
 
-    runtime + 2 x files + activations. Twice the files, because the bytes are hashed in memory
-    before the tensors are made of them. Activations of the largest bucket, float32: eight
-    vectors of the hidden size and two of the intermediate size a token, two attention
-    matrices a head, and fill-mask's vector over the vocabulary:
-    4 x rows x length x (8 x hidden + 2 x intermediate + 2 x heads x length + vocabulary), where
-    a row of multiple-choice counts once for each choice.
+    runtime + 2 x files + activations of the largest bucket. Twice the files, because the bytes
+    are hashed in memory before the tensors are made of them.
     """
-    row = plan.row
-    hidden = _size(config, row.hidden_key, row.hidden)
-    intermediate = _size(config, row.intermediate_key, row.intermediate)
-    heads = _size(config, row.heads_key, row.heads)
-    words = int(config.get("vocab_size", 0)) if plan.spec.example == "masked" else 0
-    activations = max(
-        4
-        * (shape.batch * (plan.choices or 1))
-        * shape.length
-        * (8 * hidden + 2 * intermediate + 2 * heads * shape.length + words)
-        for shape in plan.shapes
-    )
+    sizes = Sizes.of(config, plan.spec.name, plan.choices)
+    activations = max(sizes.activation_bytes(shape) for shape in plan.shapes)
     return _RUNTIME_BYTES + 2 * sum(file.size for file in files) + activations
-
-
-def _size(config: Mapping[str, Any], key: str, default: int) -> int:
-    return int(config.get(key, default))

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 from artifact.canonical import encode
 from artifact.errors import ProofFailed, UsageError
-from artifact.manifest import PARITY, Parity, Record, Tier, Waiver
+from artifact.manifest import PARITY, Coverage, Parity, Record, Tier, Waiver
+from compile.backends.coverage import shortfall
+from compile.buckets import TracedModel
 from compile.children import run
 from compile.jobs import BucketFile, CompareJob, CompareResult, Filling, ModelJob, Verdict
 from compile.preflight import WAIVABLE, Plan
-from compile.request import TOLERANCES, CompileRequest, Figure, Metric, Workplace
-from compile.trace import TracedModel
+from compile.request import TOLERANCES, CompileRequest, CompilerOptions, Figure, Metric, Workplace
 
 SCHEMA = "traceship.parity/1"
 _SEAL = object()
@@ -128,7 +129,7 @@ def prove(
     answer = run(
         "compile.comparison", job, CompareResult, folder=place.scratch, name="comparison", timeout=None
     )
-    verdicts = answer.result.verdicts + _coverage_verdicts(traced, request.compiler.min_coverage)
+    verdicts = answer.result.verdicts + _coverage_verdicts(traced, request.compiler)
     waivers = judge(verdicts, request.waivers)
     proofs = tuple(
         Proof(gate=v.gate, bucket=v.bucket, passed=v.passed, compared=v.compared) for v in verdicts
@@ -180,18 +181,24 @@ def judge(verdicts: tuple[Verdict, ...], waivers: tuple[Waiver, ...]) -> tuple[W
     return tuple(sorted(waivers, key=lambda waiver: waiver.gate))
 
 
-def _coverage_verdicts(traced: TracedModel, minimum: float) -> tuple[Verdict, ...]:
+def _coverage_verdicts(traced: TracedModel, policy: CompilerOptions) -> tuple[Verdict, ...]:
     """The coverage gate, which stopped the compile already unless it is waived."""
     return tuple(
-        Verdict(
-            gate="coverage",
-            bucket=bucket.shape.name,
-            passed=bucket.coverage.percent >= minimum,
-            compared=bucket.coverage.total,
-            why=f"{bucket.coverage.percent:g} % of operators on the device, at least {minimum:g} % must",
-        )
+        _coverage_verdict(bucket.coverage, policy, bucket.shape.name)
         for bucket in traced.buckets
         if bucket.coverage is not None
+    )
+
+
+def _coverage_verdict(coverage: Coverage, policy: CompilerOptions, bucket: str) -> Verdict:
+    broken = shortfall(coverage, policy, bucket)
+    told = f"{coverage.percent:g} % of operators on the device, {coverage.partitions} subgraphs"
+    return Verdict(
+        gate="coverage",
+        bucket=bucket,
+        passed=broken is None,
+        compared=coverage.total,
+        why=told if broken is None else f"{told}: {broken.why}",
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from artifact.manifest import WEIGHTS, Manifest
+from compile.buckets import trace_buckets
 from compile.jobs import ModelJob
 from compile.package import OutputNotWritable, Packaged, check_out, package
 from compile.parity import ProvenModel, prove
@@ -17,7 +18,6 @@ from compile.preflight import Plan, plan
 from compile.request import About, BucketReport, CompiledArtifact, CompileRequest, Workplace
 from compile.source import resolve
 from compile.tasks import output_names
-from compile.trace import trace_buckets
 
 Report = Callable[[str], None]
 """Called with one line of progress for people."""

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from artifact.errors import UsageError
 from compile.architectures import Architecture, architecture_of, pad_token_id, usable_positions
+from compile.capacity import check_device
+from compile.compiler_options import check_options
+from compile.memory import Sizes, is_weights, parameters
 from compile.request import BadBucket, CompileRequest, Shape
 from compile.source import ModelSource
 from compile.tasks import TASKS, TaskSpec
@@ -141,7 +144,8 @@ def plan(request: CompileRequest, source: ModelSource) -> Plan:
 
     Raises:
         UnknownTask, TaskUnavailable, TargetNotAllowed, HeadMissing, PaddingUnknown,
-        BucketTooLong, BadBucket, OptionDoesNotFit: see there.
+        BucketTooLong, BadBucket, OptionDoesNotFit, ArgumentHasAnOption, CompilerOptionImpossible,
+        BucketsDoNotFitDevice: see there.
     """
     config = source.config
     spec = TASKS.get(request.task)
@@ -156,6 +160,10 @@ def plan(request: CompileRequest, source: ModelSource) -> Plan:
         raise TaskUnavailable(architecture=row.model_type, task=spec.name)
     _check_head(spec, config)
     _check_options(request)
+    check_options(request.compiler)
+    choices = request.choices if spec.example == "choices" else None
+    if request.target == "inf1":
+        _check_device(request, source, choices)
     labels = _labels(config) if spec.labelled else ()
     return Plan(
         spec=spec,
@@ -164,7 +172,17 @@ def plan(request: CompileRequest, source: ModelSource) -> Plan:
         labels=labels,
         problem_type=_problem_type(config, labels) if spec.agreement == "label" else None,
         pad_token_id=_pad_token_id(row, source),
-        choices=request.choices if spec.example == "choices" else None,
+        choices=choices,
+    )
+
+
+def _check_device(request: CompileRequest, source: ModelSource, choices: int | None) -> None:
+    sizes = Sizes.of(source.config, request.task, choices)
+    files = sum(file.size for file in source.identity.files if is_weights(file.path))
+    check_device(
+        parameters(source.config, files),
+        [sizes.activation_bytes(shape) for shape in request.shapes],
+        request.compiler.pipeline_cores,
     )
 
 

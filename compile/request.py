@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifact.errors import UsageError
-from artifact.manifest import BuiltWith, Coverage, Pooling, Support, Target, Task, Tier, Waiver, bucket_name
+from artifact.manifest import (
+    BuiltWith,
+    Casting,
+    Coverage,
+    Pooling,
+    Support,
+    Target,
+    Task,
+    Tier,
+    Waiver,
+    bucket_name,
+)
 from compile.sources.selection import Allowed
 
 if TYPE_CHECKING:
@@ -18,10 +29,9 @@ TOLERANCES: dict[Tier, float] = {"cpu": 1e-5, "neuron-no-cast": 1e-3, "neuron-de
 """Largest absolute difference to the untraced model.
 
 Source: cpu, torch.jit.trace of fifteen architectures differs by at most 1e-5; neuron-default,
-huggingface/optimum-neuron#90 (Inf1 at default settings 1e-2).
+huggingface/optimum-neuron#90 (Inf1 at default settings 1e-2; those round to bfloat16);
+neuron-no-cast, float16 keeps three bits more than bfloat16, which makes 1e-2 about 1e-3.
 """
-
-DEFAULT_TIER: dict[Target, Tier] = {"cpu": "cpu", "inf1": "neuron-default"}
 
 
 class BadBucket(UsageError):
@@ -67,31 +77,69 @@ def parse_shape(text: str) -> Shape:
 
 @dataclass(frozen=True)
 class CompilerOptions:
-    """Options of the inf1 target; the cpu target has none.
+    """Options of the inf1 target; the cpu target has none. ``compiler_options.py`` spells them.
 
-    ``timeout_seconds`` and ``min_coverage`` (percent of operators) hold for each bucket.
+    ``casting``, ``fast_relayout``, ``optimization`` and ``pipeline_cores`` are neuron-cc's, with
+    the most accurate values as defaults; ``arguments`` are passed to it as they are.
+    ``dynamic_batch`` lets a graph take any number of rows. ``timeout_seconds`` and the coverage
+    policy hold for each bucket: ``min_coverage`` percent of the operators on the device, at most
+    ``max_partitions`` subgraphs, and no operator on the CPU that is not in ``allowed_fallback``
+    (``None`` and empty: no limit).
     ``minimum_segment_size`` and ``single_fusion_ratio`` are torch_neuron's partitioner
     settings; ``None`` leaves its own default. ``separate_weights`` forces what happens by itself
     above 1.9 GB of weights.
     """
 
     arguments: tuple[str, ...] = ()
+    casting: Casting = "matmult-fp16"
+    fast_relayout: bool = False
+    optimization: int | None = None
+    pipeline_cores: int = 1
+    dynamic_batch: bool = False
     timeout_seconds: int = 3600
     min_coverage: float = 90.0
+    max_partitions: int | None = None
+    allowed_fallback: tuple[str, ...] = ()
     minimum_segment_size: int | None = None
     single_fusion_ratio: float | None = None
     separate_weights: bool = False
+
+
+def default_tier(target: Target, compiler: CompilerOptions) -> Tier:
+    """The tier that fits the arithmetic: the strict one only where nothing is rounded to bfloat16.
+
+    ``fp32-cast-matmult`` transposes in float16 but multiplies in bfloat16; a fast relayout sends
+    tensors through the matrix engine that are only moved.
+    """
+    if target == "cpu":
+        return "cpu"
+    exact = compiler.casting == "matmult-fp16" and not compiler.fast_relayout
+    return "neuron-no-cast" if exact else "neuron-default"
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a compile goes about it; nothing here changes a byte of the artifact.
+
+    ``jobs`` is the most buckets at once, ``None`` as many as cores and memory allow. ``repro`` is
+    the folder for a failed bucket's reproduction, with the model's weights if ``repro_weights``.
+    """
+
+    jobs: int | None = None
+    repro: Path | None = None
+    repro_weights: bool = False
 
 
 @dataclass(frozen=True)
 class CompileRequest:
     """One model, one task, one target, all its buckets.
 
-    ``tier`` ``None`` means the target's own. ``choices``: candidates in a row, multiple-choice only.
-    ``max_target_length``, ``num_beams``: of a translation; ``None`` means the checkpoint's.
-    ``samples``: a file with the user's own examples. ``identity`` replaces the source's id where the
-    folder is only a mounted copy (docker runner). ``allow_pickle`` and ``trust_remote_code`` are what
-    the user accepts of the checkpoint beyond plain tensors. ``debug`` reports a failed child's whole log.
+    ``tier`` ``None`` means the one of target and casting. ``choices``: candidates in a row,
+    multiple-choice only. ``max_target_length``, ``num_beams``: of a translation; ``None`` means the
+    checkpoint's. ``samples``: a file with the user's own examples. ``identity`` replaces the
+    source's id where the folder is only a mounted copy (docker runner). ``allow_pickle`` and
+    ``trust_remote_code`` are what the user accepts of the checkpoint beyond plain tensors.
+    ``debug`` reports a failed child's whole log.
     """
 
     model: str
@@ -114,6 +162,7 @@ class CompileRequest:
     allow_pickle: bool = False
     trust_remote_code: bool = False
     debug: bool = False
+    work: Work = field(default_factory=Work)
 
     @property
     def allowed(self) -> Allowed:
@@ -123,7 +172,7 @@ class CompileRequest:
     @property
     def resolved_tier(self) -> Tier:
         """The tier in force."""
-        return self.tier or DEFAULT_TIER[self.target]
+        return self.tier or default_tier(self.target, self.compiler)
 
 
 @dataclass(frozen=True)

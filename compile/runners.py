@@ -23,6 +23,7 @@ from artifact.interpreter import module_command
 from artifact.verify import verify
 from compile.children import Failure, as_raised
 from compile.package import OutputNotWritable, check_out, install
+from compile.repro import check_folder
 from compile.request import CompiledArtifact, CompileRequest
 from compile.result import read_result
 from compile.source import ModelSource, resolve
@@ -102,7 +103,7 @@ def run_docker(request: CompileRequest, image: str, report: Report) -> CompiledA
         image: ``NAME@sha256:…``, or the id of a local image, ``sha256:…``.
 
     Raises:
-        EngineMissing, EngineFailed, ImageNotPinned, OutputNotWritable: see there.
+        EngineMissing, EngineFailed, ImageNotPinned, OutputNotWritable, ReproductionExists: see there.
         TraceshipError: the very error of the compile.
     """
     if _PINNED.fullmatch(image) is None:
@@ -110,6 +111,7 @@ def run_docker(request: CompileRequest, image: str, report: Report) -> CompiledA
     if shutil.which("docker") is None:
         raise EngineMissing()
     check_out(request.out)
+    check_folder(request.work.repro)
     found = resolve(
         request.model,
         revision=request.revision,
@@ -128,6 +130,7 @@ def run_docker(request: CompileRequest, image: str, report: Report) -> CompiledA
         verify(made, digest=data["digest"])
         install(made, request.out, data["digest"])
     finally:
+        _bring_out(base / "out/repro", request.work.repro)
         shutil.rmtree(base)
     return read_result(data, request.out)
 
@@ -159,6 +162,7 @@ def docker_command(
         revision=found.identity.revision,
         identity=found.identity.id,
         samples=None if request.samples is None else Path("/samples"),
+        work=replace(request.work, repro=None if request.work.repro is None else Path("/out/repro")),
     )
     samples = [] if request.samples is None else _samples_mount(request.samples)
     return [
@@ -192,19 +196,28 @@ def arguments(request: CompileRequest) -> list[str]:
         str(compiler.timeout_seconds),
         "--min-coverage",
         str(compiler.min_coverage),
+        "--casting",
+        compiler.casting,
+        "--pipeline-cores",
+        str(compiler.pipeline_cores),
     ]
     optional = {
         "--revision": request.revision,
         "--identity": request.identity,
+        "--optimization": compiler.optimization,
+        "--max-partitions": compiler.max_partitions,
         "--minimum-segment-size": compiler.minimum_segment_size,
         "--single-fusion-ratio": compiler.single_fusion_ratio,
         "--samples": request.samples,
         "--max-target-length": request.max_target_length,
         "--num-beams": request.num_beams,
+        "--jobs": request.work.jobs,
+        "--repro": request.work.repro,
     }
     for flag, value in optional.items():
         words += [] if value is None else [flag, str(value)]
     words += [f"--compiler-arg={argument}" for argument in compiler.arguments]
+    words += [f"--allow-fallback={operator}" for operator in compiler.allowed_fallback]
     words += [f"--waive={waiver.gate}={waiver.reason}" for waiver in request.waivers]
     switches = {
         "--normalize": request.normalize,
@@ -212,6 +225,9 @@ def arguments(request: CompileRequest) -> list[str]:
         "--separate-weights": compiler.separate_weights,
         "--allow-pickle": request.allow_pickle,
         "--trust-remote-code": request.trust_remote_code,
+        "--fast-relayout": compiler.fast_relayout,
+        "--dynamic-batch": compiler.dynamic_batch,
+        "--repro-weights": request.work.repro_weights,
         "--debug": request.debug,
     }
     return words + [flag for flag, on in switches.items() if on]
@@ -232,6 +248,12 @@ def _mountable(found: ModelSource, copy: Path) -> Path:
     for path in paths:
         shutil.copyfile(path, copy / path.name)
     return copy
+
+
+def _bring_out(written: Path, wanted: Path | None) -> None:
+    """Move a failed bucket's reproduction from the container's folder to where it was asked for."""
+    if wanted is not None and written.is_dir():
+        shutil.copytree(written, wanted, dirs_exist_ok=True)
 
 
 def _private_folder(out: Path) -> Path:

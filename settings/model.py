@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from artifact.manifest import Pooling, Target, Task, Tier
+from artifact.manifest import Casting, Pooling, Target, Task, Tier
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
 BucketText = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,4}$")]
@@ -92,19 +92,39 @@ class Compile(Section):
     auto_batch: Annotated[int, Field(ge=1, le=9999)] = 1
     """With ``buckets = "auto"``: rows of each bucket."""
     tier: Tier | None = None
-    """Tolerance tier. Unset: ``cpu`` (1e-5) or ``neuron-default`` (1e-2) by target."""
+    """Tolerance tier. Unset: ``cpu`` (1e-5); for inf1 ``neuron-no-cast`` (1e-3) with ``casting``
+    ``matmult-fp16`` and without ``fast_relayout``, else ``neuron-default`` (1e-2)."""
     truncate: bool = False
     """Cut texts longer than the largest bucket instead of refusing them."""
     samples: str | None = None
     """A file with your own examples, one a line, labelled or not: they join the proof and the golden set."""
     waive: dict[str, str] = {}
     """Gates whose failure is accepted, each with the reason; recorded in the manifest."""
+    casting: Casting = "matmult-fp16"
+    """inf1: which float32 operators are rounded, and to what. The device multiplies matrices in 16
+    bits only; ``matmult-fp16`` is the most accurate, ``all`` (everything to bfloat16) the fastest."""
+    fast_relayout: bool = False
+    """inf1: transpose on the matrix engine, which is faster and rounds."""
+    optimization: Literal[2] | None = None
+    """inf1: neuron-cc's ``-O``. Unset: the compiler's own level."""
+    pipeline_cores: Annotated[int, Field(ge=1, le=64)] = 1
+    """inf1: NeuronCores that one copy of the model is spread over."""
+    dynamic_batch: bool = False
+    """inf1: graphs take any number of rows, the bucket's batch at a time."""
+    separate_weights: bool = False
+    """inf1: keep weights out of the compiled graph; happens by itself above 1.9 GB of weights."""
     compiler_args: tuple[str, ...] = ()
-    """inf1: arguments for neuron-cc."""
+    """inf1: further arguments for neuron-cc."""
     compiler_timeout_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3600
     """inf1: one bucket's limit."""
     min_coverage_percent: Annotated[float, Field(ge=0, le=100)] = 90.0
     """inf1: least share of operators that must run on the device."""
+    max_partitions: Annotated[int, Field(ge=1)] | None = None
+    """inf1: most subgraphs that the compiler may make of the model. Unset: no limit."""
+    allow_fallback: tuple[str, ...] = ()
+    """inf1: the only operators that may run on the CPU, such as ``aten::embedding``. Empty: any."""
+    jobs: Annotated[int, Field(ge=1)] | None = None
+    """Buckets traced at once. Unset: as many as cores and memory allow."""
     runner: Literal["local", "docker"] = "local"
     """Where the compile stage runs."""
     image: str | None = None

@@ -41,15 +41,35 @@ if TYPE_CHECKING:
     "--waive", "waivers", multiple=True, metavar="GATE=REASON", help="Accept a failed gate; recorded."
 )
 @click.option(
+    "--casting",
+    type=click.Choice(["all", "all-fp16", "matmult", "matmult-bf16", "matmult-fp16"]),
+    default="matmult-fp16",
+    show_default=True,
+    help="inf1: which float32 operators are rounded, and to what; also chooses the tier.",
+)
+@click.option("--fast-relayout", is_flag=True, help="inf1: transpose on the matrix engine; faster, rounds.")
+@click.option("--optimization", type=click.IntRange(2, 2), help="inf1: neuron-cc's -O; unset: its own.")
+@click.option("--pipeline-cores", type=int, default=1, show_default=True, help="inf1: cores for one copy.")
+@click.option("--dynamic-batch", is_flag=True, help="inf1: graphs take any number of rows.")
+@click.option(
     "--compiler-arg", "compiler_args", multiple=True, metavar="ARG", help="inf1: passed to neuron-cc."
 )
 @click.option(
     "--compiler-timeout", type=int, default=3600, show_default=True, help="Seconds for each bucket."
 )
 @click.option("--min-coverage", type=float, default=90.0, show_default=True, help="inf1: % on the device.")
+@click.option("--max-partitions", type=int, metavar="N", help="inf1: most subgraphs.")
+@click.option(
+    "--allow-fallback", multiple=True, metavar="OP", help="inf1: only these run on the CPU; repeat."
+)
 @click.option("--separate-weights", is_flag=True, help="inf1: keep weights out of the compiled graph.")
 @click.option("--runner", type=click.Choice(["local", "docker"]), default="local", show_default=True)
 @click.option("--image", help="docker: NAME@sha256:...; unset: built from compile/Dockerfile.")
+@click.option("--jobs", type=click.IntRange(1), help="Buckets at once; unset: as cores and memory allow.")
+@click.option(
+    "--repro", type=click.Path(path_type=Path), help="Where a bucket that fails leaves its reproduction."
+)
+@click.option("--repro-weights", is_flag=True, help="With --repro: put the model's weights in.")
 @click.option("--no-cache", is_flag=True, help="Compile afresh; neither read the cache nor keep the result.")
 @click.option("--cache", "shared_cache", metavar="S3", help="A cache to share, s3://BUCKET/PREFIX.")
 @click.option(
@@ -109,7 +129,7 @@ def command(
 
 def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...], **options: Any) -> Any:
     from artifact.manifest import Waiver
-    from compile.request import CompileRequest, CompilerOptions, parse_shape
+    from compile.request import CompileRequest, CompilerOptions, Work, parse_shape
 
     return CompileRequest(
         model=options["model"],
@@ -131,11 +151,23 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
         waivers=tuple(Waiver(gate=gate, reason=reason) for gate, reason in map(_waiver, waivers)),
         compiler=CompilerOptions(
             arguments=options["compiler_args"],
+            casting=options["casting"],
+            fast_relayout=options["fast_relayout"],
+            optimization=options["optimization"],
+            pipeline_cores=options["pipeline_cores"],
+            dynamic_batch=options["dynamic_batch"],
             timeout_seconds=options["compiler_timeout"],
             min_coverage=options["min_coverage"],
+            max_partitions=options["max_partitions"],
+            allowed_fallback=options["allow_fallback"],
             separate_weights=options["separate_weights"],
         ),
         debug=debug,
+        work=Work(
+            jobs=options["jobs"],
+            repro=None if options["repro"] is None else options["repro"].absolute(),
+            repro_weights=options["repro_weights"],
+        ),
     )
 
 

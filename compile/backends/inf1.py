@@ -55,7 +55,7 @@ def trace_keywords(options: TraceOptions) -> dict[str, Any]:
         "compiler_timeout": options.timeout_seconds,
         "compiler_workdir": str(options.workdir),
         "fallback": True,
-        "dynamic_batch_size": False,
+        "dynamic_batch_size": options.dynamic_batch,
     }
     if options.minimum_segment_size is not None:
         keywords["minimum_segment_size"] = options.minimum_segment_size

@@ -1,16 +1,29 @@
 """What the Neuron compiler's log says: how much runs on the device, or why it failed.
 
 Runs in the parent, which is still there when the compiler's process was killed. The lines are
-those of torch_neuron 1.x as users quote them in aws-neuron/aws-neuron-sdk#439, #462, #618, #645,
-#677 and #1064; a log may hold each line twice, under two log handlers.
+those of torch_neuron 1.x and neuron-cc as users quote them; the number beside each pattern is of
+aws-neuron/aws-neuron-sdk. A log may hold each line twice, under two log handlers.
 """
 
 from __future__ import annotations
 
 import re
 
-from artifact.errors import ProofFailed, TraceshipError
+from artifact.errors import TraceshipError
 from artifact.manifest import Coverage
+from compile.backends.neuron_errors import (
+    CompilerCrashed,
+    CompilerMissing,
+    CompilerOutOfMemory,
+    CompilerTimedOut,
+    CoverageUnknown,
+    DiskFull,
+    GraphTooLarge,
+    NothingCompiled,
+    OperatorNotSupported,
+    PipelineDoesNotFit,
+    TraceFailed,
+)
 
 _COMPILED = re.compile(r"operators \(post-compilation\) before = (\d+), compiled = (\d+)")
 _PARTITIONS = re.compile(r"neuron partitioner created (\d+) sub-graphs")
@@ -18,113 +31,29 @@ _FALLBACK_TITLE = "Not compiled operators"
 _OPERATOR = re.compile(r"=> ([A-Za-z0-9_]+::\w+): \d+ \[(?:not )?supported\]")
 _NOT_SUPPORTED = re.compile(r"=> ([A-Za-z0-9_]+::\w+): \d+ \[not supported\]")
 
-
-class CompilerOutOfMemory(TraceshipError):
-    """The kernel ended the child, or the compiler below it, for want of memory."""
-
-    id = "compiler-out-of-memory"
-
-    def __init__(self, *, bucket: str) -> None:
-        super().__init__(
-            what=f"the bucket {bucket} could not be traced: its process was killed (signal 9)",
-            why="the machine ran out of memory; neuron-cc needs 16 GiB and more",
-            fix="run `traceship compile` again on a larger machine (c5.4xlarge or more), "
-            "or with a smaller `--bucket`",
-        )
-
-
-class CompilerTimedOut(TraceshipError):
-    """The bucket took longer than its limit."""
-
-    id = "compiler-timed-out"
-
-    def __init__(self, *, bucket: str, seconds: int) -> None:
-        super().__init__(
-            what=f"the bucket {bucket} was not compiled in time",
-            why=f"the limit is {seconds} s",
-            fix=f"run `traceship compile --compiler-timeout {2 * seconds}`, or choose a smaller bucket",
-        )
-
-
-class NothingCompiled(ProofFailed):
-    """No operator at all would run on the device."""
-
-    id = "nothing-compiled"
-
-    def __init__(self, *, bucket: str, fallback: tuple[str, ...]) -> None:
-        named = f"; not supported: {', '.join(fallback)}" if fallback else ""
-        super().__init__(
-            what=f"nothing of the bucket {bucket} was compiled for the device",
-            why=f"torch_neuron gave up with zero compiled operators{named}",
-            fix="read the compiler's own error above it in the log, then try a smaller `--bucket` "
-            "or `traceship compile --target cpu`",
-        )
-
-
-class GraphTooLarge(TraceshipError):
-    """The graph with its weights does not fit into a protobuf message."""
-
-    id = "graph-too-large"
-
-    def __init__(self, *, bucket: str) -> None:
-        super().__init__(
-            what=f"the bucket {bucket} is too large for one compiled graph",
-            why="weights and graph together pass the 2 GB limit of protobuf",
-            fix="compile with separate weights (automatic above 1.9 GB of weights): "
-            "`traceship compile --separate-weights`",
-        )
-
-
-class OperatorNotSupported(TraceshipError):
-    """The compiler does not know an operator and nothing could take its place."""
-
-    id = "operator-not-supported"
-
-    def __init__(self, *, bucket: str, operators: tuple[str, ...]) -> None:
-        super().__init__(
-            what=f"the bucket {bucket} uses operators that the device does not have",
-            why=f"not supported: {', '.join(operators)}",
-            fix="take a model of another architecture, or `traceship compile --target cpu`",
-        )
-
-
-class CoverageUnknown(ProofFailed):
-    """The compiler succeeded, but its log does not say what it compiled."""
-
-    id = "coverage-unknown"
-
-    def __init__(self, *, bucket: str) -> None:
-        super().__init__(
-            what=f"it is not known how much of the bucket {bucket} runs on the device",
-            why="the compiler's log has no line on compiled operators",
-            fix="use the torch-neuron version of compile/requirements.txt",
-        )
-
-
-class TraceFailed(TraceshipError):
-    """The child failed in a way that has no name yet; ``why`` is its last line."""
-
-    id = "trace-failed"
-
-    def __init__(self, *, bucket: str, why: str) -> None:
-        super().__init__(
-            what=f"the bucket {bucket} could not be traced",
-            why=why,
-            fix="run `traceship compile --debug` to see the whole log",
-        )
-
-
-class CoverageTooLow(ProofFailed):
-    """Fewer operators than the policy asks for would run on the device."""
-
-    id = "coverage-too-low"
-
-    def __init__(self, *, bucket: str, percent: float, minimum: float, fallback: tuple[str, ...]) -> None:
-        super().__init__(
-            what=f"only {percent:.1f} % of the operators of bucket {bucket} run on the device",
-            why=f"at least {minimum:g} % must; on the CPU instead: {', '.join(fallback) or 'not named'}",
-            fix='lower it with `--min-coverage`, or accept it with `--waive coverage="why"`',
-        )
+_KILLED = re.compile(r"Compile command returned: (?:-9|137)\b")  # 431, 439
+_NO_ALLOCATION = re.compile(
+    r"std::bad_alloc|^MemoryError\b|Cannot allocate memory|DefaultCPUAllocator: (?:can't|not enough)"
+    r"|terminated abruptly while the future was running",  # 328: a worker of the compiler was killed
+    flags=re.MULTILINE,
+)
+_TIMED_OUT = re.compile(r"TimeoutExpired|[Tt]imed out after")
+_TOO_LARGE = re.compile(
+    r"maximum protobuf size of 2 ?GB"  # 104, 412
+    r"|GraphDef cannot be larger than 2 ?GB|larger than the limit \(2147483647 bytes\)"
+)
+_DISK_FULL = re.compile(r"No space left on device")
+_NO_COMPILER = re.compile(r"check that neuron-cc is installed and working")  # 462
+_PIPELINE = re.compile(r"requested number of neuroncore-pipeline-cores \((\d+)\) may not be suitable")  # 618
+_UNKNOWN_OPERATOR = re.compile(
+    r"Operator (\w+::\w+) is not supported"  # 66, 130, 140
+    r"|(?:Unsupported|not implemented)[^\n]*?(\w+::\w+)"
+)
+_INTERNAL = "An Internal Compiler Error has occurred"  # 86, 270, 291, 328, 807
+_INTERNAL_WHY = re.compile(r"\[neuron-cc\]:\s*Error message:[ \t]*(\S.*)")
+_ASSERTION = re.compile(r"^.*Assertion `.*' failed.*$", flags=re.MULTILINE)  # 86
+_SIGNAL = re.compile(r"Compile command returned: -(\d+)")
+_NOTHING = "No operations were successfully partitioned"  # 410, 603, 619
 
 
 def read_coverage(log: str, bucket: str) -> Coverage:
@@ -148,25 +77,65 @@ def read_coverage(log: str, bucket: str) -> Coverage:
 
 
 def explain(log: str, exit_code: int, bucket: str, timeout_seconds: int) -> TraceshipError:
-    """The error that a failed compile's log and exit code amount to."""
-    if exit_code in (-9, 137) or "Compile command returned: -9" in log:
+    """The error that a failed compile's log and exit code amount to.
+
+    The causes are asked in order, the outer before the inner: a compiler that was killed also
+    leaves a traceback, and every failed subgraph ends in "no operations".
+    """
+    if exit_code in (-9, 137) or _KILLED.search(log):
         return CompilerOutOfMemory(bucket=bucket)
-    if re.search(r"TimeoutExpired|[Tt]imed out after", log):
+    if _NO_ALLOCATION.search(log):
+        return CompilerOutOfMemory(bucket=bucket, why=_line_of(_NO_ALLOCATION, log))
+    if _TIMED_OUT.search(log):
         return CompilerTimedOut(bucket=bucket, seconds=timeout_seconds)
-    if re.search(r"maximum protobuf size of 2 ?GB|exceeds maximum protobuf size", log):
-        return GraphTooLarge(bucket=bucket)
-    if "No operations were successfully partitioned" in log:
-        return NothingCompiled(bucket=bucket, fallback=_operators(log, _NOT_SUPPORTED))
-    missing = tuple(sorted(set(re.findall(r"(?:Unsupported|not implemented)[^\n]*?(\w+::\w+)", log))))
-    if missing:
-        return OperatorNotSupported(bucket=bucket, operators=missing)
+    for cause in (_setting, _unsupported, _crash, _nothing):
+        found = cause(log, bucket)
+        if found is not None:
+            return found
     return TraceFailed(bucket=bucket, why=_last_line(log, exit_code))
+
+
+def _setting(log: str, bucket: str) -> TraceshipError | None:
+    """What another option or another machine would mend."""
+    if _TOO_LARGE.search(log):
+        return GraphTooLarge(bucket=bucket)
+    if _DISK_FULL.search(log):
+        return DiskFull(bucket=bucket)
+    if _NO_COMPILER.search(log):
+        return CompilerMissing(bucket=bucket)
+    pipeline = _PIPELINE.search(log)
+    return PipelineDoesNotFit(bucket=bucket, cores=pipeline[1]) if pipeline else None
+
+
+def _unsupported(log: str, bucket: str) -> TraceshipError | None:
+    missing = {first or second for first, second in _UNKNOWN_OPERATOR.findall(log)}
+    return OperatorNotSupported(bucket=bucket, operators=tuple(sorted(missing))) if missing else None
+
+
+def _crash(log: str, bucket: str) -> TraceshipError | None:
+    """The compiler's own words: its message, else the assertion that failed, else the signal."""
+    if _INTERNAL in log:
+        message, assertion = _INTERNAL_WHY.search(log), _ASSERTION.search(log)
+        why = message[1] if message else assertion[0] if assertion else "an internal compiler error"
+        return CompilerCrashed(bucket=bucket, why=why.strip()[:300])
+    signal = _SIGNAL.search(log)
+    return CompilerCrashed(bucket=bucket, why=f"it was ended by signal {signal[1]}") if signal else None
+
+
+def _nothing(log: str, bucket: str) -> TraceshipError | None:
+    if _NOTHING not in log:
+        return None
+    return NothingCompiled(bucket=bucket, fallback=_operators(log, _NOT_SUPPORTED))
 
 
 def _operators(log: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
     """Operators of the table that follows the title, each once, sorted."""
     table = log.rpartition(_FALLBACK_TITLE)[2] if _FALLBACK_TITLE in log else ""
     return tuple(sorted(set(pattern.findall(table))))
+
+
+def _line_of(pattern: re.Pattern[str], log: str) -> str:
+    return next(line.strip()[:300] for line in log.splitlines() if pattern.search(line))
 
 
 def _last_line(log: str, exit_code: int) -> str:

@@ -18,7 +18,8 @@ class TraceOptions:
     """The compiler's options of one bucket; the cpu backend has no use for them.
 
     ``weight_bytes`` is the size of all parameters; ``None`` leaves torch_neuron's own default;
-    ``separate_weights`` forces what happens by itself above 1.9 GB.
+    ``separate_weights`` forces what happens by itself above 1.9 GB; ``dynamic_batch`` lets the
+    graph take any number of rows, in steps of the traced batch.
     """
 
     arguments: tuple[str, ...]
@@ -28,6 +29,7 @@ class TraceOptions:
     minimum_segment_size: int | None
     single_fusion_ratio: float | None
     separate_weights: bool
+    dynamic_batch: bool
 
 
 @dataclass(frozen=True)

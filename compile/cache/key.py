@@ -24,7 +24,7 @@ from compile.request import CompileRequest
 from compile.source import CONFIG, ModelSource, SourceUnreadable
 
 SCHEMA = "traceship.cache-key/1"
-NO_PART_OF_THE_RESULT = frozenset({"out", "debug"})
+NO_PART_OF_THE_RESULT = frozenset({"out", "debug", "work"})
 SAID_BY_THE_SOURCE = frozenset({"model", "revision", "identity"})
 """Recorded as ``source``, as the manifest has it."""
 

@@ -62,6 +62,29 @@ def test_the_same_model_gives_the_same_bytes_anywhere(tiny_bert: Path, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deeper", "elsewhere", "one"]
 
 
+def test_the_bytes_do_not_depend_on_how_many_buckets_are_traced_at_once(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    """Nor does their order; the shared weights are written once."""
+    digests = []
+    for jobs in ("1", "3"):
+        options = ("--bucket", "2x24", "--bucket", "1x16", "--bucket", "1x24", "--jobs", jobs, "--json")
+        finished = subprocess.run(
+            _command(tiny_bert, tmp_path / jobs, *options),
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        printed = json.loads(finished.stdout)
+        digests.append(printed["digest"])
+        assert [(b["batch"], b["length"]) for b in printed["buckets"]] == [(1, 16), (1, 24), (2, 24)]
+        assert sum(line.startswith("traced ") for line in finished.stderr.splitlines()) == 3
+
+    assert digests[0] == digests[1]
+    assert _files(tmp_path / "1") == _files(tmp_path / "3")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_compile_leaves_nothing_behind(tiny_bert: Path, tmp_path: Path, number: int) -> None:
     """Exit code 130, no folder, no child still running."""
@@ -74,7 +97,7 @@ def test_an_interrupted_compile_leaves_nothing_behind(tiny_bert: Path, tmp_path:
     )
     assert running.stderr is not None
     lines = [running.stderr.readline(), running.stderr.readline()]
-    assert lines[1].startswith("traced 1x16")
+    assert lines[1].startswith("traced 1x")
 
     running.send_signal(number)
     rest = running.communicate(timeout=60)[1]
@@ -141,7 +164,7 @@ def test_arguments_that_make_no_sense_end_with_exit_code_2(
 def test_the_runners_words_are_parsed_to_the_same_request(tmp_path: Path) -> None:
     """A runner passes every option on; none gets lost on the way into the container."""
     from artifact.manifest import Waiver
-    from compile.request import CompilerOptions
+    from compile.request import CompilerOptions, Work
 
     request = make_request(
         "/models/m",
@@ -160,13 +183,21 @@ def test_the_runners_words_are_parsed_to_the_same_request(tmp_path: Path) -> Non
         trust_remote_code=True,
         debug=True,
         compiler=CompilerOptions(
-            arguments=("--fp32-cast", "matmult-fp16"),
+            arguments=("--enable-saturate-infinity",),
+            casting="matmult-bf16",
+            fast_relayout=True,
+            optimization=2,
+            pipeline_cores=4,
+            dynamic_batch=True,
             timeout_seconds=77,
             min_coverage=12.5,
+            max_partitions=2,
+            allowed_fallback=("aten::embedding", "aten::Int"),
             minimum_segment_size=3,
             single_fusion_ratio=0.4,
             separate_weights=True,
         ),
+        work=Work(jobs=3, repro=tmp_path / "repro", repro_weights=True),
     )
 
     assert parse(runners.arguments(request)) == request

@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 from artifact.verify import verify
+from compile.backends.neuron_errors import OperatorNotSupported
 from compile.preflight import BucketTooLong
+from compile.repro import ReproductionExists
+from compile.request import Work
 from compile.runners import EngineFailed, EngineMissing, ImageNotPinned, build_image, run_docker, run_local
 from tests.compile.world import make_request
 from tests.kit.fake_hub import environment, folder_files, running_hub
+from tests.neuron_double import FOLDER
 
 _ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "registry.example/traceship-compile@sha256:" + "a" * 64
@@ -86,6 +90,28 @@ def test_a_path_with_a_comma_survives_the_mount_option(tiny_bert: Path, tmp_path
         run_docker(make_request(model, tmp_path / "out", "1x999"), IMAGE, [].append)
 
     assert f'type=bind,"src={model}",dst=/model,readonly' in json.loads(engine.read_text())
+
+
+def test_a_failed_buckets_reproduction_comes_out_of_the_container(
+    tiny_classifier: Path, tmp_path: Path, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the folder that was asked for on this side; nothing else stays."""
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER))
+    monkeypatch.setenv("NEURON_DOUBLE_FAIL", "unsupported")
+    request = make_request(
+        *(tiny_classifier, tmp_path / "place/out", "1x16"),
+        task="text-classification",
+        target="inf1",
+        work=Work(repro=tmp_path / "repro"),
+    )
+
+    with pytest.raises(OperatorNotSupported):
+        run_docker(request, IMAGE, [].append)
+
+    assert (tmp_path / "repro/b1_s16/repro.py").exists()
+    assert list((tmp_path / "place").iterdir()) == []
+    with pytest.raises(ReproductionExists):
+        run_docker(request, IMAGE, [].append)
 
 
 def test_links_are_copied_so_that_they_do_not_end_outside_the_mount(

@@ -16,13 +16,13 @@ from safetensors.torch import save as save_tensors
 
 from artifact.graphs import load_graph, load_weights
 from artifact.manifest import WEIGHTS, decoder_path
-from compile import comparison, parity, pipeline, preflight, source, trace
+from compile import buckets, comparison, parity, pipeline, preflight, source, trace
 from compile.backends import cpu
+from compile.buckets import TracedBucket, TracedModel
 from compile.jobs import CompareJob, CompareResult, ModelJob
 from compile.model import load_model, load_tokenizer, portable_tokenizer, vocabulary, wrap
 from compile.request import TOLERANCES, CompileRequest, Shape, Workplace, parse_shape
 from compile.samples import random_feed
-from compile.trace import TracedBucket, TracedModel
 
 Mutation = Callable[[torch.nn.Module], torch.nn.Module]
 """Turns the right wrapper into a wrong one before it is traced."""
@@ -65,7 +65,7 @@ def trace_in(world: World, mutation: Mutation | None = None) -> TracedModel:
 
 
 def _trace(world: World, shape: Shape, mutation: Mutation | None) -> TracedBucket:
-    job = trace.make_job(world.request, world.model, shape, world.place, WEIGHTS)
+    job = buckets.make_job(world.request, world.model, shape, world.place, WEIGHTS)
     if mutation is None:
         result = trace.trace_here(job)
     else:

@@ -19,7 +19,7 @@ from artifact.manifest import Waiver
 from compile.cache.difference import differences
 from compile.cache.environment import NOT_SHAPING, Environment, code_digests, in_image, this_python
 from compile.cache.key import NO_PART_OF_THE_RESULT, SAID_BY_THE_SOURCE, CacheKey
-from compile.request import CompileRequest, CompilerOptions, parse_shape
+from compile.request import CompileRequest, CompilerOptions, Work, parse_shape
 from tests.compile.cache.world import (
     CONFIG,
     HERE,
@@ -177,13 +177,19 @@ def test_how_tensors_are_spread_over_files_is_no_property_of_the_weights(
 
 
 def test_where_a_model_lies_and_where_its_artifact_goes_are_not_in_the_key(world: World) -> None:
-    """Nor the order of the buckets, nor the tier by its name or by default, nor --debug."""
+    """Nor the order of the buckets, nor the tier by its name or by default, nor --debug, nor --jobs."""
     shapes = (parse_shape("1x32"), parse_shape("2x16"))
     before = dataclasses.replace(world.request(), shapes=shapes)
     elsewhere = write_model(world.base / "a copy")
 
     after = dataclasses.replace(
-        before, model=str(elsewhere), out=Path("/x"), shapes=shapes[::-1], tier="cpu", debug=True
+        before,
+        model=str(elsewhere),
+        out=Path("/x"),
+        shapes=shapes[::-1],
+        tier="cpu",
+        debug=True,
+        work=Work(jobs=1),
     )
 
     assert key_for(before, world.base / "notes").data == key_for(after, world.base / "notes").data
