@@ -119,6 +119,10 @@ class MarianTokenizer:
             offsets=[(0, 0)] * len(ids),
         )
 
+    def encode_batch(self, texts: Sequence[str | tuple[str, str]]) -> list[Encoded]:
+        """Tokens of each text; errors as of ``encode``."""
+        return [self.encode(text) if isinstance(text, str) else self.encode(*text) for text in texts]
+
     def _part(self, text: str) -> list[str]:
         if text in self._special:
             return [text]

@@ -40,6 +40,7 @@ from compile.translating import Translator
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from artifact.tokenization import MarianTokenizer
     from compile.examples import Example
     from compile.samples import Feed, Row, Tokens
 
@@ -81,7 +82,7 @@ class Subject:
     bucket: BucketFile
     graph: Any
     reference: Any
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | MarianTokenizer
     vocabulary: int
     examples: tuple[Example, ...]
     own_pad_token_id: int | None = None

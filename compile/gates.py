@@ -24,6 +24,7 @@ from compile.tally import Tally, worth_comparing
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from artifact.tokenization import MarianTokenizer
     from compile.comparison import Outputs, Subject
     from compile.examples import Text
 
@@ -102,7 +103,7 @@ def tokenizer(subject: Subject, own: Any) -> Verdict:
     return subject.verdict("tokenizer", not wrong, compared, why)
 
 
-def _special_tokens(tokenizer: Tokenizer) -> int:
+def _special_tokens(tokenizer: Tokenizer | MarianTokenizer) -> int:
     return int(tokenizer.num_special_tokens_to_add(True))
 
 

@@ -38,6 +38,7 @@ def test_known_texts_get_transformers_ids(pair: tuple[Any, MarianTokenizer], tex
     own, ours = pair
 
     assert ours.encode(text).ids == own(text)["input_ids"]
+    assert ours.encode_batch([text, text])[1] == ours.encode(text)
 
 
 @settings(max_examples=300)

@@ -452,7 +452,7 @@ def test_a_full_queue_answers_429_with_retry_after(worlds: Callable[..., World],
 def test_a_deadline_ends_the_wait(worlds: Callable[..., World], tmp_path: Path) -> None:
     """504 for what was being run, 503 for what never began; /ping fails while the model is stuck."""
     with (
-        running(worlds(SLOW).root, cwd=tmp_path, env={"TRACESHIP_DEADLINE_SECONDS": "0.15"}) as server,
+        running(worlds(SLOW).root, cwd=tmp_path, env={"TRACESHIP_DEADLINE_SECONDS": "0.05"}) as server,
         ThreadPoolExecutor(2) as clients,
     ):
         server.await_ready()
