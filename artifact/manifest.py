@@ -80,7 +80,7 @@ class Tensor(Record, frozen=True, kw_only=True):
     shape: tuple[str | int, ...]
 
 
-class Bucket(Record, frozen=True, kw_only=True):
+class Bucket(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A static shape with its graph. Rows of ``batch``, tokens of ``length``.
 
     ``decoder``: the second graph of a translation, whose first one is the encoder.
@@ -202,16 +202,17 @@ class Requires(Record, frozen=True, kw_only=True):
     memory_bytes: Positive
 
 
-class Manifest(Record, frozen=True, kw_only=True):
+class Manifest(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Everything the server, the stacks and an auditor need to know of an artifact.
 
-    ``support`` generic: the architecture is in no table, only the gates speak for it.
+    A key with a default is left out where it has that value, so that manifests from before there was
+    the key stay what they are. ``generic``: the architecture is in no table, only the gates speak for it.
     ``choices`` (multiple-choice): how many candidates a row holds; inputs are then of shape
     (batch, choices, length). ``mask_token_id`` (fill-mask): the id whose place is filled.
     ``compiler_args`` is the whole command line that ``compiler`` and raw arguments amounted to.
     """
 
-    schema: Literal["traceship.artifact/1"] = SCHEMA
+    schema: Literal["traceship.artifact/1"]
     source: Source
     task: Task
     architecture: str
@@ -220,7 +221,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     embedding: Embedding | None
-    support: Support = "listed"
+    generic: bool = False
     choices: Positive | None = None
     mask_token_id: NonNegative | None = None
     generation: Generation | None = None

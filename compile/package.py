@@ -21,6 +21,7 @@ from artifact.manifest import (
     MANIFEST,
     MANIFEST_DIGEST,
     MODEL_CONFIG,
+    SCHEMA,
     TOKENIZER,
     Bucket,
     Embedding,
@@ -148,6 +149,7 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
     files = _files(traced.staging)
     embedding = Embedding(pooling=request.pooling, normalize=request.normalize)
     return Manifest(
+        schema=SCHEMA,
         source=source.identity,
         task=request.task,
         architecture=plan.row.model_type,
@@ -156,7 +158,7 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
         inputs=traced.inputs,
         outputs=traced.outputs,
         embedding=embedding if plan.spec.agreement == "cosine" else None,
-        support=plan.row.support,
+        generic=plan.row.support == "generic",
         choices=plan.choices,
         mask_token_id=model.mask_token_id,
         generation=traced.generation,

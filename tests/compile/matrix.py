@@ -71,7 +71,7 @@ def render(proofs: Mapping[tuple[str, str], CellProof]) -> str:
     lines += [
         "",
         "An architecture that is not in the table goes through the same gates. If it passes, its manifest",
-        'says `"support": "generic"`, and every report shows that.',
+        'says `"generic": true`, and every report shows that.',
         "",
     ]
     return "\n".join(lines)

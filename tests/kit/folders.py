@@ -9,6 +9,7 @@ from artifact.canonical import encode
 from artifact.manifest import (
     MANIFEST,
     MANIFEST_DIGEST,
+    SCHEMA,
     Bucket,
     BuiltWith,
     Embedding,
@@ -39,6 +40,7 @@ def manifest_of(content: dict[str, bytes]) -> Manifest:
         for path, data in sorted(content.items())
     )
     return Manifest(
+        schema=SCHEMA,
         source=Source(id="pypi:example", revision="1.0", files=files[:1]),
         task="feature-extraction",
         architecture="bert",
