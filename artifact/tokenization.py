@@ -53,7 +53,8 @@ class MarianTokenizer:
     """transformers' MarianTokenizer without transformers, with the methods of ``tokenizers.Tokenizer``.
 
     Source: transformers, models/marian/tokenization_marian.py. A language code (``>>fra<<``) at the
-    start is one token; what the vocabulary lacks is unknown; the end token closes every text.
+    start is one token; what the vocabulary lacks is unknown; the end token closes every text. A code
+    further on is text, as in transformers 5; 4 drops it.
     """
 
     decoder = None

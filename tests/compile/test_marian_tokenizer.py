@@ -32,7 +32,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, MarianTokenizer
     return own, ours
 
 
-@pytest.mark.parametrize("text", [*_TEXTS, f"{CODE} the mill", "a </s> b", "<unk>", "x<pad>", f"no {CODE}"])
+_ODD = [f"{CODE} the mill", "a </s> b", "<unk>", "x<pad>"]
+if not transformers.__version__.startswith("4."):
+    _ODD.append(f"no {CODE}")  # transformers 4 drops a language code in the middle of a text, 5 keeps it
+
+
+@pytest.mark.parametrize("text", [*_TEXTS, *_ODD])
 def test_known_texts_get_transformers_ids(pair: tuple[Any, MarianTokenizer], text: str) -> None:
     """Language codes, special tokens in the text, other scripts, blanks."""
     own, ours = pair
