@@ -75,7 +75,7 @@ def test_bfloat16_is_held_to_its_own_tier_and_the_manifest_says_what_was_asked(
     assert finished.returncode == 0, finished.stderr
     manifest = verify(tmp_path / "out").manifest
     assert manifest.parity.tier == "neuron-default"
-    assert json.loads(finished.stdout)["parity"][0]["max_abs"] > 1e-3
+    assert json.loads(finished.stdout)["parity"][0]["max_abs"] > 1e-4
     assert manifest.compiler is not None
     assert (manifest.compiler.casting, manifest.compiler.pipeline_cores) == ("matmult-bf16", 2)
     assert manifest.compiler.allowed_fallback == ("aten::embedding",)
