@@ -22,7 +22,8 @@ demo: setup
 	$(VENV)/bin/traceship demo
 
 test: check .venv-sagemaker/.done lane-container
-	$(PY) -m pytest
+	$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e"
+	$(PY) -m pytest -q -m e2e
 
 check: setup
 	$(VENV)/bin/ruff format --check --quiet .

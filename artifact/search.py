@@ -44,7 +44,7 @@ def search(decode: Decode, generation: Generation, batch: int) -> list[list[int]
                 ids[at * beams + beam, : len(tokens)] = torch.tensor(tokens)
         logits = decode(ids, torch.tensor([length - 1])).float()
         scores = logits if beams == 1 else logits.log_softmax(dim=-1)
-        scores = _allowed(scores, generation, length)
+        scores = allowed(scores, generation, length)
         for at, row in enumerate(rows):
             if not row.done:
                 row.extend(scores[at * beams : (at + 1) * beams], length)
@@ -63,8 +63,12 @@ def trimmed(tokens: list[int], generation: Generation) -> list[int]:
     return tokens
 
 
-def _allowed(scores: torch.Tensor, generation: Generation, length: int) -> torch.Tensor:
-    """Forbidden tokens and the forced end, after the softmax as transformers' processors do it."""
+def allowed(scores: torch.Tensor, generation: Generation, length: int) -> torch.Tensor:
+    """Forbidden tokens and the forced end, after the softmax as transformers' processors do it.
+
+    Args:
+        scores: (rows, vocabulary), of the token after ``length`` others.
+    """
     import torch
 
     if generation.bad_token_ids:

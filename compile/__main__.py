@@ -10,6 +10,7 @@ import argparse
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -35,6 +36,19 @@ class BadArguments(UsageError):
         )
 
 
+class Unexpected(TraceshipError):
+    """An error that nobody foresaw."""
+
+    id = "unexpected"
+
+    def __init__(self, *, error: BaseException) -> None:
+        super().__init__(
+            what="the compile failed in a way that it does not know",
+            why=f"{type(error).__name__}: {error}"[:300],
+            fix="see that the model loads in transformers; `--debug` shows where it failed",
+        )
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, with our errors in place of its own exit."""
 
@@ -55,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
+    except Exception as error:
+        # Whatever was not foreseen is still told in one object, which is all that a runner reads.
+        if "--debug" in words:
+            traceback.print_exc()
+        _print_error(Unexpected(error=error), as_json=as_json)
+        return Unexpected.exit_code
     _print_result(compiled, place, as_json=as_json)
     return 0
 

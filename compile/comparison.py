@@ -24,6 +24,7 @@ from compile.examples import built_in, read_samples
 from compile.jobs import BucketFile, CompareJob, CompareResult, Filling, Verdict
 from compile.metrics import Score
 from compile.model import (
+    LabelsDoNotFit,
     MaskTokenMissing,
     load_model,
     load_tokenizer,
@@ -163,6 +164,7 @@ def compare(job: CompareJob) -> CompareResult:
     tokenizer = portable_tokenizer(own)
     save_tokenizer(tokenizer, staging / TOKENIZER)
     mask_token_id, ours, theirs = questions(job, own)
+    check_labels(job, model)
     rows, reference = vocabulary(model), wrap(model, job.model)
     weights = None if job.weights is None else load_weights((staging / job.weights).read_bytes())
     verdicts: list[Verdict] = []
@@ -189,6 +191,7 @@ def compare(job: CompareJob) -> CompareResult:
                 lonely=lonely,
             )
             verdicts.append(gates.tokenizer(subject, own))
+            verdicts.append(gates.inputs(subject, own, model))
             measured, differences = gates.measure(subject)
             verdicts.extend(measured)
             figures.extend(differences)
@@ -220,6 +223,17 @@ def filling(subject: Subject) -> Filling:
         tokens=sum(int(mask.sum()) for mask in masks),
         places=sum(mask.numel() for mask in masks),
     )
+
+
+def check_labels(job: CompareJob, model: Any) -> None:
+    """Every output has a name, and no name is without an output.
+
+    Raises:
+        LabelsDoNotFit: else a class would vanish from every answer.
+    """
+    outputs = int(model.config.num_labels)
+    if job.labels and outputs != len(job.labels):
+        raise LabelsDoNotFit(named=len(job.labels), outputs=outputs)
 
 
 def translator(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,13 @@ class Example:
         parts: the texts to be tokenised: one, or one for each choice.
         request: the input as it stands in a request's ``inputs``.
         label: what the user says is right; ``None`` where they do not.
+        given: whether it is the user's.
     """
 
     parts: tuple[Text, ...]
     request: Any
     label: Any = None
+    given: bool = False
 
     @property
     def full(self) -> bool:
@@ -101,7 +103,7 @@ def read_samples(path: Path, spec: TaskSpec, *, choices: int | None, mask_token:
             raise _unusable(path, spec, f"example {number} is not an input of {spec.name}: {error}") from None
         if spec.example == "masked" and str(mask_token) not in str(example.parts[0]):
             raise _unusable(path, spec, f"example {number} has no {mask_token}")
-        examples.append(example)
+        examples.append(replace(example, given=True))
     if not examples:
         raise _unusable(path, spec, "it is empty")
     return examples
@@ -116,25 +118,37 @@ def _items(path: Path, spec: TaskSpec) -> list[tuple[int, Any]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(path, spec, f"it cannot be read ({error})") from None
-    if text.lstrip().startswith("["):
-        try:
-            items = list(enumerate(json.loads(text), start=1))
-        except ValueError as error:
-            raise _unusable(path, spec, f"it is not a JSON array ({error})") from None
-    else:
-        lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    array = _array(text)
+    if array is not None:
+        items = list(enumerate(array, start=1))
+    else:  # only \n ends a line: str.splitlines() knows ten other ends, which a text may hold
+        lines = [(n, line.rstrip("\r")) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
         items = [(n, _line(line, path, spec, n)) for n, line in lines]
     if len(items) > MAX_SAMPLES:
         raise _unusable(path, spec, f"it holds {len(items)} examples, at most {MAX_SAMPLES} are read")
     return items
 
 
+def _array(text: str) -> list[Any] | None:
+    """The file as one JSON array, if it is one; a plain text may begin with a bracket too."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
 def _line(line: str, path: Path, spec: TaskSpec, number: int) -> Any:
-    if not line.lstrip().startswith(("{", '"')):
+    quoted = line.lstrip().startswith('"')
+    if not quoted and not line.lstrip().startswith("{"):
         return line
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        if quoted:  # a sentence in quotation marks, and more behind them
+            return line
         raise _unusable(path, spec, f"line {number} is not JSON ({error})") from None
 
 
@@ -160,6 +174,8 @@ def _example(item: Any, kind: Kind, choices: int | None) -> Example:
             raise ValueError(f"it must have {choices} choices")
         return _choices(text, [_string({"a choice": choice}, "a choice") for choice in given], label)
     if kind == "text-or-pair" and item.get("text_pair") is not None:
+        if item["text_pair"] == "":
+            raise ValueError("text_pair is empty; leave it out for a single text")
         return _pair(text, _string(item, "text_pair"), label)
     return _text(text, label)
 
@@ -170,6 +186,8 @@ def _string(item: Mapping[str, Any], key: str) -> str:
     if not isinstance(item[key], str):
         raise TypeError(f"{key} is not a text")
     value: str = item[key]
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f"{key} holds half of a surrogate pair")
     return value
 
 

@@ -1,5 +1,6 @@
 """The gates: each asks one question of one bucket and answers with a ``Verdict``.
 
+inputs       the model gets what transformers' tokenizer makes for it, token types included
 tokenizer    the artifact's tokenizer.json gives transformers' own token ids, cut at L or not
 parity       same numbers as the untraced model within the tier, on examples and odd masks
 finite       no NaN or Inf anywhere, not even in a row that is all padding
@@ -12,6 +13,7 @@ golden       golden.json, replayed through the graph by the server's rules, is m
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from artifact.tokenization import MarianTokenizer
     from compile.comparison import Outputs, Subject
     from compile.examples import Text
+    from compile.samples import Row
+
+_FED_ROWS = 4
+"""Rows that are fed both ways, of which some are pairs where the task has pairs."""
 
 _REACTION = 1e-6
 """A graph is deterministic: an input it ignores changes nothing at all, not even this much."""
@@ -101,6 +107,40 @@ def tokenizer(subject: Subject, own: Any) -> Verdict:
                     wrong.append(repr(text)[:60])
     why = f"other token ids for {wrong[0]}" if wrong else "same token ids"
     return subject.verdict("tokenizer", not wrong, compared, why)
+
+
+def inputs(subject: Subject, own: Any, model: Any) -> Verdict:
+    """The untraced model fed by us, and as transformers' documentation feeds it.
+
+    Both sides of every other gate are fed by us, so that an input left out would show in neither.
+    """
+    asked = model.get_encoder() if subject.job.model.seq2seq else model
+    taken = set(inspect.signature(asked.forward).parameters)
+    tally = Tally()
+    for row in [row for row in subject.rows if row.example.full][:_FED_ROWS]:
+        feed = samples.arrange(subject.job.model, subject.job.inputs, [row], (1, row.length))
+        theirs = {name: tensor for name, tensor in _own_feed(subject, own, row).items() if name in taken}
+        ours, expected = asked(**feed, return_dict=True), asked(**theirs, return_dict=True)
+        for name in subject.spec.fields:
+            tally.add(*(output[name].reshape(output[name].shape[0], -1) for output in (ours, expected)))
+    tolerance = subject.job.tolerance
+    return subject.verdict("inputs", tally.within(tolerance), tally.compared, tally.why(tolerance))
+
+
+def _own_feed(subject: Subject, own: Any, row: Row) -> dict[str, torch.Tensor]:
+    """transformers' own tensors of a row; of multiple-choice (1, choices, length)."""
+    pairs = [(part, None) if isinstance(part, str) else part for part in row.example.parts]
+    seconds = [second for _, second in pairs]
+    made = own(
+        [first for first, _ in pairs],
+        None if seconds[0] is None else seconds,
+        return_tensors="pt",
+        padding=len(pairs) > 1,
+        truncation=True,
+        max_length=subject.bucket.length,
+    )
+    many = subject.job.model.choices is not None
+    return {name: tensor.unsqueeze(0) if many else tensor for name, tensor in made.items()}
 
 
 def _special_tokens(tokenizer: Tokenizer | MarianTokenizer) -> int:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _CASES = 3
 """Inputs in a request: enough to see a row swapped with its neighbour, few enough to stay small."""
 
+_MAX_CHARACTERS = 10_000
+"""Of a golden text; the server refuses texts of few tokens and far more characters."""
+
 VOCABULARY_SAMPLES = 64
 """Logits kept of a vector over the vocabulary, evenly spread."""
 
@@ -121,10 +124,21 @@ def _fitting(subject: Subject, examples: Sequence[Example]) -> list[Row]:
     would wait for the search: the shortest that are not empty.
     """
     rows = samples.tokenise(subject.tokenizer, examples, None)
-    fitting = [row for row in rows if row.length <= subject.bucket.length and row.example.full]
+    fitting = [
+        row
+        for row in rows
+        if row.length <= subject.bucket.length and row.example.full and _servable(subject, row)
+    ]
     short_first = subject.spec.agreement in ("cosine", "tokens") and subject.job.model.token_level
     fitting.sort(key=lambda row: row.length, reverse=not short_first)
     return fitting[: min(_CASES, subject.bucket.batch)]
+
+
+def _servable(subject: Subject, row: Row) -> bool:
+    """Whether the server would take it at boot: words in every text, and no endless white space."""
+    needed = {0, 1} if subject.spec.example == "question" else {0}
+    short = all(len("".join(part)) <= _MAX_CHARACTERS for part in row.example.parts)
+    return short and all(needed <= set(part.sequences) for part in row.parts)
 
 
 def _answers(subject: Subject, outputs: Outputs, rows: Sequence[Row]) -> list[Any]:
@@ -157,7 +171,7 @@ def _answer(subject: Subject, outputs: Outputs, row: Row) -> Any:
 def _scores(job: CompareJob, logits: torch.Tensor) -> list[dict[str, Any]]:
     if job.problem_type == "single_label_classification":
         logits = logits.softmax(dim=-1)
-    elif job.problem_type == "multi_label_classification":
+    elif job.problem_type != "regression":  # several labels at once, or one and its odds
         logits = logits.sigmoid()
     scored = [{"label": label, "score": score} for label, score in zip(job.labels, _numbers(logits))]
     return sorted(scored, key=lambda entry: -float(str(entry["score"])))

@@ -93,7 +93,7 @@ def _label(subject: Subject, row: Row, output: Outputs) -> float:
     logits, labels = output[0], subject.job.labels
     problem = subject.job.problem_type
     wanted = row.example.label
-    if problem == "regression":
+    if problem == "regression" or len(labels) == 1:
         raise _unusable(subject, row, "a regression has no labels to be right about")
     if problem == "multi_label_classification":
         named = {str(label) for label in (wanted if isinstance(wanted, list) else [wanted])}
@@ -116,7 +116,9 @@ def _token_labels(subject: Subject, row: Row, output: Outputs) -> float:
     """Share of right tokens; the label is a list with one entry for each token of the text."""
     wanted = row.example.label
     inside = [at for at, sequence in enumerate(row.parts[0].sequences) if sequence is not None]
-    if not isinstance(wanted, list) or len(wanted) < len(inside):
+    cut = row.length == subject.bucket.length  # then there are labels for more tokens than are left
+    fits = isinstance(wanted, list) and (len(wanted) == len(inside) or (cut and len(wanted) > len(inside)))
+    if not fits:
         raise _unusable(subject, row, f"a list of {len(inside)} labels is needed, one a token")
     right = [_index(subject, row, label) == int(output[0][at].argmax()) for at, label in zip(inside, wanted)]
     return sum(right) / max(1, len(right))

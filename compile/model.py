@@ -38,6 +38,19 @@ class MaskTokenMissing(UsageError):
         )
 
 
+class LabelsDoNotFit(UsageError):
+    """The checkpoint names another number of labels than its head has."""
+
+    id = "labels-do-not-fit"
+
+    def __init__(self, *, named: int, outputs: int) -> None:
+        super().__init__(
+            what=f"the model has {outputs} outputs and names for {named}",
+            why="id2label and num_labels of config.json do not agree",
+            fix="correct them in the model's config.json",
+        )
+
+
 class ArchitectureTooNew(UsageError):
     """The installed transformers does not know the model's family."""
 
@@ -75,6 +88,7 @@ def load_model(job: ModelJob) -> Any:
             trust_remote_code=job.remote_code,
             use_safetensors=True,
             attn_implementation="eager",
+            torch_dtype=torch.float32,  # transformers 5 follows the checkpoint, and rounds what it computes
             output_loading_info=True,
             **options,
         )

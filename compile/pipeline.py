@@ -50,6 +50,7 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
         with _timed(report, lambda: f"parity within {proven.parity.tolerance:g}: {_told(proven)}"):
             proven = prove(traced, request, planned, model, place)
         with _timed(report, lambda: f"packaged {packaged.digest[:12]} at {packaged.path}"):
+            source.check_unchanged()
             packaged = package(proven, source, planned, request)
     return _compiled(request, planned, proven, packaged, time.monotonic() - started)
 

@@ -28,6 +28,7 @@ GATES = (
     "coverage",
     "finite",
     "golden",
+    "inputs",
     "padding",
     "parity",
     "sensitivity",
@@ -59,7 +60,8 @@ class TaskUnavailable(UsageError):
     def __init__(self, *, architecture: str, task: str) -> None:
         super().__init__(
             what=f"{architecture} models cannot be compiled for {task}",
-            why=f"transformers has no {architecture} model with a head for it",
+            why=f"transformers has no {architecture} model with such a head, or an encoder-decoder, which "
+            "only translates here",
             fix="see `traceship compile --list` for what goes together",
         )
 
@@ -226,10 +228,10 @@ def _check_options(request: CompileRequest) -> None:
             why=f"{request.task} generates nothing",
             fix="leave it out, or compile for `--task translation`",
         )
-    if any(value is not None and value < 1 for value in asked):
+    if any(value is not None and value < least for value, least in zip(asked, (2, 1))):
         raise OptionDoesNotFit(
             option="--max-target-length or --num-beams",
-            why="a translation has at least one token and one beam",
+            why="a translation has at least one token after its start, and one beam",
             fix="give positive numbers, such as `--max-target-length 128 --num-beams 4`",
         )
     if request.choices < 1:
@@ -250,7 +252,14 @@ def _check_options(request: CompileRequest) -> None:
             why="the time-out is in seconds and above 0, the coverage in percent from 0 to 100",
             fix="give `--compiler-timeout 3600` and `--min-coverage 90`, or leave them out",
         )
+    gates = [waiver.gate for waiver in request.waivers]
     for waiver in request.waivers:
+        if gates.count(waiver.gate) > 1:
+            raise OptionDoesNotFit(
+                option=f"--waive {waiver.gate} twice",
+                why="a gate is waived for one reason",
+                fix="give both reasons in one text",
+            )
         if waiver.gate not in WAIVABLE or not waiver.reason.strip():
             raise OptionDoesNotFit(
                 option=f"--waive {waiver.gate}={waiver.reason}",
@@ -275,7 +284,14 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     named = config.get("id2label")
     if named is None:
         return tuple(f"LABEL_{index}" for index in range(_outputs(config)))
-    by_id = {int(key): str(value) for key, value in named.items()}
+    by_id = _numbered(named)
+    asked = config.get("num_labels")
+    if asked is not None and asked != len(by_id):
+        raise OptionDoesNotFit(
+            option="id2label of config.json",
+            why=f"it names {len(by_id)} outputs, num_labels says {asked}",
+            fix="correct one of the two in the model's config.json",
+        )
     labels = tuple(by_id[index] for index in sorted(by_id))
     if sorted(by_id) != list(range(len(by_id))) or len(set(labels)) != len(labels):
         raise OptionDoesNotFit(
@@ -286,10 +302,24 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     return labels
 
 
-def _problem_type(config: Mapping[str, Any], labels: tuple[str, ...]) -> ProblemType:
-    """As the checkpoint says; where silent, one output is a regression, several are one label."""
+def _numbered(named: Any) -> dict[int, str]:
+    try:
+        return {int(key): str(value) for key, value in named.items()}
+    except (AttributeError, ValueError):
+        raise OptionDoesNotFit(
+            option="id2label of config.json",
+            why="it is no table from numbers to names",
+            fix="correct id2label in the model's config.json",
+        ) from None
+
+
+def _problem_type(config: Mapping[str, Any], labels: tuple[str, ...]) -> ProblemType | None:
+    """As the checkpoint says; where silent, several outputs are one label, and one is its odds.
+
+    ``None`` for the latter, as transformers has it: its pipeline answers with the sigmoid.
+    """
     written = config.get("problem_type")
     for known in _PROBLEM_TYPES:
         if written == known:
             return known
-    return "regression" if len(labels) == 1 else "single_label_classification"
+    return None if len(labels) == 1 else "single_label_classification"

@@ -30,6 +30,14 @@ Every step runs the decoder over all of them, so that a checkpoint's usual 512 i
 
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "do_sample": (None, False),
+    "max_new_tokens": (None,),
+    "num_return_sequences": (None, 1),
+    "return_dict_in_generate": (None, False),
+    "diversity_penalty": (None, 0.0),
+    "renormalize_logits": (None, False),
+    "guidance_scale": (None, 1.0),
+    "stop_strings": (None,),
+    "forced_decoder_ids": (None,),
     "num_beam_groups": (None, 1),
     "repetition_penalty": (None, 1.0),
     "encoder_repetition_penalty": (None, 1.0),

@@ -24,6 +24,7 @@ from compile import places
 from compile.sources import bucket, hub, packaged
 from compile.sources.errors import (
     ConfigMissing,
+    ModelChanged,
     ModelNotFound,
     PickleRefused,
     PickleUnsafe,
@@ -47,6 +48,7 @@ __all__ = [
     "UNTRACEABLE_KEYS",
     "Allowed",
     "ConfigMissing",
+    "ModelChanged",
     "ModelNotFound",
     "ModelSource",
     "PickleRefused",
@@ -77,14 +79,15 @@ _USUAL_HUB = hub.Hub()
 class ModelSource:
     """A model folder on this machine. ``config`` is config.json without untraceable keys.
 
-    ``pickled``: ``weights`` are pickles. ``auto_map``: the classes of its own that the checkpoint
-    names and the user allowed.
+    ``stamps``: of each file of ``identity`` when it was hashed. ``pickled``: ``weights`` are pickles.
+    ``auto_map``: the classes of its own that the checkpoint names and the user allowed.
     """
 
     folder: Path
     config: dict[str, Any]
     weights: tuple[str, ...]
     identity: Source
+    stamps: tuple[Stamp, ...] = ()
     pickled: bool = False
     auto_map: Mapping[str, str] = field(default_factory=dict)
 
@@ -113,12 +116,26 @@ class ModelSource:
             convert(self.folder, self.weights, into)
         return into
 
+    def check_unchanged(self) -> None:
+        """See that the files are still the ones that were hashed.
+
+        Raises:
+            ModelChanged: one was replaced or written to since; its digest would name another model.
+        """
+        for file, stamp in zip(self.identity.files, self.stamps):
+            if stamp_of(self.folder, file.path) != stamp:
+                raise ModelChanged(file=str(self.folder / file.path))
+
     def tokenizer_pad_id(self) -> int | None:
         """The id of tokenizer_config.json's pad_token, where tokenizer.json holds it."""
         described = self._json("tokenizer_config.json").get("pad_token")
         token = described.get("content") if isinstance(described, dict) else described
-        added = self._json("tokenizer.json").get("added_tokens", [])
-        return next((int(entry["id"]) for entry in added if entry.get("content") == token), None)
+        file = self._json("tokenizer.json")
+        added = {entry.get("content"): entry.get("id") for entry in file.get("added_tokens", [])}
+        vocabulary = file.get("model", {}).get("vocab", {})
+        words = vocabulary if isinstance(vocabulary, dict) else {}
+        found = added.get(token, words.get(token))
+        return None if found is None else int(found)
 
     def _json(self, name: str) -> dict[str, Any]:
         if all(file.path != name for file in self.identity.files):
@@ -166,6 +183,7 @@ def resolve(
     for weights in chosen.weights:
         check(folder / weights)
     auto_map = trusted_map(chosen, source=source, trusted=allowed.remote_code)
+    stamps = tuple(stamp_of(folder, name) for name in chosen.names)
     files = tuple(hashed(folder, name) for name in chosen.names)
     return ModelSource(
         folder=folder,
@@ -177,6 +195,7 @@ def resolve(
             files=files,
             remote_code=bool(auto_map),
         ),
+        stamps=stamps,
         pickled=chosen.pickled,
         auto_map=auto_map,
     )
@@ -196,6 +215,23 @@ def _located(
         folder, commit = the_hub.fetch(repository, revision, allowed, report)
         return folder, f"{hub.SCHEME}{repository}", commit
     return local_folder(source), None, revision
+
+
+Stamp = tuple[int, int, int, int, int]
+"""Device, inode, size, and the times of the last write and change in nanoseconds."""
+
+
+def stamp_of(folder: Path, name: str) -> Stamp:
+    """What changes when a file is replaced or written to.
+
+    Raises:
+        SourceUnreadable: it cannot be looked at.
+    """
+    try:
+        found = (folder / name).stat()
+    except OSError as error:
+        raise SourceUnreadable(file=str(folder / name), why=error.strerror or str(error)) from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _content_digest(files: tuple[File, ...]) -> str:

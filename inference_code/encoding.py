@@ -193,6 +193,8 @@ def _check_manifest(manifest: Manifest) -> None:
     unknown = sorted(tensor.name for tensor in manifest.inputs if tensor.name not in known)
     if unknown:
         raise TokenizerUnusable(why=f"the graphs want {', '.join(unknown)}")
+    if manifest.labels and manifest.outputs[0].shape[-1] != len(manifest.labels):
+        raise TokenizerUnusable(why=f"{len(manifest.labels)} labels do not name the outputs of the graphs")
     if manifest.task == "fill-mask" and manifest.mask_token_id is None:
         raise TokenizerUnusable(why="the manifest does not say which token is the mask")
     if manifest.task == "multiple-choice" and manifest.choices is None:

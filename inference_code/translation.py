@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from artifact.manifest import Generation, Manifest
 from artifact.search import search
 from inference_code.encoding import Encoder
+from inference_code.errors import InferenceFailed
 from inference_code.requests import Text, read_text
 from inference_code.rows import Outputs, Row
 from inference_code.task import Answered, Parameters, Task
@@ -22,6 +23,10 @@ def translated(
 ) -> list[Outputs]:
     """Search each row's translation; one array of token ids a row, the start first.
 
+    Raises:
+        InferenceFailed: a graph answered with NaN or infinity.
+
+
     Args:
         states: of the encoder, (batch, length, hidden); ``mask`` (batch, length).
     """
@@ -32,10 +37,18 @@ def translated(
 
     def decode(ids: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = decoder(ids, repeated, seen, step)[0]
-        return logits
+        return _finite(logits)
 
+    _finite(states)
     found = search(decode, generation, states.shape[0])
     return [Outputs(arrays=(np.asarray(tokens),)) for tokens in found]
+
+
+def _finite(numbers: torch.Tensor) -> torch.Tensor:
+    """Token ids would hide a NaN: the search always finds some."""
+    if not bool(numbers.isfinite().all()):
+        raise InferenceFailed(why="the model's answer holds a number that is not finite")
+    return numbers
 
 
 def _rows(item: Text, _parameters: Parameters, encoder: Encoder) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from artifact.errors import UsageError
+from artifact.errors import Conflict, UsageError
 
 
 class ModelNotFound(UsageError):
@@ -82,6 +82,19 @@ class PickleUnsafe(UsageError):
             what=f"{file} holds more than the weights of a model, and was not read",
             why=why,
             fix="do not use this file; get the model from its author as safetensors",
+        )
+
+
+class ModelChanged(Conflict):
+    """A file of the model was changed while it was compiled."""
+
+    id = "model-changed"
+
+    def __init__(self, *, file: str) -> None:
+        super().__init__(
+            what=f"{file} changed during the compile",
+            why="its digest was recorded before that, and would name another model",
+            fix="leave the model's folder alone during a compile, then run it again",
         )
 
 

@@ -120,5 +120,5 @@ def _instructions(file: IO[bytes], path: Path) -> Iterator[tuple[str, object]]:
     try:
         for opcode, argument, _position in pickletools.genops(file):
             yield opcode.name, argument
-    except (ValueError, IndexError, OverflowError) as error:
+    except (ValueError, IndexError, OverflowError, MemoryError) as error:  # a length that nobody has
         raise WeightsCorrupted(file=str(path), why=f"it is no torch checkpoint ({error})") from None

@@ -80,14 +80,23 @@ def select(names: Collection[str], read: Read, *, where: str, allowed: Allowed) 
         pickled=PICKLE in weights or index == PICKLE_INDEX,
         tokenizer=_tokenizer(names, where),
         code=tuple(sorted(name for name in names if name.endswith(".py"))) if with_code else (),
-        generation=_generation(names, config),
+        generation=_generation(names, config, read, where),
     )
 
 
-def _generation(names: Collection[str], config: dict[str, Any]) -> tuple[str, ...]:
-    """How the model generates, which is read only where it does."""
+def _generation(names: Collection[str], config: dict[str, Any], read: Read, where: str) -> tuple[str, ...]:
+    """How the model generates, which is read only where it does.
+
+    transformers passes over a file that is not JSON without a word, and generates otherwise.
+    """
     generates = bool(config.get("is_encoder_decoder", config["model_type"] == "marian"))
-    return (GENERATION_CONFIG,) if generates and GENERATION_CONFIG in names else ()
+    if not generates or GENERATION_CONFIG not in names:
+        return ()
+    try:
+        json.loads(read(GENERATION_CONFIG))
+    except ValueError as error:
+        raise ConfigMissing(folder=where, why=f"its {GENERATION_CONFIG} is not JSON ({error})") from None
+    return (GENERATION_CONFIG,)
 
 
 def _config(names: Collection[str], read: Read, where: str) -> dict[str, Any]:

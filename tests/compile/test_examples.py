@@ -70,6 +70,16 @@ def test_the_users_examples_are_inputs_of_the_task(
     assert (example.parts, example.label) == (parts, label)
 
 
+@pytest.mark.parametrize("line", ["[MASK] is it", '"Yes," he said', "[" * 100_000, "a\u2028b\x0cc"])
+def test_a_plain_line_may_begin_or_go_on_like_json(line: str, tmp_path: Path) -> None:
+    """A bracket, a quotation mark, and what other tools take for the end of a line."""
+    examples = _read(
+        tmp_path, f"{line}\r\nanother [MASK]", "fill-mask" if "MASK" in line else "feature-extraction"
+    )
+
+    assert [example.parts[0] for example in examples] == [line, "another [MASK]"]
+
+
 def test_a_json_array_is_read_like_its_lines(tmp_path: Path) -> None:
     """The other form that data sets have."""
     items = [{"text": "a"}, "b"]
@@ -82,7 +92,9 @@ def test_a_json_array_is_read_like_its_lines(tmp_path: Path) -> None:
     [
         ("feature-extraction", "", "empty"),
         ("feature-extraction", "{broken", "line 1 is not JSON"),
-        ("feature-extraction", "[1, 2", "not a JSON array"),
+        ("feature-extraction", '{"text": "\\ud83d"}', "half of a surrogate pair"),
+        ("feature-extraction", "{" * 100_000, "line 1 is not JSON"),
+        ("text-classification", '{"text": "a", "text_pair": ""}', "text_pair is empty"),
         ("feature-extraction", '{"words": 3}', "no text"),
         ("feature-extraction", '{"text": 3}', "text is not a text"),
         ("feature-extraction", "[3]", "neither a text nor an object"),

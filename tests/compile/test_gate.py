@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+import transformers
 
 from artifact.manifest import Waiver
-from compile import gates, parity
+from compile import comparison, gates, parity
 from compile.jobs import CompareResult, Verdict
-from compile.model import load_tokenizer
+from compile.model import LabelsDoNotFit, load_model, load_tokenizer
 from compile.parity import NothingCompared, ParityFailed, ProvenModel, WaiverNotNeeded, judge
 from compile.tally import Tally
 from tests.compile.world import (
     World,
     compare_in,
+    compare_job,
     failed_gates,
     make_request,
     make_world,
@@ -311,3 +314,43 @@ def test_nan_on_either_side_is_a_failure(found: float, expected: float) -> None:
     tally.add(torch.zeros(2, 3), torch.zeros(2, 3))
 
     assert not tally.within(1.0)
+
+
+def test_token_types_that_only_the_tokenizer_and_the_model_know_of_are_caught(tmp_path: Path) -> None:
+    """XLM takes them without a word in its config: both sides of every other gate would lack them."""
+    model = tiny_model(tmp_path / "m", "xlm", labels=("no", "yes"))
+    described = json.loads((model / "tokenizer_config.json").read_text())
+    described["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (model / "tokenizer_config.json").write_text(json.dumps(described))
+
+    assert failed_gates(_proof(model, tmp_path, task="text-classification")) == {"inputs"}
+
+
+def test_a_half_precision_checkpoint_is_held_to_float32(tmp_path: Path) -> None:
+    """transformers 5 loads in the checkpoint's precision and rounds what it computes at load."""
+    model = tiny_model(tmp_path / "m", "marian", scale=6.0)
+    half = transformers.AutoModelForSeq2SeqLM.from_pretrained(model, torch_dtype=torch.float16)
+    half.save_pretrained(model)
+    request = make_request(model, tmp_path / "out", "1x16", task="translation", max_target_length=8)
+    world = make_world(request, tmp_path / "world")
+
+    positions = [
+        tensor
+        for name, tensor in load_model(world.model).state_dict().items()
+        if name.endswith("embed_positions.weight")
+    ]
+
+    assert positions
+    for tensor in positions:
+        assert not torch.equal(tensor, tensor.half().float())
+
+
+def test_a_head_with_more_outputs_than_names_is_refused(tmp_path: Path) -> None:
+    """The checkpoint's own class decides how many there are."""
+    model = tiny_model(tmp_path / "m", labels=("no", "yes", "maybe"))
+    world = make_world(make_request(model, tmp_path / "out", task="text-classification"), tmp_path / "world")
+    traced = trace_in(world)
+    job = msgspec.structs.replace(compare_job(world, traced), labels=("no", "yes"))
+
+    with pytest.raises(LabelsDoNotFit, match="3 outputs and names for 2"):
+        comparison.compare(job)

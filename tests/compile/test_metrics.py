@@ -44,7 +44,7 @@ def _golden(world: World) -> Golden:
         ("fill-mask", [{"text": "the [MASK]", "label": "cat"}, {"text": "a [MASK] is", "label": "mill"}]),
         ("question-answering", [{"question": "of it", "context": "the mill", "answer": "mill"}]),
         ("multiple-choice", [{"text": "it is", "choices": ["cat", "mill"], "label": n} for n in (0, 1)]),
-        ("token-classification", [{"text": "the cat", "label": ["no", "yes"] + ["no"] * 9}]),
+        ("token-classification", [{"text": "the cat", "label": ["no", "yes"]}]),
     ],
 )
 def test_labelled_examples_give_the_metric_of_the_model_and_of_the_graph(
@@ -83,6 +83,7 @@ def test_examples_join_the_proof_and_the_golden_set(tmp_path: Path) -> None:
         ("text-classification", {"text": "a", "label": 3}, "the labels are"),
         ("multiple-choice", {"text": "t", "choices": ["a", "b"], "label": 2}, "a choice or its number"),
         ("token-classification", {"text": "the cat", "label": ["no"]}, "labels is needed"),
+        ("token-classification", {"text": "the cat", "label": ["no"] * 4}, "labels is needed"),
         ("question-answering", {"question": "q", "context": "c", "answer": 3}, "answer is a text"),
     ],
 )

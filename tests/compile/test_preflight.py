@@ -157,11 +157,27 @@ def test_labels_with_gaps_or_twice_are_refused(names: dict[str, str]) -> None:
         plan(_request(task="text-classification"), _source(id2label=names))
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"id2label": {"0": "a", "1": "b"}, "num_labels": 3},
+        {"id2label": ["a", "b"]},
+        {"id2label": {"first": "a"}},
+    ],
+)
+def test_labels_that_do_not_number_the_outputs_are_refused(config: dict[str, Any]) -> None:
+    """A class without a name would vanish from every answer."""
+    with pytest.raises(OptionDoesNotFit, match="id2label"):
+        plan(_request(task="text-classification"), _source(**config))
+
+
 def test_the_kind_of_classification_is_the_checkpoints_or_follows_from_its_outputs() -> None:
-    """One output without a word is a regression."""
+    """One output without a word is odds, as in transformers' pipeline, not a regression."""
     request = _request(task="text-classification")
 
-    assert plan(request, _source(id2label={"0": "score"})).problem_type == "regression"
+    assert plan(request, _source(id2label={"0": "score"})).problem_type is None
+    regression = _source(id2label={"0": "score"}, problem_type="regression")
+    assert plan(request, regression).problem_type == "regression"
     assert plan(request, _source()).problem_type == "single_label_classification"
     multi = _source(problem_type="multi_label_classification")
     assert plan(request, multi).problem_type == "multi_label_classification"

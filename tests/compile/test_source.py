@@ -11,6 +11,7 @@ import pytest
 from compile import source
 from compile.source import (
     ConfigMissing,
+    ModelChanged,
     ModelNotFound,
     PickleRefused,
     SourceUnreadable,
@@ -181,10 +182,23 @@ def test_a_file_that_cannot_be_opened_is_named(model: Path, monkeypatch: pytest.
         resolve(str(model))
 
 
-def test_every_error_of_the_source_is_a_usage_error() -> None:
-    """Exit code 2: the user gave a source that cannot work."""
+def test_every_error_of_the_source_is_a_usage_error_or_a_conflict() -> None:
+    """Exit code 2: the user gave a source that cannot work; 5: somebody else writes to it."""
     errors = [
         value for value in vars(source).values() if isinstance(value, type) and issubclass(value, Exception)
     ]
 
-    assert {error.exit_code for error in errors if hasattr(error, "exit_code")} == {2}
+    assert {error.exit_code for error in errors if hasattr(error, "exit_code")} == {2, 5}
+
+
+def test_a_model_that_changes_during_the_compile_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    """Its digest was taken before, and would name another model."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    found = resolve(str(folder))
+    found.check_unchanged()
+
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+
+    with pytest.raises(ModelChanged, match=r"model\.safetensors"):
+        found.check_unchanged()

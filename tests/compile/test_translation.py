@@ -269,6 +269,32 @@ def test_two_start_tokens_are_caught(tmp_path: Path) -> None:
     assert {verdict.gate for verdict in verdicts if not verdict.passed} == {"agreement"}
 
 
+def test_a_family_whose_decoder_does_more_than_ours_is_caught(tmp_path: Path) -> None:
+    """Graph and yardstick would be wrong alike; the model's own forward() is not."""
+    world = _world(tmp_path)
+    subject = subject_in(world, trace_in(world))
+    right = subject.translator
+    assert right is not None
+
+    class Scaled(torch.nn.Module):
+        """As T5's head, which takes the decoder's states times a factor."""
+
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **inputs: Any) -> Any:
+            return {"logits": self.model(**inputs)["logits"] * 0.5}
+
+        def generate(self, **inputs: Any) -> Any:
+            return self.model.generate(**inputs)
+
+    with torch.no_grad():
+        verdicts, _ = translating.measure(subject, replace(right, model=Scaled(right.model)))
+
+    assert "parity" in {verdict.gate for verdict in verdicts if not verdict.passed}
+
+
 def test_a_near_tie_is_not_a_failure(tmp_path: Path) -> None:
     """Where the untraced model itself has two tokens within what the tolerance may turn."""
     subject, right = _subject(tmp_path)

@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _pytest(venv: Path, tests: tuple[str, ...]) -> int:
-    command = [str(venv / "bin/python"), "-m", "pytest", "-q", *tests]
+    command = [str(venv / "bin/python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *tests]
     return subprocess.run(command, cwd=CHECKOUT, env=_environment(), check=False).returncode
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from inference_code.answering import prepared, written
 from inference_code.batching import Planner
+from inference_code.errors import InferenceFailed
 from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel, load
 from inference_code.selfcheck import selfcheck
@@ -108,3 +110,16 @@ def test_a_served_translation_is_that_of_generate(published: bool, tmp_path: Pat
         assert answer["translation_text"] == tokenizer.decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+
+
+def test_a_translation_with_nan_is_an_error_and_no_text(tmp_path: Path) -> None:
+    """A search finds tokens in any numbers."""
+    model = load(_packaged("translation", tmp_path))
+
+    def poisoned(graph: Any) -> Any:
+        return lambda *inputs: (graph(*inputs)[0] * float("nan"),)
+
+    broken = {name: poisoned(graph) for name, graph in model.graphs.items()}
+
+    with pytest.raises(InferenceFailed, match="not finite"):
+        _ask(replace(model, graphs=broken), INPUTS["translation"])
