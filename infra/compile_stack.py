@@ -1,7 +1,8 @@
-"""Compiling on AWS: a row per model and bucket, each a Fargate job of the compile image.
+"""Compiling on AWS: a row per compile request, each a Fargate job of the compile image.
 
-StartExecution {"items": [{"name", "model", "task", "target", "bucket", "out"}, …]}, with models below
-s3://BUCKET/models/ and results below s3://BUCKET/compiled/
+StartExecution {"items": [{"name", "arguments"}, …]}: the job's name, and the words of the request as
+``compile.runners.arguments`` spells them, so that a row can say all that a compile can be told. Models
+lie below s3://BUCKET/models/ and results below s3://BUCKET/compiled/. ``compile/batch/`` is the client.
   └─ Map, at most MAX_PARALLEL at a time
        └─ Batch job `python -m compile …` with 32 GiB
             killed for memory (exit 137) → the same with 64, then 120 GiB
@@ -45,7 +46,6 @@ KILLED_FOR_MEMORY = 137
 MAX_PARALLEL = 10
 JOB_LIMIT = cdk.Duration.hours(6)
 TASKS = "ecs-tasks.amazonaws.com"
-FIELDS = ("model", "task", "target", "bucket", "out")
 
 
 class CompileStack(ProjectStack):
@@ -60,7 +60,18 @@ class CompileStack(ProjectStack):
         self._queue = self._make_queue(vpc)
         self._job = self._job_definition(image)
         self.state_machine = self._state_machine()
-        cdk.CfnOutput(self, "StateMachineArn", value=self.state_machine.state_machine_arn)
+        self._tell_clients(image)
+
+    def _tell_clients(self, image: Image) -> None:
+        """What whoever starts an execution and follows its jobs must know (infra/names.py)."""
+        values = {
+            names.STATE_MACHINE_OUTPUT: self.state_machine.state_machine_arn,
+            names.QUEUES_OUTPUT: self._queue.job_queue_arn,
+            names.JOB_LOGS_OUTPUT: self._logs.log_group_name,
+            names.COMPILE_IMAGE_OUTPUT: uri(image),
+        }
+        for name, value in values.items():
+            cdk.CfnOutput(self, name, value=value)
 
     def _make_queue(self, vpc: ec2.IVpc) -> batch.JobQueue:
         group = ec2.SecurityGroup(
@@ -81,8 +92,6 @@ class CompileStack(ProjectStack):
         return queue
 
     def _job_definition(self, image: Image) -> batch.EcsJobDefinition:
-        # The image's entry point is `python -m compile`; Batch can only add arguments to it.
-        arguments = [part for field in FIELDS for part in (f"--{field}", f"Ref::{field}")]
         return batch.EcsJobDefinition(
             self,
             "Job",
@@ -92,7 +101,6 @@ class CompileStack(ProjectStack):
                 self,
                 "Container",
                 image=ecs.ContainerImage.from_registry(uri(image)),
-                command=arguments,
                 cpu=VCPUS,
                 memory=cdk.Size.gibibytes(MEMORY_LADDER_GIB[0]),
                 ephemeral_storage_size=cdk.Size.gibibytes(DISK_GIB),
@@ -183,9 +191,11 @@ class CompileStack(ProjectStack):
             f"Compile{memory}GiB",
             job_definition_arn=self._job.job_definition_arn,
             job_queue_arn=self._queue.job_queue_arn,
-            job_name=f"{self.project}-compile",
-            payload=sfn.TaskInput.from_object({f: sfn.JsonPath.string_at(f"$.{f}") for f in FIELDS}),
-            container_overrides=tasks.BatchContainerOverrides(memory=cdk.Size.gibibytes(memory)),
+            job_name=sfn.JsonPath.string_at("$.name"),
+            # The image's entry point is `python -m compile`; Batch can only add arguments to it.
+            container_overrides=tasks.BatchContainerOverrides(
+                command=sfn.JsonPath.list_at("$.arguments"), memory=cdk.Size.gibibytes(memory)
+            ),
             result_path=sfn.JsonPath.DISCARD,
         )
         if memory == MEMORY_LADDER_GIB[-1]:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 FINISHED = {"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"}
 
 
-def _execute(demo: Demo, items: list[dict[str, str]]) -> dict[str, Any]:
+def _execute(demo: Demo, items: list[dict[str, Any]]) -> dict[str, Any]:
     """Start the state machine and return the finished execution."""
     cloudformation = demo.aws.client("cloudformation")
     outputs = cloudformation.describe_stacks(StackName="demo-compile")["Stacks"][0]["Outputs"]
@@ -31,15 +31,10 @@ def _execute(demo: Demo, items: list[dict[str, str]]) -> dict[str, Any]:
     return dict(found)
 
 
-def _item(bucket: str, name: str, model: str) -> dict[str, str]:
-    return {
-        "name": name,
-        "model": f"s3://{bucket}/models/{model}",
-        "task": "feature-extraction",
-        "target": "cpu",
-        "bucket": "1x16",
-        "out": f"s3://{bucket}/compiled/{name}",
-    }
+def _item(bucket: str, name: str, model: str) -> dict[str, Any]:
+    words = ["--model", f"s3://{bucket}/models/{model}", "--task", "feature-extraction", "--target", "cpu"]
+    words += ["--bucket", "1x16", "--bucket", "2x8", "--pooling", "mean", "--normalize"]
+    return {"name": name, "arguments": [*words, "--out", f"s3://{bucket}/compiled/{name}"]}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +57,9 @@ def test_a_row_becomes_an_artifact_in_the_bucket(demo: Demo, bucket: str, tmp_pa
         target = tmp_path / row["Key"].removeprefix("compiled/first/")
         target.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(bucket, row["Key"], str(target))
-    assert verify(tmp_path).manifest.architecture == "bert"
+    manifest = verify(tmp_path).manifest
+    assert [(b.batch, b.length) for b in manifest.buckets] == [(2, 8), (1, 16)]
+    assert manifest.outputs[0].name == "sentence_embedding"
 
 
 def test_a_row_that_fails_does_not_stop_the_others(demo: Demo, bucket: str) -> None:

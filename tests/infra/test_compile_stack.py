@@ -6,7 +6,9 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from compile.__main__ import _parser
+import pytest
+
+from compile.__main__ import BadArguments, parse
 from infra.compile_stack import MEMORY_LADDER_GIB
 from tests.infra.worlds import CHECKOUT, DIGEST, World, text_of
 
@@ -26,22 +28,13 @@ def _job(world: World) -> dict[str, Any]:
 
 
 def test_the_job_is_the_compile_entry_point(cpu: World) -> None:
-    """The image starts `python -m compile`, which accepts these arguments and misses none."""
+    """The image starts `python -m compile`; a job without a row's arguments compiles nothing."""
     dockerfile = (CHECKOUT / "compile/Dockerfile").read_text()
-    command = _job(cpu)["Command"]
-    values = {
-        "Ref::model": "m",
-        "Ref::task": "t",
-        "Ref::target": "cpu",
-        "Ref::bucket": "1x8",
-        "Ref::out": "o",
-    }
 
     assert 'ENTRYPOINT ["python", "-m", "compile"]' in dockerfile
-    options = _parser().parse_args([values.get(part, part) for part in command])
-
-    assert (options.model, options.task, options.target, options.out) == ("m", "t", "cpu", "o")
-    assert options.bucket == ["1x8"]
+    assert "Command" not in _job(cpu)
+    with pytest.raises(BadArguments):
+        parse([])
 
 
 def test_the_image_is_the_locks_by_digest(cpu: World, foundation: World) -> None:
@@ -51,16 +44,23 @@ def test_the_image_is_the_locks_by_digest(cpu: World, foundation: World) -> None
     assert text_of(_job(cpu)["Image"]) == text_of(_job(foundation)["Image"]) == wanted
 
 
-def test_each_row_goes_to_batch_with_its_own_values(cpu: World) -> None:
-    """A row that lacks one of them fails before a job is submitted."""
+def test_each_row_goes_to_batch_with_its_own_name_and_arguments(cpu: World) -> None:
+    """All the words of a compile request; a row that lacks them fails before a job is submitted."""
     rows = _machine(cpu)["States"]["EachRow"]
     submit = rows["ItemProcessor"]["States"]["Compile32GiB"]
 
     assert (rows["Type"], rows["ItemsPath"], rows["MaxConcurrency"]) == ("Map", "$.items", 10)
     assert submit["Resource"] == "arn:aws:states:::batch:submitJob.sync"
-    assert submit["Parameters"]["Parameters"] == {
-        f"{field}.$": f"$.{field}" for field in ("model", "task", "target", "bucket", "out")
-    }
+    assert submit["Parameters"]["JobName.$"] == "$.name"
+    assert submit["Parameters"]["ContainerOverrides"]["Command.$"] == "$.arguments"
+
+
+def test_the_outputs_say_what_a_client_needs(cpu: World) -> None:
+    """State machine, queues, log group and the image by digest."""
+    outputs = cpu.templates["compile"]["Outputs"]
+
+    assert {"StateMachineArn", "JobQueues", "JobLogs", "CompileImage"} <= set(outputs)
+    assert text_of(outputs["CompileImage"]["Value"]) == text_of(_job(cpu)["Image"])
 
 
 def test_a_job_killed_for_memory_gets_the_next_size(cpu: World) -> None:
