@@ -63,7 +63,13 @@ if TYPE_CHECKING:
     "--allow-fallback", multiple=True, metavar="OP", help="inf1: only these run on the CPU; repeat."
 )
 @click.option("--separate-weights", is_flag=True, help="inf1: keep weights out of the compiled graph.")
-@click.option("--runner", type=click.Choice(["local", "docker"]), default="local", show_default=True)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "docker", "batch"]),
+    default="local",
+    show_default=True,
+    help="This Python, a container, or the deployed compile stack in AWS.",
+)
 @click.option("--image", help="docker: NAME@sha256:...; unset: built from compile/Dockerfile.")
 @click.option("--jobs", type=click.IntRange(1), help="Buckets at once; unset: as cores and memory allow.")
 @click.option(
@@ -101,6 +107,7 @@ def command(
     from cli.compiling import caches, compile_on, result_text, runner_of
     from cli.console import data, talk
     from cli.explaining import explanation_data, explanation_text
+    from cli.project import Project
     from compile.report import check_place, write
     from compile.result import result_data
 
@@ -121,7 +128,8 @@ def command(
             talk(explanation_text(explanation))
             told["cache"] = explanation_data(explanation)
 
-    compiled = compile_on(runner_of(runner, image), request, through=through, explain=tell)
+    chosen = runner_of(runner, image, Project.of(ctx), fresh=no_cache)
+    compiled = compile_on(chosen, request, through=through, explain=tell)
     if report is not None:
         write(compiled, report)
     data({**result_data(compiled), **told}, as_json=as_json, text=result_text(compiled))
