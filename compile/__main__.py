@@ -70,6 +70,12 @@ def parse(words: Sequence[str]) -> CompileRequest:
     return _request(options, out=Path(options.out).absolute(), samples=samples)
 
 
+def option_names() -> frozenset[str]:
+    """Every option, without the dashes in front."""
+    spellings = (name for action in _parser()._actions for name in action.option_strings)
+    return frozenset(name[2:] for name in spellings if name.startswith("--"))
+
+
 def _compile(options: argparse.Namespace) -> tuple[CompiledArtifact, str]:
     """Compile, to a place in S3 if one was given; also where the artifact is."""
     with settled(options.out) as places, brought(options.samples) as samples:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--list", "listed", is_flag=True, help="Print what can be compiled, and compile nothing.")
+@click.option(
+    "--zoo",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Compile every row of this file (docs/compile-jobs.md), each to a folder below --out.",
+)
 @click.option("--model", help="A folder, hub:ORG/NAME, s3://BUCKET/PREFIX or pypi:DISTRIBUTION.")
 @click.option("--task", help="transformers' pipeline name, such as text-classification.")
 @click.option("--target", type=click.Choice(["cpu", "inf1"]))
@@ -90,6 +95,7 @@ def command(
     /,
     *,
     listed: bool,
+    zoo: Path | None,
     runner: str,
     image: str | None,
     no_cache: bool,
@@ -102,7 +108,7 @@ def command(
 ) -> None:
     """Trace a model, prove that the trace gives its answers, and package it.
 
-    Exit code 3 when a proof fails; the folder is whole or not there.
+    Exit code 3 when a proof fails; the folder is whole or not there. With --zoo: 1 if any row failed.
     """
     from cli.compiling import caches, compile_on, result_text, runner_of
     from cli.console import data, talk
@@ -113,6 +119,9 @@ def command(
 
     if listed:
         _print_table(as_json=as_json)
+        return
+    if zoo is not None:
+        _compile_zoo(ctx, zoo)
         return
     _check_given(ctx, options)
     if report is not None:
@@ -185,6 +194,33 @@ def _check_given(ctx: click.Context, options: dict[str, Any]) -> None:
         if not options[name]:
             parameter = next(p for p in ctx.command.params if p.name == name)
             raise click.MissingParameter(ctx=ctx, param=parameter)
+
+
+def _compile_zoo(ctx: click.Context, file: Path) -> None:
+    """``--zoo``: the file says what is compiled, the command line only where and how."""
+    from click.core import ParameterSource
+
+    from cli.compiling import caches
+    from cli.failure import Misuse
+    from cli.project import Project
+    from cli.zoo import compile_zoo, read_zoo, tell
+
+    usable = {"zoo", "out", "runner", "image", "no_cache", "shared_cache", "cache_gb", "as_json"}
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        if name not in usable and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise Misuse(
+                what=f"{parameter.opts[0]} does not go with --zoo",
+                why="the file says what each row is",
+                fix="give it as a key of a row, or of [defaults] for all rows",
+            )
+    given = ctx.params
+    if given["out"] is None:
+        raise click.MissingParameter(ctx=ctx, param=next(p for p in ctx.command.params if p.name == "out"))
+    requests = read_zoo(file, given["out"].absolute())
+    through = None if given["no_cache"] else caches(shared=given["shared_cache"], gigabytes=given["cache_gb"])
+    rows = compile_zoo(Project.of(ctx), requests, given["runner"], given["image"], through)
+    tell(rows, as_json=given["as_json"])
 
 
 def _print_table(*, as_json: bool) -> None:
