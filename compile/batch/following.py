@@ -20,6 +20,8 @@ from compile.children import Failure, as_raised
 Report = Callable[[str], None]
 
 FINISHED = ("SUCCEEDED", "FAILED")
+_LATE_LOOKS = 5
+"""Looks at a job's log after its end: CloudWatch gets the last lines a moment later."""
 _DESCRIBED_AT_ONCE = 100
 """Batch API reference, DescribeJobs: most jobs of a call."""
 
@@ -39,7 +41,7 @@ class JobFailed(TraceshipError):
 
 @dataclass
 class Job:
-    """What was seen of one job. ``said`` is its last error object."""
+    """What was seen of one job. ``said`` is its last error object, ``late`` counts looks after its end."""
 
     job_id: str
     label: str
@@ -50,6 +52,12 @@ class Job:
     stream: str | None = None
     token: str | None = None
     said: dict[str, str] = field(default_factory=dict)
+    late: int = 0
+
+    @property
+    def heard(self) -> bool:
+        """Whether nothing more is expected of it."""
+        return self.status in FINISHED and (bool(self.said) or self.late > _LATE_LOOKS)
 
 
 class Follower:
@@ -72,11 +80,11 @@ class Follower:
                 label = summary["jobName"].removeprefix(self._execution.job_name(""))
                 known = Job(job_id=summary["jobId"], label=label, created=summary.get("createdAt", 0))
                 self._jobs.setdefault(known.job_id, known)
-            # a finished job once more each time: CloudWatch gets its last lines a moment after its end
-            for described in self._described(list(self._jobs)):
+            for described in self._described([job.job_id for job in self._jobs.values() if not job.heard]):
                 job = self._jobs[described["jobId"]]
                 self._see(job, described)
                 self._read_log(job)
+                job.late += job.status in FINISHED
 
     def error(self, label: str) -> TraceshipError | None:
         """Why the last job of a row failed: the very error of the compile where it said one."""
@@ -93,10 +101,10 @@ class Follower:
             log=f"{self._at.log_group}, stream {job.stream or 'none'}",
         )
 
-    def said_all(self) -> bool:
-        """Whether each failed job that ended by itself has said why."""
+    def heard_all(self) -> bool:
+        """Whether each failed job that ended by itself has said why, or had the time to."""
         failed = [job for job in self._jobs.values() if job.status == "FAILED" and job.exit_code is not None]
-        return all(job.said for job in failed)
+        return all(job.heard for job in failed)
 
     def _listed(self) -> Iterator[dict[str, Any]]:
         prefix = self._execution.job_name("*")

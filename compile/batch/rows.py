@@ -59,11 +59,14 @@ def make_row(
     Raises:
         NotOnBatch: the request wants something that a job cannot give.
         OutputExists: ``request.out`` cannot be the artifact's place.
+        SourceUnreadable: the file of samples.
         ModelNotFound and what else ``source.resolve`` raises.
     """
     if request.work.repro is not None:
         raise NotOnBatch(option="--repro", why="a job's disk ends with it, and the reproduction was there")
     check_out(request.out)
+    if request.samples is not None:
+        to.remembered.file(request.samples.parent, request.samples.name)
     found = resolve(
         request.model,
         revision=request.revision,

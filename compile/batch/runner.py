@@ -19,9 +19,6 @@ from compile.request import CompiledArtifact, CompileRequest
 
 Report = Callable[[str], None]
 
-_LATE_LOOKS = 5
-"""Looks for a failed job's last lines after its end."""
-
 
 class ExecutionFailed(TraceshipError):
     """The execution ended without a result of the row and without a job that failed."""
@@ -87,38 +84,37 @@ def compile_rows(
     finished = {label for label, row in rows.items() if is_there(to, row)}
     for label in sorted(finished):
         report(f"{label}: compiled before, in s3://{to.bucket}/{rows[label].prefix}")
-    failures = _Failures()
-    if len(finished) < len(rows):
-        failures = _execute(to, rows, finished, report, resumable=afresh is None)
-    for label, row in rows.items():
-        outcomes[label] = _outcome(to, row, failures, was_there=label in finished)
+        outcomes[label] = _taken(to, rows[label], was_there=True)
+    left = [label for label in rows if label not in finished]
+    if left:
+        run = _execute(to, rows, left, report, resumable=afresh is None)
+        for label in left:
+            outcomes[label] = _outcome(to, rows[label], run)
     return {label: outcomes[label] for label in requests}
 
 
 @dataclass(frozen=True)
-class _Failures:
-    """What an execution, if there was one, says about rows without a result."""
+class _Run:
+    """An execution that was followed to its end."""
 
-    execution: Execution | None = None
-    ended: Ended | None = None
-    follower: Follower | None = None
+    execution: Execution
+    ended: Ended
+    follower: Follower
 
-    def of(self, label: str) -> TraceshipError:
-        told = None if self.follower is None else self.follower.error(label)
-        if told is not None:
-            return told
-        name = "of these rows" if self.execution is None else self.execution.name
-        ended = self.ended or Ended(status="GONE", why="the result was removed while it was looked at")
-        return ExecutionFailed(name=name, status=ended.status, why=ended.why)
+    def failure(self, label: str) -> TraceshipError:
+        """Why there is nothing of a row."""
+        return self.follower.error(label) or ExecutionFailed(
+            name=self.execution.name, status=self.ended.status, why=self.ended.why
+        )
 
 
 def _execute(
-    to: Deployment, rows: Mapping[str, Row], finished: set[str], report: Report, *, resumable: bool
-) -> _Failures:
-    """Run or attach, follow to the end."""
+    to: Deployment, rows: Mapping[str, Row], left: list[str], report: Report, *, resumable: bool
+) -> _Run:
+    """Run what is left of the rows, or attach, and follow to the end."""
 
     def command_lines() -> dict[str, list[str]]:
-        return {label: row_arguments(to, row, report) for label, row in rows.items() if label not in finished}
+        return {label: row_arguments(to, rows[label], report) for label in left}
 
     execution = start(to, list(rows.values()), command_lines)
     report(f"{'it runs already, as' if execution.attached else 'it runs as'} {execution.name}")
@@ -132,7 +128,7 @@ def _execute(
         report(f"{execution.name} goes on in AWS: {again};")
         report(f"to end it: aws stepfunctions stop-execution --execution-arn {execution.arn}")
         raise
-    return _Failures(execution, ended, follower)
+    return _Run(execution, ended, follower)
 
 
 def _follow(to: Deployment, execution: Execution, follower: Follower) -> Ended:
@@ -140,18 +136,22 @@ def _follow(to: Deployment, execution: Execution, follower: Follower) -> Ended:
         follower.look()
         to.pause()
     follower.look()
-    for _ in range(_LATE_LOOKS):
-        if follower.said_all():
-            break
+    while not follower.heard_all():
         to.pause()
         follower.look()
     return ended
 
 
-def _outcome(to: Deployment, row: Row, failures: _Failures, *, was_there: bool) -> Outcome:
+def _outcome(to: Deployment, row: Row, run: _Run) -> Outcome:
     try:
-        if was_there or is_there(to, row):
-            return Taken(artifact=take(to, row), was_there=was_there)
+        arrived = is_there(to, row)
     except TraceshipError as error:
         return error
-    return failures.of(row.label)
+    return _taken(to, row, was_there=False) if arrived else run.failure(row.label)
+
+
+def _taken(to: Deployment, row: Row, *, was_there: bool) -> Outcome:
+    try:
+        return Taken(artifact=take(to, row), was_there=was_there)
+    except TraceshipError as error:
+        return error

@@ -20,7 +20,7 @@ from compile.batch.runner import ExecutionFailed, Taken, compile_rows, run_batch
 from compile.package import OutputExists
 from compile.preflight import BucketTooLong
 from compile.request import CompilerOptions, Work
-from compile.source import ModelNotFound
+from compile.source import ModelNotFound, SourceUnreadable
 from tests.compile.batch.conftest import World
 from tests.compile.batch.world import BUCKET, deliver, fail, killed
 from tests.compile.world import make_request
@@ -166,6 +166,16 @@ def test_a_job_that_was_killed_without_a_word_is_named(world: World, tiny_bert: 
     assert "/traceship/traceship/compile" in failed.value.fix
 
 
+def test_last_words_that_come_late_are_waited_for(world: World, tiny_bert: Path, tmp_path: Path) -> None:
+    """CloudWatch shows a line a moment after the job's end; without one the waiting ends all the same."""
+
+    world.cloud.log_delay = 3
+    world.cloud.does["feature-extraction"] = fail(TOO_LONG, 2)
+
+    with pytest.raises(BucketTooLong):
+        run_batch(world.to, make_request(tiny_bert, tmp_path / "out"), world.lines.append)
+
+
 def test_an_execution_that_submitted_no_job_says_what_step_functions_says(
     world: World, tiny_bert: Path, tmp_path: Path
 ) -> None:
@@ -193,17 +203,19 @@ def test_rows_have_outcomes_of_their_own_and_a_rerun_does_only_what_is_left(
         "good": make_request(tiny_bert, tmp_path / "good"),
         "bad": make_request(tiny_bert, tmp_path / "bad", "1x24"),
         "absent": make_request(tmp_path / "nowhere", tmp_path / "absent"),
+        "unread": make_request(tiny_bert, tmp_path / "unread", samples=tmp_path / "no.jsonl"),
     }
 
     first = compile_rows(world.to, requests, world.lines.append)
     world.cloud.does.clear()
     second = compile_rows(world.to, requests, world.lines.append)
 
-    assert list(first) == ["good", "bad", "absent"]
+    assert list(first) == list(requests)
     assert isinstance(first["good"], Taken)
     assert not first["good"].was_there
     assert isinstance(first["bad"], BucketTooLong)
     assert isinstance(first["absent"], ModelNotFound)
+    assert isinstance(first["unread"], SourceUnreadable)
     assert isinstance(second["good"], Taken)
     assert second["good"].was_there
     assert isinstance(second["bad"], Taken)

@@ -1,6 +1,7 @@
 """An AWS small enough to read: S3 is moto's, the others know just what the client asks of them.
 
-A job does what ``Cloud.does`` says for its row, when the client next pauses. What the fakes accept and
+A job does what ``Cloud.does`` says for its row, when the client next pauses; its log can be read
+``log_delay`` pauses later. What the fakes accept and
 refuse is what the API references say of these calls.
 """
 
@@ -77,6 +78,8 @@ class Cloud:
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: list[dict[str, Any]] = field(default_factory=list)
     logs: dict[str, list[str]] = field(default_factory=dict)
+    readable: dict[str, int] = field(default_factory=dict)
+    log_delay: int = 0
     pauses: int = 0
     interrupt: bool = False
 
@@ -156,7 +159,7 @@ class Cloud:
     ) -> dict[str, Any]:
         """Two lines a page; at the end the token that was given."""
         assert (logGroupName, startFromHead) == ("/traceship/traceship/compile", True)
-        if logStreamName not in self.logs:
+        if self.pauses < self.readable.get(logStreamName, self.pauses + 1):
             raise _refused("ResourceNotFoundException", "GetLogEvents")
         here = int(nextToken[2:])
         page = self.logs[logStreamName][here : here + 2]
@@ -174,6 +177,7 @@ class Cloud:
         job["container"].update(exitCode=code, logStreamName=f"job/{job['jobId']}")
         if lines:
             self.logs[f"job/{job['jobId']}"] = lines
+            self.readable[f"job/{job['jobId']}"] = self.pauses + self.log_delay
 
     def _end(self) -> None:
         for execution in self.executions.values():
