@@ -170,7 +170,7 @@ class CompileStack(ProjectStack):
                     self,
                     "SomeRowsFailed",
                     error="RowsFailed",
-                    cause="the rows with status failed say why; the others are done",
+                    cause="the jobs of the rows with status failed say why; the others are done",
                 ),
             )
             .otherwise(sfn.Succeed(self, "AllDone"))
@@ -196,8 +196,9 @@ class CompileStack(ProjectStack):
             parameters={
                 "name.$": "$.name",
                 "status": "failed",
+                # The cause is the whole job, some kilobytes: a few dozen would be more than a state may
+                # give on. It is in the execution's history, and the job with its log in Batch.
                 "error.$": "$.failure.Error",
-                "cause.$": "$.failure.Cause",
             },
         )
         higher: sfn.IChainable = failed

@@ -20,8 +20,9 @@ from artifact.errors import UsageError
 from compile.batch.deployment import Deployment
 from compile.batch.rows import Row
 
-MAX_INPUT_BYTES = 256 * 1024
-"""Step Functions developer guide, "Quotas": largest input of an execution."""
+MAX_INPUT_BYTES = 192 * 1024
+"""A state takes and gives 256 KiB at most (Step Functions developer guide, "Quotas"); the results of the rows
+are added to the input."""
 RUNNING = "RUNNING"
 
 
@@ -33,7 +34,7 @@ class TooManyRows(UsageError):
     def __init__(self, *, rows: int, size: int) -> None:
         super().__init__(
             what=f"{rows} rows do not fit into one execution",
-            why=f"they are {size} bytes, Step Functions takes at most {MAX_INPUT_BYTES}",
+            why=f"they are {size} bytes, at most {MAX_INPUT_BYTES} leave Step Functions room for the results",
             fix="split the file into several and compile one after the other",
         )
 

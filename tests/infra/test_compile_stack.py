@@ -131,13 +131,12 @@ def test_the_last_size_has_no_next(cpu: World) -> None:
 
 
 def test_a_failed_row_does_not_stop_the_others_but_fails_the_run(cpu: World) -> None:
-    """It becomes a result with its cause; the run looks for such results when all rows are done."""
+    """It becomes a small result, as many fit into a state; the run looks for such when all rows are done."""
     states = _machine(cpu)["States"]
     failed = states["EachRow"]["ItemProcessor"]["States"]["Failed"]
 
     assert failed["Type"] == "Pass"
-    assert failed["Parameters"]["status"] == "failed"
-    assert failed["Parameters"]["cause.$"] == "$.failure.Cause"
+    assert failed["Parameters"] == {"name.$": "$.name", "status": "failed", "error.$": "$.failure.Error"}
     assert states["FindFailures"]["Parameters"] == {"failed.$": "$.rows[?(@.status=='failed')]"}
     assert states["AnyFailed"]["Choices"][0] == {
         "Variable": "$.failed[0]",

@@ -283,7 +283,7 @@ def test_what_a_job_cannot_give_is_refused_before_anything_is_sent(
 
 
 def test_more_rows_than_an_execution_takes_are_refused(world: World, tiny_bert: Path, tmp_path: Path) -> None:
-    """256 KiB is Step Functions' limit; nothing is started."""
+    """Step Functions has a limit; nothing is started."""
     waivers = (Waiver(gate="padding", reason="because " * 3000),)
     requests = {
         f"row{n}": make_request(tiny_bert, tmp_path / f"{n}", f"1x{n + 8}", waivers=waivers)
