@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cli.console import talk
 
 if TYPE_CHECKING:
+    from cli.project import Project
     from compile.cache.environment import Environment
     from compile.cache.through import Build, Caches, Explain
     from compile.request import CompiledArtifact, CompileRequest
@@ -36,22 +37,37 @@ def caches(*, shared: str | None, gigabytes: float) -> Caches:
     return Caches(local=local, shared=None if shared is None else SharedCache(shared, s3_client()))
 
 
-def runner_of(runner: str, image: str | None) -> Runner:
-    """The runner ``local`` or ``docker``.
+def runner_of(runner: str, image: str | None, project: Project, *, fresh: bool = False) -> Runner:
+    """The runner ``local``, ``docker`` or ``batch``.
 
     Args:
         image: docker only; unset: built from compile/Dockerfile, here.
+        project: batch only: whose compile stack.
+        fresh: batch only: take no result that an earlier execution left in the bucket.
 
     Raises:
         EngineMissing, EngineFailed: the image could not be built.
+        CompileStackAbsent, CompileImageUnknown: nothing that batch could run on is deployed.
     """
     from compile.cache.environment import in_image, this_python
     from compile.runners import build_image, run_docker, run_local
 
     if runner == "local":
-        return Runner(build=lambda request: run_local(request, _report), environment=this_python())
-    chosen = image or build_image(_report)
-    return Runner(build=lambda request: run_docker(request, chosen, _report), environment=in_image(chosen))
+        return Runner(build=lambda request: run_local(request, report), environment=this_python())
+    if runner == "batch":
+        return _batch(project, fresh=fresh)
+    chosen = image or build_image(report)
+    return Runner(build=lambda request: run_docker(request, chosen, report), environment=in_image(chosen))
+
+
+def _batch(project: Project, *, fresh: bool) -> Runner:
+    from cli.cloud import afresh, find_deployment
+    from compile.batch.runner import run_batch
+
+    to, word = find_deployment(project), afresh() if fresh else None
+    return Runner(
+        build=lambda request: run_batch(to, request, report, afresh=word), environment=to.environment
+    )
 
 
 def compile_on(
@@ -74,9 +90,7 @@ def compile_on(
         return chosen.build(request)
     from compile.cache.through import compile_through
 
-    return compile_through(
-        through, request, chosen.environment, chosen.build, report=_report, explain=explain
-    )
+    return compile_through(through, request, chosen.environment, chosen.build, report=report, explain=explain)
 
 
 def result_text(compiled: CompiledArtifact) -> str:
@@ -102,5 +116,6 @@ def result_text(compiled: CompiledArtifact) -> str:
     return "\n".join(lines)
 
 
-def _report(line: str) -> None:
+def report(line: str) -> None:
+    """Tell a line of a compile's progress."""
     talk(f"  {line}")

@@ -18,7 +18,7 @@ from typing import NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
-from compile.exchange import settled
+from compile.exchange import brought, settled
 from compile.pipeline import compile_model
 from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, Work, parse_shape
 from compile.result import result_data
@@ -86,17 +86,24 @@ def parse(words: Sequence[str]) -> CompileRequest:
         BadArguments, BadBucket: see there.
     """
     options = _parser().parse_args(words)
-    return _request(options, out=Path(options.out).absolute())
+    samples = None if options.samples is None else Path(options.samples)
+    return _request(options, out=Path(options.out).absolute(), samples=samples)
+
+
+def option_names() -> frozenset[str]:
+    """Every option, without the dashes in front."""
+    spellings = (name for action in _parser()._actions for name in action.option_strings)
+    return frozenset(name[2:] for name in spellings if name.startswith("--"))
 
 
 def _compile(options: argparse.Namespace) -> tuple[CompiledArtifact, str]:
     """Compile, to a place in S3 if one was given; also where the artifact is."""
-    with settled(options.out) as places:
-        compiled = compile_model(_request(options, out=places.out), _progress)
-        return compiled, places.deliver()
+    with settled(options.out) as places, brought(options.samples) as samples:
+        compiled = compile_model(_request(options, out=places.out, samples=samples), _progress)
+        return compiled, places.deliver(result_data(compiled))
 
 
-def _request(options: argparse.Namespace, *, out: Path) -> CompileRequest:
+def _request(options: argparse.Namespace, *, out: Path, samples: Path | None) -> CompileRequest:
     return CompileRequest(
         model=options.model,
         task=options.task,
@@ -111,7 +118,7 @@ def _request(options: argparse.Namespace, *, out: Path) -> CompileRequest:
         choices=options.choices,
         max_target_length=options.max_target_length,
         num_beams=options.num_beams,
-        samples=None if options.samples is None else Path(options.samples),
+        samples=samples,
         waivers=tuple(_waiver(text) for text in options.waive),
         compiler=CompilerOptions(
             arguments=tuple(options.compiler_arg),
@@ -160,7 +167,7 @@ def _parser() -> _Parser:
     add("--choices", type=int, default=4, metavar="N", help="multiple-choice: candidates in a row")
     add("--max-target-length", type=int, metavar="N", help="translation: tokens, the start included")
     add("--num-beams", type=int, metavar="N", help="translation: 1 is greedy; the checkpoint's unless given")
-    add("--samples", metavar="FILE", help="your own examples, labelled or not, for proof and golden set")
+    add("--samples", metavar="FILE", help="your own examples, here or s3://BUCKET/KEY")
     add("--waive", action="append", default=[], metavar="GATE=REASON", help="accept a failed gate; recorded")
     _add_compiler_options(parser)
     _add_work_options(parser)

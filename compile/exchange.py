@@ -1,25 +1,31 @@
-"""Artifacts as folders in S3, for compile jobs whose disk ends with them.
+"""What a compile job takes from S3 and leaves there, since its disk ends with it.
 
-``--out s3://BUCKET/compiled/NAME`` takes the artifact's files after the compile, the manifest last.
-Such a folder is no release: ``traceship ship --artifact`` makes one of it once somebody has fetched
-and verified it. Models come out of S3 by ``sources/bucket.py``.
+``--out s3://BUCKET/compiled/NAME`` takes the artifact's files after the compile, and beside the folder
+``NAME.result.json``, what the compile reported; the manifest comes last. Such a folder is no release:
+``traceship ship --artifact`` makes one of it once somebody has fetched and verified it, which
+``batch/results.py`` does. Models come out of S3 by ``sources/bucket.py``, a file of samples here.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from artifact.aws import AwsClient, translated
 from artifact.errors import Conflict
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from artifact.verify import verify
 from compile.places import SCHEME, s3_client, split_place
+
+RESULT = ".result.json"
+"""Follows an artifact's prefix in the key of what its compile reported."""
 
 
 class PlaceTaken(Conflict):
@@ -37,10 +43,11 @@ class PlaceTaken(Conflict):
 
 @dataclass(frozen=True)
 class Settled:
-    """The artifact's place on this machine. ``deliver`` tells where it is in the end."""
+    """The artifact's place on this machine. ``deliver`` takes the compile's result, as ``result_data``
+    gives it, and tells where the artifact is in the end."""
 
     out: Path
-    deliver: Callable[[], str]
+    deliver: Callable[[dict[str, Any]], str]
 
 
 @contextmanager
@@ -53,16 +60,35 @@ def settled(out: str) -> Iterator[Settled]:
     """
     if not out.startswith(SCHEME):
         local = Path(out).absolute()
-        yield Settled(out=local, deliver=lambda: str(local))
+        yield Settled(out=local, deliver=lambda _result: str(local))
         return
     split_place(out)
     with tempfile.TemporaryDirectory(prefix="traceship-job-") as folder:
         made = Path(folder) / "artifact"
-        yield Settled(out=made, deliver=lambda: _leave(made, out))
+        yield Settled(out=made, deliver=lambda result: _leave(made, out, result))
 
 
-def _leave(root: Path, place: str) -> str:
-    """Upload a verified artifact, the manifest last; return ``place``."""
+@contextmanager
+def brought(file: str | None) -> Iterator[Path | None]:
+    """Give ``file`` as a file on this machine, for as long as the context lasts.
+
+    Raises:
+        NotAPlace: it begins with s3:// and names no object.
+        AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+    """
+    if file is None or not file.startswith(SCHEME):
+        yield None if file is None else Path(file)
+        return
+    bucket, key = split_place(file)
+    with tempfile.TemporaryDirectory(prefix="traceship-job-") as folder:
+        local = Path(folder) / PurePosixPath(key).name
+        with translated(f"read {file}"):
+            s3_client().download_file(bucket, key, str(local))
+        yield local
+
+
+def _leave(root: Path, place: str, result: dict[str, Any]) -> str:
+    """Upload a verified artifact and its result, the manifest last; return ``place``."""
     bucket, prefix = split_place(place)
     s3, artifact = s3_client(), verify(root)
     with translated(f"write {place}"):
@@ -71,6 +97,8 @@ def _leave(root: Path, place: str) -> str:
             raise PlaceTaken(place=place)
         for path in [*(file.path for file in artifact.manifest.files), MANIFEST_DIGEST]:
             _put(s3, bucket, f"{prefix}/{path}", (root / path).read_bytes())
+        told = json.dumps({**result, "path": ""}, ensure_ascii=False).encode()
+        _put(s3, bucket, f"{prefix}{RESULT}", told)
         _put(s3, bucket, f"{prefix}/{MANIFEST}", manifest)
     return place
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +134,24 @@ def install(staging: Path, out: Path, digest: str) -> None:
         sync_folder(out.parent)
     except OSError as error:
         raise OutputNotWritable(path=str(out), why=error.strerror or str(error)) from error
+
+
+@contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """A name beside ``out``, on its file system so that a rename suffices; gone afterwards.
+
+    Raises:
+        OutputNotWritable: the file system refuses.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        base = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise OutputNotWritable(path=str(out.parent), why=error.strerror or str(error)) from error
+    try:
+        yield base / "artifact"
+    finally:
+        shutil.rmtree(base)
 
 
 def _check_identical(out: Path, digest: str) -> None:

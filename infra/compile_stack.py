@@ -1,9 +1,11 @@
-"""Compiling on AWS: a row per model and bucket, each a Fargate job of the compile image.
+"""Compiling on AWS: a row per compile request, each a Fargate job of the compile image.
 
-StartExecution {"items": [{"name", "model", "task", "target", "bucket", "out"}, …]}, with models below
-s3://BUCKET/models/ and results below s3://BUCKET/compiled/
+StartExecution {"items": [{"name", "arguments"}, …]}: the job's name, and the words of the request as
+``compile.runners.arguments`` spells them, so that a row can say all that a compile can be told. Models
+lie below s3://BUCKET/models/ and results below s3://BUCKET/compiled/. ``compile/batch/`` is the client.
   └─ Map, at most MAX_PARALLEL at a time
-       └─ Batch job `python -m compile …` with 32 GiB
+       └─ Batch job `python -m compile …` with 32 GiB, on Spot while there is any
+            interrupted on Spot          → the same once more, on-demand only
             killed for memory (exit 137) → the same with 64, then 120 GiB
             failed otherwise             → recorded, the other rows go on
   └─ fails at the end if any row failed, after all the others are done
@@ -42,10 +44,12 @@ MEMORY_LADDER_GIB = (32, 64, 120)
 """Fargate offers 32 to 120 GiB with 16 vCPUs. 16 GiB is too little (aws-neuron/aws-neuron-sdk#1064)."""
 DISK_GIB = 100
 KILLED_FOR_MEMORY = 137
+INTERRUPTED = "Your Spot Task was interrupted"
+"""Beginning of ECS's stopped reason, which Batch passes on as the job's status reason. The exit code says
+nothing: our code ends with 130 on the SIGTERM of the warning, or is killed with 137 after it."""
 MAX_PARALLEL = 10
 JOB_LIMIT = cdk.Duration.hours(6)
 TASKS = "ecs-tasks.amazonaws.com"
-FIELDS = ("model", "task", "target", "bucket", "out")
 
 
 class CompileStack(ProjectStack):
@@ -57,32 +61,57 @@ class CompileStack(ProjectStack):
         super().__init__(scope, names.COMPILE, settings=settings, description="traceship: compile jobs")
         self._artifacts = artifacts
         self._logs = make_log_group(self, "compile", key=artifacts.key)
-        self._queue = self._make_queue(vpc)
+        self._spot_first, self._on_demand = self._make_queues(vpc)
         self._job = self._job_definition(image)
         self.state_machine = self._state_machine()
-        cdk.CfnOutput(self, "StateMachineArn", value=self.state_machine.state_machine_arn)
+        self._tell_clients(image)
 
-    def _make_queue(self, vpc: ec2.IVpc) -> batch.JobQueue:
+    def _tell_clients(self, image: Image) -> None:
+        """What whoever starts an execution and follows its jobs must know (infra/names.py)."""
+        values = {
+            names.STATE_MACHINE_OUTPUT: self.state_machine.state_machine_arn,
+            names.QUEUES_OUTPUT: cdk.Fn.join(",", list(self._queue_arns())),
+            names.JOB_LOGS_OUTPUT: self._logs.log_group_name,
+            names.COMPILE_IMAGE_OUTPUT: uri(image),
+        }
+        for name, value in values.items():
+            cdk.CfnOutput(self, name, value=value)
+
+    def _make_queues(self, vpc: ec2.IVpc) -> tuple[batch.JobQueue, batch.JobQueue]:
+        """One queue that tries Spot before on-demand, and one for jobs that Spot let down.
+
+        Batch tries the environments of a queue in order. It would send an interrupted job back to
+        the same queue, so to Spot again; only another queue keeps it away from there.
+        """
         group = ec2.SecurityGroup(
             self, "Jobs", vpc=vpc, description="Compile jobs: nobody calls them", allow_all_outbound=False
         )
         group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "AWS services by private endpoints")
-        fargate = batch.FargateComputeEnvironment(
+        spot = self._environment("Spot", vpc, group, spot=True)
+        on_demand = self._environment("Fargate", vpc, group, spot=False)
+        spot_first, only_on_demand = batch.JobQueue(self, "Queue"), batch.JobQueue(self, "OnDemandQueue")
+        spot_first.add_compute_environment(spot, 1)
+        spot_first.add_compute_environment(on_demand, 2)
+        only_on_demand.add_compute_environment(on_demand, 1)
+        return spot_first, only_on_demand
+
+    def _environment(
+        self, construct_id: str, vpc: ec2.IVpc, group: ec2.SecurityGroup, *, spot: bool
+    ) -> batch.FargateComputeEnvironment:
+        return batch.FargateComputeEnvironment(
             self,
-            "Fargate",
+            construct_id,
             vpc=vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
             security_groups=[group],
             maxv_cpus=VCPUS * MAX_PARALLEL,
-            spot=False,
+            spot=spot,
         )
-        queue = batch.JobQueue(self, "Queue")
-        queue.add_compute_environment(fargate, 1)
-        return queue
+
+    def _queue_arns(self) -> tuple[str, str]:
+        return self._spot_first.job_queue_arn, self._on_demand.job_queue_arn
 
     def _job_definition(self, image: Image) -> batch.EcsJobDefinition:
-        # The image's entry point is `python -m compile`; Batch can only add arguments to it.
-        arguments = [part for field in FIELDS for part in (f"--{field}", f"Ref::{field}")]
         return batch.EcsJobDefinition(
             self,
             "Job",
@@ -92,7 +121,6 @@ class CompileStack(ProjectStack):
                 self,
                 "Container",
                 image=ecs.ContainerImage.from_registry(uri(image)),
-                command=arguments,
                 cpu=VCPUS,
                 memory=cdk.Size.gibibytes(MEMORY_LADDER_GIB[0]),
                 ephemeral_storage_size=cdk.Size.gibibytes(DISK_GIB),
@@ -116,8 +144,10 @@ class CompileStack(ProjectStack):
         return service_role(self, "JobRole", TASKS, "Compile jobs", may)
 
     def _machine_role(self) -> iam.IRole:
-        job, queue = self._job.job_definition_arn, self._queue.job_queue_arn
-        may = [*run_batch_jobs(queue, job, self), *record_executions()]
+        may = [
+            *run_batch_jobs(self._queue_arns(), self._job.job_definition_arn, self),
+            *record_executions(),
+        ]
         role = service_role(self, "MachineRole", "states.amazonaws.com", "Compile state machine", may)
         return role.without_policy_updates()
 
@@ -140,7 +170,7 @@ class CompileStack(ProjectStack):
                     self,
                     "SomeRowsFailed",
                     error="RowsFailed",
-                    cause="the rows with status failed say why; the others are done",
+                    cause="the jobs of the rows with status failed say why; the others are done",
                 ),
             )
             .otherwise(sfn.Succeed(self, "AllDone"))
@@ -166,8 +196,9 @@ class CompileStack(ProjectStack):
             parameters={
                 "name.$": "$.name",
                 "status": "failed",
+                # The cause is the whole job, some kilobytes: a few dozen would be more than a state may
+                # give on. It is in the execution's history, and the job with its log in Batch.
                 "error.$": "$.failure.Error",
-                "cause.$": "$.failure.Cause",
             },
         )
         higher: sfn.IChainable = failed
@@ -178,30 +209,47 @@ class CompileStack(ProjectStack):
     def _rung(
         self, memory: int, *, higher: sfn.IChainable, done: sfn.IChainable, failed: sfn.IChainable
     ) -> sfn.IChainable:
-        submit = tasks.BatchSubmitJob(
+        """A size of memory: Spot first, then on-demand after an interruption, then the next size.
+
+        The interruption is looked for first, because it can end a job with the code of a memory kill.
+        """
+        on_demand = self._submit(f"Compile{memory}GiBOnDemand", memory, self._on_demand)
+        after: sfn.IChainable = failed
+        if higher is not failed:
+            too_little = sfn.Choice(self, f"Was{memory}GiBTooLittle")
+            after = too_little.when(_killed_for_memory(), higher).otherwise(failed)
+        on_demand.add_catch(after, result_path="$.failure")
+        first = self._submit(f"Compile{memory}GiB", memory, self._spot_first)
+        interrupted = sfn.Choice(self, f"Was{memory}GiBInterrupted")
+        interrupted.when(_interrupted(), on_demand.next(done)).otherwise(after)
+        first.add_catch(interrupted, result_path="$.failure")
+        return first.next(done)
+
+    def _submit(self, construct_id: str, memory: int, queue: batch.JobQueue) -> tasks.BatchSubmitJob:
+        return tasks.BatchSubmitJob(
             self,
-            f"Compile{memory}GiB",
+            construct_id,
             job_definition_arn=self._job.job_definition_arn,
-            job_queue_arn=self._queue.job_queue_arn,
-            job_name=f"{self.project}-compile",
-            payload=sfn.TaskInput.from_object({f: sfn.JsonPath.string_at(f"$.{f}") for f in FIELDS}),
-            container_overrides=tasks.BatchContainerOverrides(memory=cdk.Size.gibibytes(memory)),
+            job_queue_arn=queue.job_queue_arn,
+            job_name=sfn.JsonPath.string_at("$.name"),
+            # The image's entry point is `python -m compile`; Batch can only add arguments to it.
+            container_overrides=tasks.BatchContainerOverrides(
+                command=sfn.JsonPath.list_at("$.arguments"), memory=cdk.Size.gibibytes(memory)
+            ),
             result_path=sfn.JsonPath.DISCARD,
         )
-        if memory == MEMORY_LADDER_GIB[-1]:
-            submit.add_catch(failed, result_path="$.failure")
-            return submit.next(done)
-        after = (
-            sfn.Choice(self, f"Was{memory}GiBTooLittle").when(_killed_for_memory(), higher).otherwise(failed)
-        )
-        submit.add_catch(after, result_path="$.failure")
-        return submit.next(done)
 
 
 def _killed_for_memory() -> sfn.Condition:
+    return _cause_says(f'"ExitCode":{KILLED_FOR_MEMORY}*', f'"ExitCode": {KILLED_FOR_MEMORY}*')
+
+
+def _interrupted() -> sfn.Condition:
+    return _cause_says(f'"StatusReason":"{INTERRUPTED}*', f'"StatusReason": "{INTERRUPTED}*')
+
+
+def _cause_says(*patterns: str) -> sfn.Condition:
     """The cause of a failed job is the job as JSON; matched as text, because some causes are not JSON."""
-    path = "$.failure.Cause"
     return sfn.Condition.or_(
-        sfn.Condition.string_matches(path, f'*"ExitCode":{KILLED_FOR_MEMORY}*'),
-        sfn.Condition.string_matches(path, f'*"ExitCode": {KILLED_FOR_MEMORY}*'),
+        *(sfn.Condition.string_matches("$.failure.Cause", f"*{pattern}") for pattern in patterns)
     )

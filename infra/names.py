@@ -16,6 +16,12 @@ ENDPOINT = "endpoint"
 FOUNDATION = (ARTIFACTS, NETWORK, COMPILE)
 """Stacks that need no release; a release is published into the first of them."""
 
+STATE_MACHINE_OUTPUT = "StateMachineArn"
+QUEUES_OUTPUT = "JobQueues"
+JOB_LOGS_OUTPUT = "JobLogs"
+COMPILE_IMAGE_OUTPUT = "CompileImage"
+"""Outputs of the compile stack. ``JobQueues`` are names or ARNs with commas between them."""
+
 MAX_PROJECT_NAME = 25
 """Longest project.name whose bucket name fits S3's 63 characters in every region: 63 less
 ``-artifacts-``, a 12-digit account, a dash and a 14-character region."""

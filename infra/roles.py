@@ -110,8 +110,10 @@ def attach_to_vpc() -> list[iam.PolicyStatement]:
     return [_allow("AttachToVpc", [*changes, *looks], "*")]
 
 
-def run_batch_jobs(queue_arn: str, job_definition_arn: str, stack: ProjectStack) -> list[iam.PolicyStatement]:
-    """Let a state machine submit one job definition to one queue, wait for it and end it.
+def run_batch_jobs(
+    queue_arns: Sequence[str], job_definition_arn: str, stack: ProjectStack
+) -> list[iam.PolicyStatement]:
+    """Let a state machine submit one job definition to these queues, wait for it and end it.
 
     Source: Step Functions guide, "IAM policies for calling AWS Batch" (submitJob.sync).
     """
@@ -119,7 +121,7 @@ def run_batch_jobs(queue_arn: str, job_definition_arn: str, stack: ProjectStack)
         service="events", resource="rule", resource_name="StepFunctionsGetEventsForBatchJobsRule"
     )
     return [
-        _allow("Submit", ["batch:SubmitJob"], queue_arn, job_definition_arn),
+        _allow("Submit", ["batch:SubmitJob"], *queue_arns, job_definition_arn),
         _allow("Wait", ["batch:DescribeJobs", "batch:TerminateJob"], "*"),
         _allow("Events", ["events:DescribeRule", "events:PutRule", "events:PutTargets"], rule),
     ]

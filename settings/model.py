@@ -125,8 +125,8 @@ class Compile(Section):
     """inf1: the only operators that may run on the CPU, such as ``aten::embedding``. Empty: any."""
     jobs: Annotated[int, Field(ge=1)] | None = None
     """Buckets traced at once. Unset: as many as cores and memory allow."""
-    runner: Literal["local", "docker"] = "local"
-    """Where the compile stage runs."""
+    runner: Literal["local", "docker", "batch"] = "local"
+    """Where the compile stage runs: this Python, a container, or the deployed compile stack in AWS."""
     image: str | None = None
     """docker runner: the image with its ``@sha256:`` digest. Unset: built from compile/Dockerfile."""
     cache: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$")] | None = None

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--list", "listed", is_flag=True, help="Print what can be compiled, and compile nothing.")
+@click.option(
+    "--zoo",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Compile every row of this file (docs/compile-jobs.md), each to a folder below --out.",
+)
 @click.option("--model", help="A folder, hub:ORG/NAME, s3://BUCKET/PREFIX or pypi:DISTRIBUTION.")
 @click.option("--task", help="transformers' pipeline name, such as text-classification.")
 @click.option("--target", type=click.Choice(["cpu", "inf1"]))
@@ -63,7 +68,13 @@ if TYPE_CHECKING:
     "--allow-fallback", multiple=True, metavar="OP", help="inf1: only these run on the CPU; repeat."
 )
 @click.option("--separate-weights", is_flag=True, help="inf1: keep weights out of the compiled graph.")
-@click.option("--runner", type=click.Choice(["local", "docker"]), default="local", show_default=True)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "docker", "batch"]),
+    default="local",
+    show_default=True,
+    help="This Python, a container, or the deployed compile stack in AWS.",
+)
 @click.option("--image", help="docker: NAME@sha256:...; unset: built from compile/Dockerfile.")
 @click.option("--jobs", type=click.IntRange(1), help="Buckets at once; unset: as cores and memory allow.")
 @click.option(
@@ -84,6 +95,7 @@ def command(
     /,
     *,
     listed: bool,
+    zoo: Path | None,
     runner: str,
     image: str | None,
     no_cache: bool,
@@ -96,16 +108,20 @@ def command(
 ) -> None:
     """Trace a model, prove that the trace gives its answers, and package it.
 
-    Exit code 3 when a proof fails; the folder is whole or not there.
+    Exit code 3 when a proof fails; the folder is whole or not there. With --zoo: 1 if any row failed.
     """
     from cli.compiling import caches, compile_on, result_text, runner_of
     from cli.console import data, talk
     from cli.explaining import explanation_data, explanation_text
+    from cli.project import Project
     from compile.report import check_place, write
     from compile.result import result_data
 
     if listed:
         _print_table(as_json=as_json)
+        return
+    if zoo is not None:
+        _compile_zoo(ctx, zoo)
         return
     _check_given(ctx, options)
     if report is not None:
@@ -121,7 +137,8 @@ def command(
             talk(explanation_text(explanation))
             told["cache"] = explanation_data(explanation)
 
-    compiled = compile_on(runner_of(runner, image), request, through=through, explain=tell)
+    chosen = runner_of(runner, image, Project.of(ctx), fresh=no_cache)
+    compiled = compile_on(chosen, request, through=through, explain=tell)
     if report is not None:
         write(compiled, report)
     data({**result_data(compiled), **told}, as_json=as_json, text=result_text(compiled))
@@ -177,6 +194,33 @@ def _check_given(ctx: click.Context, options: dict[str, Any]) -> None:
         if not options[name]:
             parameter = next(p for p in ctx.command.params if p.name == name)
             raise click.MissingParameter(ctx=ctx, param=parameter)
+
+
+def _compile_zoo(ctx: click.Context, file: Path) -> None:
+    """``--zoo``: the file says what is compiled, the command line only where and how."""
+    from click.core import ParameterSource
+
+    from cli.compiling import caches
+    from cli.failure import Misuse
+    from cli.project import Project
+    from cli.zoo import compile_zoo, read_zoo, tell
+
+    usable = {"zoo", "out", "runner", "image", "no_cache", "shared_cache", "cache_gb", "as_json"}
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        if name not in usable and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise Misuse(
+                what=f"{parameter.opts[0]} does not go with --zoo",
+                why="the file says what each row is",
+                fix="give it as a key of a row, or of [defaults] for all rows",
+            )
+    given = ctx.params
+    if given["out"] is None:
+        raise click.MissingParameter(ctx=ctx, param=next(p for p in ctx.command.params if p.name == "out"))
+    requests = read_zoo(file, given["out"].absolute())
+    through = None if given["no_cache"] else caches(shared=given["shared_cache"], gigabytes=given["cache_gb"])
+    rows = compile_zoo(Project.of(ctx), requests, given["runner"], given["image"], through)
+    tell(rows, as_json=given["as_json"])
 
 
 def _print_table(*, as_json: bool) -> None:

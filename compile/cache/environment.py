@@ -16,6 +16,7 @@ _CODE = {".py", ".json", ".toml", ".txt"}
 NOT_SHAPING = (
     "artifact/release.py",
     "compile/archive.py",
+    "compile/batch/",
     "compile/cache/",
     "compile/exchange.py",
     "compile/measure.py",
@@ -64,6 +65,13 @@ def this_python() -> Environment:
 def in_image(image: str) -> Environment:
     """A container: its image's digest stands for every version in it."""
     return Environment(versions={"image": image.rpartition("@")[2]}, cpu=_cpu(), code=code_digests())
+
+
+def in_batch(image: str) -> Environment:
+    """A job on Fargate, which gives a processor of its own choice and does not say which."""
+    return Environment(
+        versions={"image": image.rpartition("@")[2]}, cpu={"machine": "Fargate"}, code=code_digests()
+    )
 
 
 def code_digests() -> dict[str, str]:

@@ -7,10 +7,9 @@ entry. A cache that cannot be used costs time and never a compile: that is said,
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from compile.cache.environment import Environment
 from compile.cache.key import CacheKey, make_key
 from compile.cache.local import CacheUnusable, LocalCache
 from compile.cache.shared import SharedCache
-from compile.package import OutputNotWritable, check_out, install
+from compile.package import OutputNotWritable, beside, check_out, install
 from compile.request import CompiledArtifact, CompileRequest
 from compile.source import SourceUnreadable, resolve
 
@@ -199,7 +198,7 @@ class _Attempt:
     def _place(self, entry: Entry) -> CompiledArtifact:
         """Copy the entry's artifact to ``out`` and verify the copy before it gets its name."""
         out = self.request.out
-        with _beside(out) as staging:
+        with beside(out) as staging:
             _copy(entry, staging)
             entry.check(staging)
             install(staging, out, entry.result.digest)
@@ -213,17 +212,3 @@ def _copy(entry: Entry, staging: Path) -> None:
     except OSError as error:  # shutil.Error, which gathers them, is one
         entry.check(entry.folder / ARTIFACT)  # a file that cannot be read is damage, not a full disk
         raise OutputNotWritable(path=str(staging), why=str(error)) from error
-
-
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A name beside ``out``, on its file system so that a rename suffices; gone afterwards."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        base = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise OutputNotWritable(path=str(out.parent), why=error.strerror or str(error)) from error
-    try:
-        yield base / "artifact"
-    finally:
-        shutil.rmtree(base)

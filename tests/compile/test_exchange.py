@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from moto import mock_aws
 
 from artifact.manifest import MANIFEST
 from artifact.verify import ArtifactChanged, verify
-from compile.exchange import PlaceTaken, settled
+from compile.exchange import RESULT, PlaceTaken, brought, settled
 from compile.places import NotAPlace
 from tests.kit.folders import CONTENT, write_folder
 
 BUCKET = "bucket-of-a-test"
+RESULT_OF_THE_COMPILE = {"digest": "ab", "path": "/somewhere/else"}
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def _deliver(content: dict[str, bytes], out: str) -> None:
     with settled(out) as places:
         places.out.mkdir()
         write_folder(places.out, content)
-        assert places.deliver() == out
+        assert places.deliver(RESULT_OF_THE_COMPILE) == out
 
 
 def _keys(s3: Any) -> list[str]:
@@ -46,18 +48,38 @@ def test_a_place_on_this_machine_is_left_as_it_is(tmp_path: Path) -> None:
     """Without S3 nothing is copied and no client is made."""
     with settled(str(tmp_path / "out")) as places:
         assert places.out == tmp_path / "out"
-        assert places.deliver() == str(tmp_path / "out")
+        assert places.deliver({}) == str(tmp_path / "out")
 
 
 def test_an_artifact_arrives_whole_and_verifies(s3: Any, tmp_path: Path) -> None:
     """What lies in S3 is what was made."""
     _deliver(CONTENT, f"s3://{BUCKET}/compiled/tiny")
 
-    for key in _keys(s3):
+    for key in (key for key in _keys(s3) if key.startswith("compiled/tiny/")):
         target = tmp_path / key.removeprefix("compiled/tiny/")
         target.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(BUCKET, key, str(target))
     assert verify(tmp_path).manifest.task == "feature-extraction"
+
+
+def test_what_the_compile_reported_lies_beside_the_artifact(s3: Any) -> None:
+    """Without the job's own path, which says nothing to anybody else."""
+    _deliver(CONTENT, f"s3://{BUCKET}/compiled/tiny")
+
+    told = json.loads(s3.get_object(Bucket=BUCKET, Key=f"compiled/tiny{RESULT}")["Body"].read())
+    assert told == {"digest": "ab", "path": ""}
+
+
+def test_a_file_in_s3_is_there_as_long_as_it_is_needed(s3: Any) -> None:
+    """Under its own name; a file on this machine is left where it is."""
+    s3.put_object(Bucket=BUCKET, Key="models/samples/ab/mine.jsonl", Body=b"a text")
+
+    with brought(f"s3://{BUCKET}/models/samples/ab/mine.jsonl") as file:
+        assert file is not None
+        assert (file.name, file.read_bytes()) == ("mine.jsonl", b"a text")
+    assert not file.exists()
+    with brought("here.txt") as same, brought(None) as nothing:
+        assert (same, nothing) == (Path("here.txt"), None)
 
 
 def test_a_retried_job_delivers_the_same_artifact_again(s3: Any) -> None:
@@ -90,7 +112,7 @@ def test_an_artifact_that_does_not_verify_is_not_delivered(s3: Any) -> None:
         write_folder(places.out, CONTENT)
         (places.out / "config.json").write_bytes(b"changed")
         with pytest.raises(ArtifactChanged):
-            places.deliver()
+            places.deliver({})
 
     assert _keys(s3) == []
 
@@ -105,7 +127,7 @@ def test_the_manifest_comes_last(s3: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
     _deliver(CONTENT, f"s3://{BUCKET}/compiled/tiny")
 
-    assert len(written) == len(CONTENT) + 2
+    assert len(written) == len(CONTENT) + 3
     assert written[-1] == f"compiled/tiny/{MANIFEST}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +17,87 @@ from tests.kit.models import tiny_model
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 FINISHED = {"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"}
+BUCKET = "demo-artifacts-000000000000-us-east-1"
 
 
-def _execute(demo: Demo, items: list[dict[str, str]]) -> dict[str, Any]:
-    """Start the state machine and return the finished execution."""
-    cloudformation = demo.aws.client("cloudformation")
-    outputs = cloudformation.describe_stacks(StackName="demo-compile")["Stacks"][0]["Outputs"]
-    machine = next(o["OutputValue"] for o in outputs if o["OutputKey"] == "StateMachineArn")
-    states = demo.aws.client("stepfunctions")
-    run = states.start_execution(stateMachineArn=machine, input=json.dumps({"items": items}))["executionArn"]
+def _until(look: Callable[[], Any]) -> Any:
+    """What ``look`` finds, once it does."""
     pause = threading.Event()
-    while (found := states.describe_execution(executionArn=run))["status"] not in FINISHED:
-        pause.wait(0.5)  # Step Functions tells nobody when it is done
-    return dict(found)
+    while not (found := look()):
+        pause.wait(0.3)  # neither Batch nor Step Functions tells when something happened
+    return found
 
 
-def _item(bucket: str, name: str, model: str) -> dict[str, str]:
-    return {
-        "name": name,
-        "model": f"s3://{bucket}/models/{model}",
-        "task": "feature-extraction",
-        "target": "cpu",
-        "bucket": "1x16",
-        "out": f"s3://{bucket}/compiled/{name}",
-    }
+def _outputs(demo: Demo) -> dict[str, str]:
+    stack = demo.aws.client("cloudformation").describe_stacks(StackName="demo-compile")["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 @pytest.fixture(scope="module")
-def bucket(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The artifacts bucket, with a tiny model below ``models/``."""
-    name = "demo-artifacts-000000000000-us-east-1"
-    model = tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def test_a_zoo_is_compiled_by_jobs_and_a_rerun_compiles_what_is_left(
+    demo: Demo, model: Path, tmp_path: Path
+) -> None:
+    """Models go up, artifacts come down; a row that fails says why and does not stop the other."""
+    zoo = tmp_path / "zoo.toml"
+    zoo.write_text(
+        f"[defaults]\nmodel = '{model}'\ntask = 'feature-extraction'\ntarget = 'cpu'\n"
+        "[row.good]\nbucket = ['1x16', '2x8']\npooling = 'mean'\nnormalize = true\n"
+        "[row.bad]\nbucket = '1x999'\n"
+    )
+    command = ("compile", "--zoo", zoo, "--runner", "batch", "--out", tmp_path / "out", "--json")
+
+    first, second = demo.command(*command), demo.command(*command)
+
+    assert (first.code, first.error["id"]) == (1, "zoo-incomplete"), first.stderr
+    good, bad = first.json
+    assert (good["status"], bad["status"], bad["error"]["id"]) == ("compiled", "failed", "bucket-too-long")
+    manifest = verify(tmp_path / "out/good", digest=good["result"]["digest"]).manifest
+    assert [(b.batch, b.length) for b in manifest.buckets] == [(2, 8), (1, 16)]
+    assert manifest.outputs[0].name == "sentence_embedding"
+    assert "good: traced 1x16" in first.stderr
+    assert [row["status"] for row in second.json] == ["was there", "failed"]
+
+
+def test_a_job_gives_the_artifact_that_this_machine_gives(demo: Demo, model: Path, tmp_path: Path) -> None:
+    """The same entry point, options and versions: the same digest."""
+    options = ("--model", model, "--task", "feature-extraction", "--target", "cpu", "--bucket", "1x24")
+
+    there = demo.command("compile", *options, "--runner", "batch", "--out", tmp_path / "there", "--json")
+    here = demo.command("compile", *options, "--no-cache", "--out", tmp_path / "here", "--json")
+
+    assert (there.code, here.code) == (0, 0), there.stderr + here.stderr
+    assert there.json["digest"] == here.json["digest"]
+
+
+def test_a_job_that_spot_let_down_is_done_on_demand(demo: Demo, model: Path) -> None:
+    """Another job of the same name in the other queue; the row is done."""
+    batch, states, outputs = demo.aws.client("batch"), demo.aws.client("stepfunctions"), _outputs(demo)
     for path in model.iterdir():
-        demo.aws.client("s3").upload_file(str(path), name, f"models/tiny/{path.name}")
-    return name
+        demo.aws.client("s3").upload_file(str(path), BUCKET, f"models/tiny/{path.name}")
+    words = ["--model", f"s3://{BUCKET}/models/tiny", "--task", "feature-extraction", "--target", "cpu"]
+    words += ["--bucket", "1x8", "--out", f"s3://{BUCKET}/compiled/interrupted"]
+    rows = json.dumps({"items": [{"name": "interrupted", "arguments": words}]})
 
+    def jobs(queue: str) -> Any:
+        asked = [{"name": "JOB_NAME", "values": ["interrupted"]}]
+        return batch.list_jobs(jobQueue=queue, filters=asked)["jobSummaryList"]
 
-def test_a_row_becomes_an_artifact_in_the_bucket(demo: Demo, bucket: str, tmp_path: Path) -> None:
-    """Model out of S3, compiled and proven in a job's process, artifact back in S3, whole."""
-    found = _execute(demo, [_item(bucket, "first", "tiny")])
+    def execution() -> Any:
+        found = states.describe_execution(executionArn=run)
+        return found if found["status"] in FINISHED else None
 
-    assert found["status"] == "SUCCEEDED", found
-    s3 = demo.aws.client("s3")
-    for row in s3.list_objects_v2(Bucket=bucket, Prefix="compiled/first/")["Contents"]:
-        target = tmp_path / row["Key"].removeprefix("compiled/first/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        s3.download_file(bucket, row["Key"], str(target))
-    assert verify(tmp_path).manifest.architecture == "bert"
+    spot_first, on_demand = outputs["JobQueues"].split(",")
+    run = states.start_execution(stateMachineArn=outputs["StateMachineArn"], input=rows)["executionArn"]
+    (job,) = _until(lambda: jobs(spot_first))
+    batch.terminate_job(jobId=job["jobId"], reason="Your Spot Task was interrupted.")
+    ended = _until(execution)
 
-
-def test_a_row_that_fails_does_not_stop_the_others(demo: Demo, bucket: str) -> None:
-    """The run ends as failed, and the good row's artifact is there."""
-    found = _execute(demo, [_item(bucket, "bad", "nothing-there"), _item(bucket, "good", "tiny")])
-
-    assert found["status"] == "FAILED"
-    keys = {o["Key"] for o in demo.aws.client("s3").list_objects_v2(Bucket=bucket)["Contents"]}
-    assert "compiled/good/manifest.json" in keys
-    assert not any(key.startswith("compiled/bad/") for key in keys)
+    assert ended["status"] == "SUCCEEDED", ended
+    assert [job["status"] for job in jobs(spot_first)] == ["FAILED"]
+    assert [job["status"] for job in jobs(on_demand)] == ["SUCCEEDED"]
+    keys = demo.aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="compiled/interrupted/")["Contents"]
+    assert "compiled/interrupted/manifest.json" in {row["Key"] for row in keys}

@@ -6,7 +6,9 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from compile.__main__ import _parser
+import pytest
+
+from compile.__main__ import BadArguments, parse
 from infra.compile_stack import MEMORY_LADDER_GIB
 from tests.infra.worlds import CHECKOUT, DIGEST, World, text_of
 
@@ -26,22 +28,13 @@ def _job(world: World) -> dict[str, Any]:
 
 
 def test_the_job_is_the_compile_entry_point(cpu: World) -> None:
-    """The image starts `python -m compile`, which accepts these arguments and misses none."""
+    """The image starts `python -m compile`; a job without a row's arguments compiles nothing."""
     dockerfile = (CHECKOUT / "compile/Dockerfile").read_text()
-    command = _job(cpu)["Command"]
-    values = {
-        "Ref::model": "m",
-        "Ref::task": "t",
-        "Ref::target": "cpu",
-        "Ref::bucket": "1x8",
-        "Ref::out": "o",
-    }
 
     assert 'ENTRYPOINT ["python", "-m", "compile"]' in dockerfile
-    options = _parser().parse_args([values.get(part, part) for part in command])
-
-    assert (options.model, options.task, options.target, options.out) == ("m", "t", "cpu", "o")
-    assert options.bucket == ["1x8"]
+    assert "Command" not in _job(cpu)
+    with pytest.raises(BadArguments):
+        parse([])
 
 
 def test_the_image_is_the_locks_by_digest(cpu: World, foundation: World) -> None:
@@ -51,16 +44,23 @@ def test_the_image_is_the_locks_by_digest(cpu: World, foundation: World) -> None
     assert text_of(_job(cpu)["Image"]) == text_of(_job(foundation)["Image"]) == wanted
 
 
-def test_each_row_goes_to_batch_with_its_own_values(cpu: World) -> None:
-    """A row that lacks one of them fails before a job is submitted."""
+def test_each_row_goes_to_batch_with_its_own_name_and_arguments(cpu: World) -> None:
+    """All the words of a compile request; a row that lacks them fails before a job is submitted."""
     rows = _machine(cpu)["States"]["EachRow"]
     submit = rows["ItemProcessor"]["States"]["Compile32GiB"]
 
     assert (rows["Type"], rows["ItemsPath"], rows["MaxConcurrency"]) == ("Map", "$.items", 10)
     assert submit["Resource"] == "arn:aws:states:::batch:submitJob.sync"
-    assert submit["Parameters"]["Parameters"] == {
-        f"{field}.$": f"$.{field}" for field in ("model", "task", "target", "bucket", "out")
-    }
+    assert submit["Parameters"]["JobName.$"] == "$.name"
+    assert submit["Parameters"]["ContainerOverrides"]["Command.$"] == "$.arguments"
+
+
+def test_the_outputs_say_what_a_client_needs(cpu: World) -> None:
+    """State machine, queues, log group and the image by digest."""
+    outputs = cpu.templates["compile"]["Outputs"]
+
+    assert {"StateMachineArn", "JobQueues", "JobLogs", "CompileImage"} <= set(outputs)
+    assert text_of(outputs["CompileImage"]["Value"]) == text_of(_job(cpu)["Image"])
 
 
 def test_a_job_killed_for_memory_gets_the_next_size(cpu: World) -> None:
@@ -68,33 +68,75 @@ def test_a_job_killed_for_memory_gets_the_next_size(cpu: World) -> None:
     states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
 
     for here, higher in pairwise(MEMORY_LADDER_GIB):
-        submit, choice = states[f"Compile{here}GiB"], states[f"Was{here}GiBTooLittle"]
-        memory = submit["Parameters"]["ContainerOverrides"]["ResourceRequirements"][0]
-        assert memory == {"Type": "MEMORY", "Value": str(here * 1024)}
-        assert submit["Catch"][0]["Next"] == f"Was{here}GiBTooLittle"
+        for name in (f"Compile{here}GiB", f"Compile{here}GiBOnDemand"):
+            memory = states[name]["Parameters"]["ContainerOverrides"]["ResourceRequirements"][0]
+            assert memory == {"Type": "MEMORY", "Value": str(here * 1024)}
+        choice = states[f"Was{here}GiBTooLittle"]
         patterns = [rule["StringMatches"] for rule in choice["Choices"][0]["Or"]]
         assert patterns == ['*"ExitCode":137*', '*"ExitCode": 137*']
         assert choice["Choices"][0]["Next"] == f"Compile{higher}GiB"
         assert choice["Default"] == "Failed"
+        assert states[f"Compile{here}GiBOnDemand"]["Catch"][0]["Next"] == f"Was{here}GiBTooLittle"
+
+
+def test_an_interrupted_job_runs_once_more_where_nobody_interrupts(cpu: World) -> None:
+    """Same memory, in the queue without Spot; looked for before the exit code is, which may be 137."""
+    states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
+
+    for memory in MEMORY_LADDER_GIB:
+        assert states[f"Compile{memory}GiB"]["Catch"] == [
+            {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": f"Was{memory}GiBInterrupted"}
+        ]
+        choice = states[f"Was{memory}GiBInterrupted"]
+        (rule,) = choice["Choices"]
+        patterns = [alternative["StringMatches"] for alternative in rule["Or"]]
+        assert patterns == [
+            '*"StatusReason":"Your Spot Task was interrupted*',
+            '*"StatusReason": "Your Spot Task was interrupted*',
+        ]
+        assert rule["Next"] == f"Compile{memory}GiBOnDemand"
+        assert choice["Default"] == (f"Was{memory}GiBTooLittle" if memory < 120 else "Failed")
+
+
+def test_spot_is_tried_before_on_demand_and_one_queue_has_no_spot(cpu: World) -> None:
+    """Batch tries a queue's environments in order; every environment is used."""
+    environments = cpu.all("compile", "AWS::Batch::ComputeEnvironment")
+    kinds = {
+        name: resource["Properties"]["ComputeResources"]["Type"] for name, resource in environments.items()
+    }
+    states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
+    queues = {
+        name: [
+            kinds[order["ComputeEnvironment"]["Fn::GetAtt"][0]]
+            for order in sorted(queue["Properties"]["ComputeEnvironmentOrder"], key=lambda o: o["Order"])
+        ]
+        for name, queue in cpu.all("compile", "AWS::Batch::JobQueue").items()
+    }
+    first = [states[f"Compile{memory}GiB"]["Parameters"]["JobQueue"] for memory in MEMORY_LADDER_GIB]
+    second = [states[f"Compile{memory}GiBOnDemand"]["Parameters"]["JobQueue"] for memory in MEMORY_LADDER_GIB]
+
+    assert sorted(queues.values()) == [["FARGATE"], ["FARGATE_SPOT", "FARGATE"]]
+    for used, wanted in ((first, ["FARGATE_SPOT", "FARGATE"]), (second, ["FARGATE"])):
+        (name,) = (name for name, kind in queues.items() if kind == wanted)
+        assert all(name in queue for queue in used), used
 
 
 def test_the_last_size_has_no_next(cpu: World) -> None:
     """120 GiB is what Fargate offers with 16 vCPUs; a failure there is recorded."""
     states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
 
-    assert states["Compile120GiB"]["Catch"] == [
+    assert states["Compile120GiBOnDemand"]["Catch"] == [
         {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Failed"}
     ]
 
 
 def test_a_failed_row_does_not_stop_the_others_but_fails_the_run(cpu: World) -> None:
-    """It becomes a result with its cause; the run looks for such results when all rows are done."""
+    """It becomes a small result, as many fit into a state; the run looks for such when all rows are done."""
     states = _machine(cpu)["States"]
     failed = states["EachRow"]["ItemProcessor"]["States"]["Failed"]
 
     assert failed["Type"] == "Pass"
-    assert failed["Parameters"]["status"] == "failed"
-    assert failed["Parameters"]["cause.$"] == "$.failure.Cause"
+    assert failed["Parameters"] == {"name.$": "$.name", "status": "failed", "error.$": "$.failure.Error"}
     assert states["FindFailures"]["Parameters"] == {"failed.$": "$.rows[?(@.status=='failed')]"}
     assert states["AnyFailed"]["Choices"][0] == {
         "Variable": "$.failed[0]",
@@ -123,20 +165,23 @@ def test_a_job_reads_models_and_leaves_results_but_touches_no_release(cpu: World
     assert not any("releases/" in r or "blobs/" in r for r in by_action.values())
 
 
-def test_the_state_machine_submits_this_job_to_this_queue_only(cpu: World) -> None:
+def test_the_state_machine_submits_this_job_to_these_queues_only(cpu: World) -> None:
     """No wildcard where Batch knows resources."""
     submit = next(s for s in cpu.policy("compile", "MachineRole") if s["Action"] == "batch:SubmitJob")
 
-    assert [next(iter(r)) for r in submit["Resource"]] == ["Fn::GetAtt", "Ref"]
+    assert [next(iter(r)) for r in submit["Resource"]] == ["Fn::GetAtt", "Fn::GetAtt", "Ref"]
 
 
 def test_jobs_run_in_isolated_subnets_without_an_address(cpu: World) -> None:
     """They reach AWS by the private endpoints and nobody reaches them."""
-    environment = cpu.properties("compile", "AWS::Batch::ComputeEnvironment")["ComputeResources"]
+    environments = cpu.all("compile", "AWS::Batch::ComputeEnvironment").values()
     group = cpu.properties("compile", "AWS::EC2::SecurityGroup")
 
-    assert environment["Type"] == "FARGATE"
-    assert all("IsolatedSubnet" in subnet["Fn::ImportValue"] for subnet in environment["Subnets"])
+    assert len(environments) == 2
+    for environment in environments:
+        resources = environment["Properties"]["ComputeResources"]
+        assert all("IsolatedSubnet" in subnet["Fn::ImportValue"] for subnet in resources["Subnets"])
+        assert len(resources["SecurityGroupIds"]) == 1
     assert _job(cpu)["NetworkConfiguration"] == {"AssignPublicIp": "DISABLED"}
     assert "SecurityGroupIngress" not in group
     assert [(r["FromPort"], r["ToPort"]) for r in group["SecurityGroupEgress"]] == [(443, 443)]

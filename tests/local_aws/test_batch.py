@@ -133,6 +133,20 @@ def test_a_job_that_ends_well_has_succeeded(jobs: Jobs) -> None:
     assert "--bucket" in jobs.log(job)
 
 
+def test_jobs_are_found_by_the_beginning_of_their_name(jobs: Jobs) -> None:
+    """In any status, whatever the case; others are left out."""
+    submit = {"jobQueue": jobs.queue, "jobDefinition": jobs.definition}
+    overrides = {"command": ["--help"]}
+    for name in ("mine-1", "Mine-2", "yours"):
+        answer = jobs.batch.submit_job(jobName=name, containerOverrides=overrides, **submit)
+        jobs.finished(answer["jobId"])
+
+    asked = {"name": "JOB_NAME", "values": ["mine-*"]}
+    found = jobs.batch.list_jobs(jobQueue=jobs.queue, filters=[asked])["jobSummaryList"]
+
+    assert {job["jobName"] for job in found} == {"mine-1", "Mine-2"}
+
+
 def test_the_exit_code_of_the_entry_point_is_the_jobs(jobs: Jobs, tmp_path: Path) -> None:
     """Parameters reach the command; a model that is not there is exit code 2, with the reason in the log."""
     missing = str(tmp_path / "no-model")

@@ -90,10 +90,13 @@ class Service:
         return {"jobs": [self._store.jobs[i] for i in request["jobs"] if i in self._store.jobs]}
 
     def list_jobs(self, request: Record) -> Record:
-        """ListJobs of a queue; RUNNING ones unless a status is asked for."""
+        """ListJobs of a queue: by name in any status, else by status, RUNNING ones unless asked for."""
         queue = self._store.queue(request["jobQueue"])["jobQueueArn"]
-        status = request.get("jobStatus", "RUNNING")
-        found = [j for j in self._store.jobs.values() if j["jobQueue"] == queue and j["status"] == status]
+        found = [job for job in list(self._store.jobs.values()) if job["jobQueue"] == queue]
+        if request.get("filters"):
+            found = [job for job in found if _named(job, request["filters"])]
+        else:
+            found = [job for job in found if job["status"] == request.get("jobStatus", "RUNNING")]
         keys = ("jobArn", "jobId", "jobName", "createdAt", "startedAt", "stoppedAt", "status", "statusReason")
         return {"jobSummaryList": [{k: job[k] for k in keys if k in job} for job in found]}
 
@@ -126,6 +129,15 @@ class Service:
         elif method == "DELETE":
             record["tags"] = {k: v for k, v in record["tags"].items() if k not in query["tagKeys"]}
         return {"tags": record["tags"]} if method == "GET" else {}
+
+
+def _named(job: Record, filters: list[Record]) -> bool:
+    """Whether the job has one of the names; one that ends in ``*`` is a beginning (API, ListJobs)."""
+    if len(filters) != 1 or filters[0]["name"] != "JOB_NAME":
+        raise ClientException("the local AWS Batch takes one filter, JOB_NAME")
+    name = job["jobName"].lower()
+    wanted = [value.lower() for value in filters[0]["values"]]
+    return any(name == value or (value[-1:] == "*" and name.startswith(value[:-1])) for value in wanted)
 
 
 def _new_job(request: Record, queue: Record, definition: Record) -> Record:

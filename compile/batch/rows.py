@@ -1,0 +1,103 @@
+"""A compile request as a row of an execution: where its result goes, and its command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from artifact.errors import UsageError
+from compile.batch.deployment import COMPILED, Deployment
+from compile.batch.upload import upload_model, upload_samples
+from compile.cache.key import CacheKey, make_key
+from compile.package import check_out
+from compile.places import SCHEME
+from compile.request import CompileRequest, Work
+from compile.runners import arguments
+from compile.source import ModelSource, resolve
+
+Report = Callable[[str], None]
+
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+"""What a row may be called: with its execution's name in front it is a Batch job's name (at most 128
+letters, digits, hyphens and underscores)."""
+
+
+class NotOnBatch(UsageError):
+    """An option that only makes sense on this machine."""
+
+    id = "not-on-batch"
+
+    def __init__(self, *, option: str, why: str) -> None:
+        super().__init__(
+            what=f"{option} does not go with the batch runner",
+            why=why,
+            fix=f"leave {option} out, or compile with `--runner local` or `docker`",
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request whose model was found. ``prefix`` in the bucket is its artifact's, without a slash."""
+
+    label: str
+    request: CompileRequest
+    found: ModelSource
+    key: CacheKey
+    prefix: str
+
+
+def make_row(
+    to: Deployment, label: str, request: CompileRequest, report: Report, *, afresh: str | None = None
+) -> Row:
+    """Find the model and hash what shapes the artifact; nothing is sent yet.
+
+    Args:
+        afresh: a word that nobody used before, for a place that holds no earlier result.
+
+    Raises:
+        NotOnBatch: the request wants something that a job cannot give.
+        OutputExists: ``request.out`` cannot be the artifact's place.
+        SourceUnreadable: the file of samples.
+        ModelNotFound and what else ``source.resolve`` raises.
+    """
+    if request.work.repro is not None:
+        raise NotOnBatch(option="--repro", why="a job's disk ends with it, and the reproduction was there")
+    check_out(request.out)
+    if request.samples is not None:
+        to.remembered.file(request.samples.parent, request.samples.name)
+    found = resolve(
+        request.model,
+        revision=request.revision,
+        identity=request.identity,
+        allowed=request.allowed,
+        report=report,
+        hashed=to.remembered.file,
+    )
+    key = make_key(request, found, to.environment, to.remembered)
+    name = key.digest if afresh is None else f"{key.digest}-{afresh}"
+    return Row(label=label, request=request, found=found, key=key, prefix=f"{COMPILED}/{name}")
+
+
+def row_arguments(to: Deployment, row: Row, report: Report) -> list[str]:
+    """Upload what the job reads and return its command line, the words after ``python -m compile``.
+
+    Raises:
+        AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+    """
+    request = row.request
+    there = replace(
+        request,
+        model=upload_model(to, row.found, report),
+        revision=row.found.identity.revision,
+        identity=row.found.identity.id,
+        samples=None,
+        out=Path("/"),
+        work=Work(jobs=request.work.jobs),
+    )
+    words = arguments(there)
+    words[words.index("--out") + 1] = f"{SCHEME}{to.bucket}/{row.prefix}"
+    if request.samples is not None:
+        words += ["--samples", upload_samples(to, request.samples, report)]
+    return [*words, "--json"]
