@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from artifact.golden import largest_difference
 from artifact.manifest import Manifest
 from inference_code.answering import prepared, written
 from inference_code.batching import Planner
-from inference_code.encoding import Encoder
+from inference_code.encoding import Encoder, TokenizerUnusable
 from inference_code.errors import BadRequest, InferenceFailed
 from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel
@@ -97,7 +98,7 @@ def test_the_function_follows_the_problem_unless_asked(
     models: Callable[..., LoadedModel], problem: str, asked: str | None, expected: list[float]
 ) -> None:
     """transformers' choice by problem type; the request may override it."""
-    manifest = replaced(models(CLASSIFY).manifest, problem_type=problem, labels=("a", "b"))
+    manifest = _named(models(CLASSIFY).manifest, "a", "b", problem_type=problem)
     parameters = {"top_k": None} | ({} if asked is None else {"function_to_apply": asked})
 
     (found,) = answers([_answered(2.0, 0.0)], parameters, _encoder(manifest), single=False)
@@ -105,9 +106,22 @@ def test_the_function_follows_the_problem_unless_asked(
     assert [entry["score"] for entry in found] == pytest.approx(expected, abs=1e-4)
 
 
+def test_labels_that_do_not_name_the_outputs_are_refused(models: Callable[..., LoadedModel]) -> None:
+    """A class without a name would vanish from every answer."""
+    with pytest.raises(TokenizerUnusable, match="2 labels do not name"):
+        _encoder(replaced(models(CLASSIFY).manifest, labels=("a", "b")))
+
+
+def _named(manifest: Manifest, *labels: str, **fields: Any) -> Manifest:
+    """A classifier with those labels, one output each."""
+    (output,) = manifest.outputs
+    outputs = (msgspec.structs.replace(output, shape=("batch", len(labels))),)
+    return replaced(manifest, labels=labels, outputs=outputs, **fields)
+
+
 def test_one_label_means_sigmoid(models: Callable[..., LoadedModel]) -> None:
     """Softmax over one label would always say 1."""
-    manifest = replaced(models(CLASSIFY).manifest, labels=("score",))
+    manifest = _named(models(CLASSIFY).manifest, "score")
 
     found = answers([_answered(-1000.0)], {}, _encoder(manifest), single=True)
 
