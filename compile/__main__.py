@@ -39,7 +39,7 @@ class BadArguments(UsageError):
 class Unexpected(TraceshipError):
     """An error that nobody foresaw."""
 
-    id = "unexpected"
+    id = "compile-unexpected"
 
     def __init__(self, *, error: BaseException) -> None:
         super().__init__(

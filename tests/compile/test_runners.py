@@ -186,3 +186,22 @@ run_docker(request, {IMAGE!r}, print)
     assert words[words.index("--revision") + 1] == commit
     assert words[words.index("--model") + 1] == "/model"
     assert "--trust-remote-code" in words
+
+
+def test_an_error_that_nobody_foresaw_is_one_object(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A runner reads the last line and nothing else; a traceback would say that docker failed."""
+    from compile import __main__ as entry
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(entry, "compile_model", fail)
+    words = ["--model", str(tiny_bert), "--task", "feature-extraction", "--target", "cpu", "--bucket", "1x16"]
+
+    code = entry.main([*words, "--out", str(tmp_path / "out"), "--json"])
+
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (code, told["id"]) == (1, "compile-unexpected")
+    assert "ZeroDivisionError: division by zero" in told["why"]
