@@ -63,6 +63,19 @@ class EngineFailed(TraceshipError):
         )
 
 
+class CompileDied(TraceshipError):
+    """The compile's own process ended without a word that can be understood."""
+
+    id = "compile-died"
+
+    def __init__(self, *, exit_code: int, why: str) -> None:
+        super().__init__(
+            what=f"the process of the compile ended with exit code {exit_code}",
+            why=why,
+            fix="see that memory and disk suffice, then run it again with `--debug`",
+        )
+
+
 class ImageNotPinned(UsageError):
     """An image named by a tag, which may be another image tomorrow."""
 
@@ -92,7 +105,7 @@ def run_local(request: CompileRequest, report: Report) -> CompiledArtifact:
     """
     command = module_command("compile", *arguments(request), "--json")
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
-    data = _run(command, {**os.environ, "PYTHONPATH": path}, "run the compile", report)
+    data = _run(command, {**os.environ, "PYTHONPATH": path}, None, report)
     return read_result(data, request.out)
 
 
@@ -274,7 +287,7 @@ def _user(out: Path) -> str:
     return f"{_UNPRIVILEGED}:{_UNPRIVILEGED}"
 
 
-def _run(command: list[str], env: Mapping[str, str], doing: str, report: Report) -> dict[str, Any]:
+def _run(command: list[str], env: Mapping[str, str], doing: str | None, report: Report) -> dict[str, Any]:
     """Run the entry point, pass its progress on, return what it printed.
 
     On Ctrl-C the child, which gets the signal too, is given time to clean up.
@@ -312,7 +325,8 @@ def _follow(child: subprocess.Popen[str], report: Report) -> str:
     return last
 
 
-def _error(last: str, code: int, doing: str) -> BaseException:
+def _error(last: str, code: int, doing: str | None) -> BaseException:
+    """``doing`` is what the engine was asked for; ``None``: there was no engine."""
     if code == 130:
         return KeyboardInterrupt()
     try:
@@ -320,7 +334,11 @@ def _error(last: str, code: int, doing: str) -> BaseException:
         failure = Failure(id=told["id"], exit_code=code, what=told["what"], why=told["why"], fix=told["fix"])
     except (ValueError, KeyError, TypeError):
         why = last or ("it was killed, most often for memory" if code in (-9, 137) else "it said nothing")
-        return EngineFailed(doing=doing, exit_code=code, why=why)
+        return (
+            CompileDied(exit_code=code, why=why)
+            if doing is None
+            else EngineFailed(doing=doing, exit_code=code, why=why)
+        )
     return as_raised(failure)
 
 

@@ -17,7 +17,15 @@ from compile.backends.neuron_errors import OperatorNotSupported
 from compile.preflight import BucketTooLong
 from compile.repro import ReproductionExists
 from compile.request import Work
-from compile.runners import EngineFailed, EngineMissing, ImageNotPinned, build_image, run_docker, run_local
+from compile.runners import (
+    CompileDied,
+    EngineFailed,
+    EngineMissing,
+    ImageNotPinned,
+    build_image,
+    run_docker,
+    run_local,
+)
 from tests.compile.world import make_request
 from tests.kit.fake_hub import environment, folder_files, running_hub
 from tests.neuron_double import FOLDER
@@ -205,3 +213,16 @@ def test_an_error_that_nobody_foresaw_is_one_object(
     told = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert (code, told["id"]) == (1, "compile-unexpected")
     assert "ZeroDivisionError: division by zero" in told["why"]
+
+
+def test_a_compile_that_is_killed_here_is_not_blamed_on_docker(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can say more than its exit code, and what that most often means."""
+    killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    monkeypatch.setattr("compile.runners.module_command", lambda *_: killed)
+
+    with pytest.raises(CompileDied, match="exit code -9") as died:
+        run_local(make_request(tiny_bert, tmp_path / "out"), lambda _: None)
+
+    assert "memory" in died.value.why
