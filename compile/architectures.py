@@ -30,10 +30,9 @@ class Architecture:
     Attributes:
         positions_after_pad: position ids start at ``pad_token_id + 1``, so that many rows of
             the position table cannot be used (the RoBERTa family).
-        token_types: ``forward`` takes ``token_type_ids``.
         pooler_switch: the base class takes ``add_pooling_layer``; off, an untrained pooler is
             neither loaded nor carried along.
-        pad_token_id, max_positions, type_vocab_size, hidden, intermediate, heads, layers: the
+        pad_token_id, max_positions, hidden, intermediate, heads, layers: the
             class's defaults where ``config.json`` is silent.
         hidden_key, intermediate_key, heads_key, layers_key: what the config calls them.
         intermediate_per_hidden: set where no key says the intermediate size: it over the hidden one.
@@ -49,11 +48,9 @@ class Architecture:
 
     model_type: str
     positions_after_pad: bool
-    token_types: bool
     pooler_switch: bool
     pad_token_id: int | None
     max_positions: int = 512
-    type_vocab_size: int = 2
     hidden: int = 768
     intermediate: int = 3072
     heads: int = 12
@@ -79,7 +76,6 @@ def _bert_like(
     return Architecture(
         model_type=model_type,
         positions_after_pad=False,
-        token_types=True,
         pooler_switch=pooler_switch,
         pad_token_id=pad_token_id,
         **other,
@@ -93,7 +89,6 @@ def _deberta(model_type: str, **other: Any) -> Architecture:
     return _bert_like(
         model_type,
         pooler_switch=False,
-        type_vocab_size=0,
         targets=("cpu",),
         refusal=_NO_XSOFTMAX,
         **other,
@@ -105,7 +100,6 @@ def _xlm_like(model_type: str) -> Architecture:
     return Architecture(
         model_type=model_type,
         positions_after_pad=False,
-        token_types=False,
         pooler_switch=False,
         pad_token_id=2,
         hidden=2048,
@@ -119,11 +113,10 @@ def _xlm_like(model_type: str) -> Architecture:
     )
 
 
-def _roberta_like(model_type: str, *, token_types: bool = True) -> Architecture:
+def _roberta_like(model_type: str) -> Architecture:
     return Architecture(
         model_type=model_type,
         positions_after_pad=True,
-        token_types=token_types,
         pooler_switch=True,
         pad_token_id=1,
     )
@@ -146,7 +139,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             model_type="distilbert",
             positions_after_pad=False,
-            token_types=False,
             pooler_switch=False,
             pad_token_id=0,
             hidden_key="dim",
@@ -160,7 +152,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             model_type="marian",
             positions_after_pad=False,
-            token_types=False,
             pooler_switch=False,
             pad_token_id=58100,
             max_positions=1024,
@@ -177,7 +168,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             model_type="modernbert",
             positions_after_pad=False,
-            token_types=False,
             pooler_switch=False,
             pad_token_id=50283,
             max_positions=8192,
@@ -187,7 +177,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             refusal="the Inf1 container's transformers 4.36 does not have it",
             since="4.48",
         ),
-        _roberta_like("mpnet", token_types=False),
+        _roberta_like("mpnet"),
         _roberta_like("roberta"),
         _bert_like(
             "roformer",
@@ -211,7 +201,6 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     return ARCHITECTURES.get(model_type) or Architecture(
         model_type=model_type,
         positions_after_pad=False,
-        token_types=True,
         pooler_switch=False,
         pad_token_id=None,
         max_positions=_GENERIC_POSITIONS,
@@ -234,8 +223,3 @@ def usable_positions(row: Architecture, config: Mapping[str, Any]) -> int:
     """Longest sequence, in tokens, that the position table can number."""
     rows = int(config.get("max_position_embeddings", row.max_positions))
     return rows - ((pad_token_id(row, config) or 0) + 1) if row.positions_after_pad else rows
-
-
-def uses_token_types(row: Architecture, config: Mapping[str, Any]) -> bool:
-    """Whether ``token_type_ids`` can change an answer: taken, and with more than one type."""
-    return row.token_types and int(config.get("type_vocab_size", row.type_vocab_size)) > 1

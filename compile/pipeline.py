@@ -106,7 +106,9 @@ def _told(proven: ProvenModel) -> str:
     parts = []
     for figure in proven.figures:
         cosine = "" if figure.min_cosine is None else f", cosine {figure.min_cosine:.6f}"
-        parts.append(f"{figure.bucket} max {figure.max_abs:.2g}, mean {figure.mean_abs:.2g}{cosine}")
+        parts.append(
+            f"{figure.bucket} {figure.output} max {figure.max_abs:.2g}, mean {figure.mean_abs:.2g}{cosine}"
+        )
     return "; ".join(parts)
 
 

@@ -186,15 +186,6 @@ class Endpoints:
             _enter(record, "SystemUpdating")
             self._in_background(record, functools.partial(self._bring_up, record, wanted))
 
-    def _bring_back(self, record: Record) -> None:
-        config = self._store.get("endpoint-config", record["EndpointConfigName"])
-        current = {variant["VariantName"]: variant for variant in record.get("ProductionVariants", [])}
-        wanted = [
-            _retaining(_as_configured(variant), current.get(variant["VariantName"]), RETAINABLE)
-            for variant in config["ProductionVariants"]
-        ]
-        self._bring_up(record, wanted)
-
     def _bring_up(self, record: Record, wanted: list[Wanted]) -> None:
         try:
             fleet = self._start(record, wanted)

@@ -9,7 +9,7 @@ import pytest
 import transformers
 
 from artifact.manifest import Source, Waiver
-from compile.architectures import ARCHITECTURES, usable_positions, uses_token_types
+from compile.architectures import ARCHITECTURES, usable_positions
 from compile.preflight import (
     BucketTooLong,
     HeadMissing,
@@ -198,6 +198,4 @@ def test_the_tables_defaults_are_transformers_own(name: str) -> None:
     else:  # XLM's TransformerFFN
         assert row.intermediate_per_hidden == 4
         assert row.intermediate == 4 * row.hidden
-    assert row.type_vocab_size == getattr(made, "type_vocab_size", 2)
-    assert uses_token_types(row, {}) == (row.token_types and row.type_vocab_size > 1)
     assert usable_positions(row, {}) <= made.max_position_embeddings
