@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from artifact.verify import verify
-from compile import runners
+from compile import pipeline, runners
 from compile.__main__ import BadArguments, main, parse
+from compile.source import ModelChanged
 from tests.compile.world import make_request
 from tests.kit.models import tiny_model
 
@@ -201,3 +203,24 @@ def test_the_runners_words_are_parsed_to_the_same_request(tmp_path: Path) -> Non
     )
 
     assert parse(runners.arguments(request)) == request
+
+
+def test_a_model_that_is_swapped_during_the_compile_is_not_packaged(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest would give one model's digest and the graphs of another."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    honest = pipeline.prove
+
+    def swapped_meanwhile(*arguments: Any) -> Any:
+        proven = honest(*arguments)
+        (folder / "model.safetensors").write_bytes((tiny_bert / "model.safetensors").read_bytes())
+        return proven
+
+    monkeypatch.setattr(pipeline, "prove", swapped_meanwhile)
+
+    with pytest.raises(ModelChanged):
+        pipeline.compile_model(make_request(folder, tmp_path / "out", "1x16"), [].append)
+
+    assert not (tmp_path / "out").exists()
