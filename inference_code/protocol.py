@@ -14,6 +14,8 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from inference_code.lingering import LingeringTransport
+
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
 MAX_URL_BYTES = 4_096
@@ -26,9 +28,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     head_seconds: ClassVar[float] = 10.0
     request_seconds: ClassVar[float] = 30.0
+    linger_seconds: ClassVar[float] = 2.0
+    """How long a client that is still sending has to read a refusal; nginx gives it 5 s."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(
+            transport, self.loop, seconds=self.linger_seconds, idle=self._idle
+        )
+        super().connection_made(self._lingering)
         self._receiving = "nothing"
         self._head_bytes = 0
         self._url_bytes = 0
@@ -43,9 +50,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
+        self._lingering.lost()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         self._unset_keepalive_if_required()
         if self._receiving == "nothing":
             self._begin()
@@ -84,9 +94,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._fail(400, "bad-host", "The request must have exactly one Host header.")
         if self.parser.should_upgrade() and b"transfer-encoding" in dict(self.headers):
             self._fail(400, "bad-http", "An offer to upgrade cannot carry a chunked body.")
+        super().on_headers_complete()
         self._receiving = "body"
         self._start_clock(self.request_seconds)
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade() and self._offered_left is None:
@@ -155,13 +165,17 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._may_write():
             self.transport.write(_response(status, {"error": error, "message": message}))
-        self.transport.close()
+        self._lingering.linger()
+
+    def _idle(self) -> bool:
+        """Whether no request is on its way, and the client did not expect this connection's end."""
+        return self._receiving == "nothing" and (self.cycle is None or self.cycle.keep_alive)
 
     def _may_write(self) -> bool:
         """Whether a refusal would not land inside, or in place of, another request's answer."""
-        if self.cycle is None or self.cycle.response_complete:
-            return True
-        return self._receiving == "body" and not self.cycle.response_started and not self.pipeline
+        if self._receiving == "body":
+            return not self.cycle.response_started and not self.pipeline
+        return self.cycle is None or self.cycle.response_complete
 
 
 def _response(status: int, body: dict[str, Any]) -> bytes:

@@ -159,10 +159,18 @@ class Impatient(GuardedProtocol):
 
     head_seconds: ClassVar[float] = 0.3
     request_seconds: ClassVar[float] = 0.8
+    linger_seconds: ClassVar[float] = 0.5
 
 
 async def _reads_it_all(scope: Scope, receive: ASGIReceiveCallable, send_: ASGISendCallable) -> None:
+    """An application that reads whole bodies, but for two paths that it answers at once."""
     assert scope["type"] == "http"
+    if scope["path"] in {"/early", "/close"}:
+        closing = [(b"connection", b"close")] if scope["path"] == "/close" else []
+        headers = [(b"content-length", b"0"), *closing]
+        await send_({"type": "http.response.start", "status": 413, "headers": headers, "trailers": False})
+        await send_({"type": "http.response.body", "body": b"", "more_body": False})
+        return
     more = True
     while more:
         message = await receive()
@@ -224,6 +232,58 @@ def test_a_body_that_trickles_in_is_cut_off(impatient: int) -> None:
 
     assert 0.7 < seconds < 1.5
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(
+    ("first", "status"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", b"400", id="refused head"),
+        pytest.param(b"GET /" + b"a" * 5_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"414", id="long target"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 101 + b"\r\n", b"431", id="headers"),
+        pytest.param(CHUNKED + b"z\r\n", b"400", id="refused body"),
+        pytest.param(
+            b"POST /close HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", b"413", id="early answer"
+        ),
+    ],
+)
+def test_a_client_that_is_still_sending_can_read_its_refusal(
+    impatient: int, first: bytes, status: bytes
+) -> None:
+    """A socket closed with unread bytes is reset, and the reset would take the answer with it."""
+    with socket.create_connection(("127.0.0.1", impatient), timeout=5) as connection:
+        connection.sendall(first)
+        select.select([connection], [], [], 5)
+        for _ in range(20):
+            connection.sendall(b"a" * 4096)
+        with connection.makefile("rb") as reader:
+            answer = reader.read()
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_refused_client_that_never_stops_sending_is_cut_off(impatient: int) -> None:
+    """It may read its answer, not keep the connection."""
+    started = time.monotonic()
+    cut_off = False
+    with socket.create_connection(("127.0.0.1", impatient), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        while not cut_off and time.monotonic() - started < 5:
+            try:
+                connection.sendall(b"a" * 4096)
+            except ConnectionError:
+                cut_off = True
+
+    assert cut_off
+    assert time.monotonic() - started < 2
+
+
+def test_an_answer_given_before_the_body_is_the_only_one(impatient: int) -> None:
+    """The rest of the body is too slow, but its answer has been sent already."""
+    _, answer = _trickle(impatient, b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n", b"a")
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_a_silent_connection_is_closed_like_an_idle_one(impatient: int) -> None:
