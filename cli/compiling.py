@@ -37,13 +37,21 @@ def caches(*, shared: str | None, gigabytes: float) -> Caches:
     return Caches(local=local, shared=None if shared is None else SharedCache(shared, s3_client()))
 
 
-def runner_of(runner: str, image: str | None, project: Project, *, fresh: bool = False) -> Runner:
+def runner_of(
+    runner: str,
+    image: str | None,
+    project: Project,
+    *,
+    fresh: bool = False,
+    spread: bool | None = None,
+) -> Runner:
     """The runner ``local``, ``docker`` or ``batch``.
 
     Args:
         image: docker only; unset: built from compile/Dockerfile, here.
         project: batch only: whose compile stack.
         fresh: batch only: take no result that an earlier execution left in the bucket.
+        spread: batch only: a job for each bucket; ``None``: for inf1.
 
     Raises:
         EngineMissing, EngineFailed: the image could not be built.
@@ -55,18 +63,19 @@ def runner_of(runner: str, image: str | None, project: Project, *, fresh: bool =
     if runner == "local":
         return Runner(build=lambda request: run_local(request, report), environment=this_python())
     if runner == "batch":
-        return _batch(project, fresh=fresh)
+        return _batch(project, fresh=fresh, spread=spread)
     chosen = image or build_image(report)
     return Runner(build=lambda request: run_docker(request, chosen, report), environment=in_image(chosen))
 
 
-def _batch(project: Project, *, fresh: bool) -> Runner:
+def _batch(project: Project, *, fresh: bool, spread: bool | None) -> Runner:
     from cli.cloud import afresh, find_deployment
     from compile.batch.runner import run_batch
 
     to, word = find_deployment(project), afresh() if fresh else None
     return Runner(
-        build=lambda request: run_batch(to, request, report, afresh=word), environment=to.environment
+        build=lambda request: run_batch(to, request, report, afresh=word, spread=spread),
+        environment=to.environment,
     )
 
 

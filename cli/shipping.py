@@ -78,7 +78,7 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
 
     planned = _with_buckets(project)
     settings = planned.compile
-    chosen = runner_of(settings.runner, settings.image, project, fresh=fresh)
+    chosen = runner_of(settings.runner, settings.image, project, fresh=fresh, spread=settings.spread)
     through = caches(shared=settings.cache, gigabytes=settings.cache_gb)
     request = _compile_request(planned, project.state)
     key = key_of(request, chosen.environment, through.local, lambda line: talk(f"  {line}"))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from compile.cache.through import Caches
     from compile.request import CompiledArtifact, CompileRequest
 
-_NO_KEYS = frozenset({"debug", "help", "identity", "json", "out", "repro", "repro-weights"})
+_NO_KEYS = frozenset({"debug", "help", "identity", "json", "only", "out", "parts", "repro", "repro-weights"})
 """Options that are the command's, or of one compile that somebody looks at."""
 
 
@@ -104,6 +104,8 @@ def compile_zoo(
     runner: str,
     image: str | None,
     through: Caches | None,
+    *,
+    spread: bool | None = None,
 ) -> list[ZooRow]:
     """Compile every row; one that fails does not stop the others.
 
@@ -112,12 +114,13 @@ def compile_zoo(
 
     Args:
         through: ``None``: compile all of them in any case.
+        spread: batch only: a job for each bucket; ``None``: for inf1.
 
     Raises:
         What ``runner_of`` and ``compile_rows`` raise.
     """
     if runner == "batch":
-        return _in_batch(project, requests, fresh=through is None)
+        return _in_batch(project, requests, fresh=through is None, spread=spread)
     chosen, rows = runner_of(runner, image, project), []
     for name, request in requests.items():
         with step(f"compile {name}"):
@@ -142,14 +145,15 @@ def tell(rows: list[ZooRow], *, as_json: bool) -> None:
         raise ZooIncomplete(failed=failed, rows=len(rows))
 
 
-def _in_batch(project: Project, requests: dict[str, CompileRequest], *, fresh: bool) -> list[ZooRow]:
+def _in_batch(
+    project: Project, requests: dict[str, CompileRequest], *, fresh: bool, spread: bool | None
+) -> list[ZooRow]:
     from cli.cloud import afresh, find_deployment
     from compile.batch.runner import Taken, compile_rows
 
     with step(f"compile {len(requests)} rows in AWS"):
-        outcomes = compile_rows(
-            find_deployment(project), requests, report, afresh=afresh() if fresh else None
-        )
+        word = afresh() if fresh else None
+        outcomes = compile_rows(find_deployment(project), requests, report, afresh=word, spread=spread)
     return [
         ZooRow(name, found.artifact, was_there=found.was_there)
         if isinstance(found, Taken)
@@ -163,7 +167,7 @@ def _request(path: Path, name: str, row: dict[str, Any], out: Path) -> CompileRe
     from compile.batch.rows import LABEL
 
     if LABEL.fullmatch(name) is None:
-        why = "it becomes a folder's and a job's name: at most 40 letters, digits, - and _"
+        why = "it becomes a folder's and a job's name: at most 40 letters, digits, single - and _"
         raise ZooInvalid(what=f"{path}: a row cannot be called {name!r}", why=why, fix="give it another name")
     known = option_names() - _NO_KEYS
     for key in row:

@@ -12,15 +12,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
-from compile.exchange import brought, settled
-from compile.pipeline import compile_model
-from compile.request import CompiledArtifact, CompileRequest, CompilerOptions, Work, parse_shape
+from compile.exchange import brought, brought_parts, settled
+from compile.pipeline import compile_model, compile_part
+from compile.request import CompileRequest, CompilerOptions, Work, parse_shape
 from compile.result import result_data
 from compile.tasks import TASKS
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        compiled, place = _compile(_parser().parse_args(words))
+        told = _run(_parser().parse_args(words))
     except TraceshipError as error:
         _print_error(error, as_json=as_json)
         return error.exit_code
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         _print_error(Unexpected(error=error), as_json=as_json)
         return Unexpected.exit_code
-    _print_result(compiled, place, as_json=as_json)
+    print(json.dumps(told.data, ensure_ascii=False) if as_json else told.text)
     return 0
 
 
@@ -87,7 +88,8 @@ def parse(words: Sequence[str]) -> CompileRequest:
     """
     options = _parser().parse_args(words)
     samples = None if options.samples is None else Path(options.samples)
-    return _request(options, out=Path(options.out).absolute(), samples=samples)
+    parts = None if options.parts is None else Path(options.parts).absolute()
+    return _request(options, out=Path(options.out).absolute(), samples=samples, parts=parts)
 
 
 def option_names() -> frozenset[str]:
@@ -96,14 +98,32 @@ def option_names() -> frozenset[str]:
     return frozenset(name[2:] for name in spellings if name.startswith("--"))
 
 
-def _compile(options: argparse.Namespace) -> tuple[CompiledArtifact, str]:
-    """Compile, to a place in S3 if one was given; also where the artifact is."""
+@dataclass(frozen=True)
+class _Told:
+    """What is printed: one object for programs, lines for people."""
+
+    data: dict[str, Any]
+    text: str
+
+
+def _run(options: argparse.Namespace) -> _Told:
+    """Compile, or trace one bucket, to a place in S3 if one was given."""
     with settled(options.out) as places, brought(options.samples) as samples:
-        compiled = compile_model(_request(options, out=places.out, samples=samples), _progress)
-        return compiled, places.deliver(result_data(compiled))
+        if options.only is not None:
+            shape = parse_shape(options.only)
+            compile_part(_request(options, out=places.out, samples=samples), shape, _progress)
+            place = places.deliver_part()
+            return _Told({"part": place}, place)
+        with brought_parts(options.parts, tuple(map(parse_shape, options.bucket))) as parts:
+            request = _request(options, out=places.out, samples=samples, parts=parts)
+            compiled = compile_model(request, _progress)
+        place = places.deliver(result_data(compiled))
+        return _Told({**result_data(compiled), "path": place}, f"{place}\n{compiled.digest}")
 
 
-def _request(options: argparse.Namespace, *, out: Path, samples: Path | None) -> CompileRequest:
+def _request(
+    options: argparse.Namespace, *, out: Path, samples: Path | None, parts: Path | None = None
+) -> CompileRequest:
     return CompileRequest(
         model=options.model,
         task=options.task,
@@ -143,6 +163,7 @@ def _request(options: argparse.Namespace, *, out: Path, samples: Path | None) ->
             jobs=options.jobs,
             repro=None if options.repro is None else Path(options.repro).absolute(),
             repro_weights=options.repro_weights,
+            parts=parts,
         ),
     )
 
@@ -202,6 +223,9 @@ def _add_work_options(parser: _Parser) -> None:
     add("--jobs", type=int, metavar="N", help="buckets at once; as cores and memory allow unless given")
     add("--repro", metavar="DIR", help="where a bucket that fails leaves its reproduction")
     add("--repro-weights", action="store_true", help="with --repro: put the model's weights in")
+    either = parser.add_mutually_exclusive_group().add_argument
+    either("--only", metavar="BxL", help="trace this bucket only; --out gets a part, not an artifact")
+    either("--parts", metavar="PLACE", help="take the traced buckets PLACE/BxL, here or in S3, do not trace")
 
 
 def _waiver(text: str) -> Waiver:
@@ -226,13 +250,6 @@ def _print_error(error: TraceshipError, *, as_json: bool) -> None:
         print(json.dumps(told, ensure_ascii=False), file=sys.stderr)
         return
     print(f"error: {error.what}\n  why: {error.why}\n  fix: {error.fix}", file=sys.stderr)
-
-
-def _print_result(compiled: CompiledArtifact, place: str, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({**result_data(compiled), "path": place}, ensure_ascii=False))
-    else:
-        print(f"{place}\n{compiled.digest}")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,21 @@ Its partner in the child is ``trace.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.errors import TraceshipError
-from artifact.manifest import BuiltWith, Coverage, Generation, Tensor, bucket_name, decoder_path, graph_path
+from artifact.manifest import (
+    WEIGHTS,
+    BuiltWith,
+    Coverage,
+    Generation,
+    Tensor,
+    bucket_name,
+    decoder_path,
+    graph_path,
+)
 from compile import repro
 from compile.backends.outcome import cause, coverage_of
 from compile.children import ChildFailed, Children, Finished, Task
@@ -98,13 +107,16 @@ def trace_buckets(
     shapes: tuple[Shape, ...],
     *,
     place: Workplace,
-    weights: str,
     report: Callable[[str], None],
+    only: Shape | None = None,
 ) -> TracedModel:
     """Trace the buckets, each in its own process, as many at once as cores and memory allow.
 
     Bytes and order do not depend on how many there are at once. The first bucket's child writes
     the shared tensors; each of the others only has the same digest of them.
+
+    Args:
+        only: trace this bucket and leave the others out.
 
     Raises:
         CoverageTooLow, TooManyPartitions, FallbackNotAllowed: below the policy, and not waived.
@@ -114,15 +126,30 @@ def trace_buckets(
     """
     repro.check_folder(request.work.repro)
     (place.staging / "graphs").mkdir()
-    shared = weights if request.target == "cpu" else None
-    writers = {shapes[0]: shared}
-    jobs = {shape: make_job(request, model, shape, place, writers.get(shape)) for shape in shapes}
+    weights = shared_weights(request)
+    writers = {shapes[0]: weights}
+    wanted = shapes if only is None else (only,)
+    jobs = {shape: make_job(request, model, shape, place, writers.get(shape)) for shape in wanted}
     finished = _run(request, model, jobs, place, report)
-    buckets = tuple(finished[shape] for shape in shapes)
+    buckets = tuple(finished[shape] for shape in wanted)
+    check_alike(buckets)
+    return TracedModel(staging=place.staging, buckets=buckets, weights=weights)
+
+
+def shared_weights(request: CompileRequest) -> str | None:
+    """Where the tensors lie that all buckets share, relative to staging; a Neuron graph holds its own."""
+    return WEIGHTS if request.target == "cpu" else None
+
+
+def check_alike(buckets: Sequence[TracedBucket]) -> None:
+    """Refuse buckets that were not traced from one model.
+
+    Raises:
+        BucketsDisagree: the first that differs from the first of all.
+    """
     for bucket in buckets[1:]:
         if _essence(bucket.result) != _essence(buckets[0].result):
             raise BucketsDisagree(bucket=bucket.shape.name)
-    return TracedModel(staging=place.staging, buckets=buckets, weights=shared)
 
 
 def inputs_path(place: Workplace, shape: Shape) -> Path:

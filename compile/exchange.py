@@ -3,7 +3,8 @@
 ``--out s3://BUCKET/compiled/NAME`` takes the artifact's files after the compile, and beside the folder
 ``NAME.result.json``, what the compile reported; the manifest comes last. Such a folder is no release:
 ``traceship ship --artifact`` makes one of it once somebody has fetched and verified it, which
-``batch/results.py`` does. Models come out of S3 by ``sources/bucket.py``, a file of samples here.
+``batch/results.py`` does. A bucket traced apart goes there and comes back in the same way (``parts.py``).
+Models come out of S3 by ``sources/bucket.py``, a file of samples here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from artifact.aws import AwsClient, translated
 from artifact.errors import Conflict
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from artifact.verify import verify
+from compile.parts import PART, PartUnusable, parse_part
 from compile.places import SCHEME, s3_client, split_place
+from compile.request import Shape
 
 RESULT = ".result.json"
 """Follows an artifact's prefix in the key of what its compile reported."""
@@ -44,10 +47,11 @@ class PlaceTaken(Conflict):
 @dataclass(frozen=True)
 class Settled:
     """The artifact's place on this machine. ``deliver`` takes the compile's result, as ``result_data``
-    gives it, and tells where the artifact is in the end."""
+    gives it, and tells where the artifact is in the end; ``deliver_part`` does that for a traced bucket."""
 
     out: Path
     deliver: Callable[[dict[str, Any]], str]
+    deliver_part: Callable[[], str]
 
 
 @contextmanager
@@ -60,12 +64,16 @@ def settled(out: str) -> Iterator[Settled]:
     """
     if not out.startswith(SCHEME):
         local = Path(out).absolute()
-        yield Settled(out=local, deliver=lambda _result: str(local))
+        yield Settled(out=local, deliver=lambda _result: str(local), deliver_part=lambda: str(local))
         return
     split_place(out)
     with tempfile.TemporaryDirectory(prefix="traceship-job-") as folder:
         made = Path(folder) / "artifact"
-        yield Settled(out=made, deliver=lambda result: _leave(made, out, result))
+        yield Settled(
+            out=made,
+            deliver=lambda result: _leave(made, out, result),
+            deliver_part=lambda: _leave_part(made, out),
+        )
 
 
 @contextmanager
@@ -85,6 +93,53 @@ def brought(file: str | None) -> Iterator[Path | None]:
         with translated(f"read {file}"):
             s3_client().download_file(bucket, key, str(local))
         yield local
+
+
+@contextmanager
+def brought_parts(place: str | None, shapes: tuple[Shape, ...]) -> Iterator[Path | None]:
+    """Give the traced buckets of ``place`` as a folder on this machine, for as long as the context lasts.
+
+    Raises:
+        NotAPlace: it begins with s3:// and names no prefix.
+        PartUnusable: a bucket is missing there, or names other files than a bucket has.
+        AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+    """
+    if place is None or not place.startswith(SCHEME):
+        yield None if place is None else Path(place)
+        return
+    bucket, prefix = split_place(place)
+    with tempfile.TemporaryDirectory(prefix="traceship-job-") as folder:
+        s3 = s3_client()
+        with translated(f"read {place}"):
+            for shape in shapes:
+                _bring_part(s3, bucket, f"{prefix}/{shape}", Path(folder) / str(shape), shape)
+        yield Path(folder)
+
+
+def _bring_part(s3: AwsClient, bucket: str, prefix: str, into: Path, shape: Shape) -> None:
+    data = _there(s3, bucket, f"{prefix}/{PART}")
+    if data is None:
+        raise PartUnusable(bucket=str(shape), why=f"there is no {SCHEME}{bucket}/{prefix}/{PART}")
+    into.mkdir()
+    (into / PART).write_bytes(data)
+    for file in parse_part(data, shape).files:
+        target = into / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        body = _there(s3, bucket, f"{prefix}/{file.path}")
+        if body is None:
+            raise PartUnusable(bucket=str(shape), why=f"there is no {SCHEME}{bucket}/{prefix}/{file.path}")
+        target.write_bytes(body)
+
+
+def _leave_part(root: Path, place: str) -> str:
+    """Upload a traced bucket, what names its files last; return ``place``."""
+    bucket, prefix = split_place(place)
+    s3 = s3_client()
+    with translated(f"write {place}"):
+        for path in sorted(path for path in root.rglob("*") if path.is_file() and path.name != PART):
+            _put(s3, bucket, f"{prefix}/{path.relative_to(root).as_posix()}", path.read_bytes())
+        _put(s3, bucket, f"{prefix}/{PART}", (root / PART).read_bytes())
+    return place
 
 
 def _leave(root: Path, place: str, result: dict[str, Any]) -> str:

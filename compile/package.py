@@ -167,7 +167,7 @@ def _check_identical(out: Path, digest: str) -> None:
 
 def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: CompileRequest) -> Manifest:
     traced = model.traced
-    files = _files(traced.staging)
+    files = files_below(traced.staging)
     embedding = Embedding(pooling=request.pooling, normalize=request.normalize)
     return Manifest(
         schema=SCHEMA,
@@ -201,8 +201,8 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
     )
 
 
-def _files(staging: Path) -> tuple[File, ...]:
-    """Every file written so far; the manifest and its digest are not yet among them."""
+def files_below(staging: Path) -> tuple[File, ...]:
+    """Every file written so far, with size and digest; the manifest is not yet among them."""
     files = []
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):
         data = path.read_bytes()

@@ -7,16 +7,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from artifact.manifest import WEIGHTS, Manifest
-from compile.buckets import trace_buckets
+from artifact.manifest import Manifest
+from compile.buckets import TracedModel, shared_weights, trace_buckets
 from compile.jobs import ModelJob
 from compile.package import OutputNotWritable, Packaged, check_out, package
 from compile.parity import ProvenModel, prove
+from compile.parts import assemble, write_part
 from compile.preflight import Plan, plan
-from compile.request import About, BucketReport, CompiledArtifact, CompileRequest, Workplace
-from compile.source import resolve
+from compile.request import About, BadBucket, BucketReport, CompiledArtifact, CompileRequest, Shape, Workplace
+from compile.source import ModelSource, resolve
 from compile.tasks import output_names
 
 Report = Callable[[str], None]
@@ -32,6 +34,46 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
         TraceshipError: the compiler or the machine failed (see trace.py, package.py).
     """
     started = time.monotonic()
+    with _prepared(request, report) as ready:
+        traced = _traced(request, ready, report)
+        with _timed(report, lambda: f"parity within {proven.parity.tolerance:g}: {_told(proven)}"):
+            proven = prove(traced, request, ready.planned, ready.model, ready.place)
+        with _timed(report, lambda: f"packaged {packaged.digest[:12]} at {packaged.path}"):
+            ready.source.check_unchanged()
+            packaged = package(proven, ready.source, ready.planned, request)
+    return _compiled(request, ready.planned, proven, packaged, time.monotonic() - started)
+
+
+def compile_part(request: CompileRequest, shape: Shape, report: Report) -> None:
+    """Trace one bucket of the request; ``request.out`` is a part afterwards, or untouched.
+
+    The same request with ``work.parts`` proves and packages it with the others.
+
+    Raises:
+        BadBucket: the request has no such bucket.
+        UsageError, ProofFailed, TraceshipError: as ``compile_model``, but for what the proof raises.
+    """
+    if shape not in request.shapes:
+        raise BadBucket(bucket=str(shape), why="it is not among the model's buckets")
+    with _prepared(request, report) as ready:
+        shapes = ready.planned.shapes
+        traced = trace_buckets(request, ready.model, shapes, place=ready.place, report=report, only=shape)
+        ready.source.check_unchanged()
+        write_part(traced, request.out)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A request whose model was found and fits, and where the work goes on."""
+
+    source: ModelSource
+    planned: Plan
+    model: ModelJob
+    place: Workplace
+
+
+@contextmanager
+def _prepared(request: CompileRequest, report: Report) -> Iterator[_Ready]:
     check_out(request.out)
     with _timed(report, lambda: f"read {request.model}: {len(source.identity.files)} files"):
         source = resolve(
@@ -46,13 +88,22 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
         report(f"{planned.row.model_type} is in no table of ours: the gates alone speak for it")
     with _workplace(request.out) as place:
         model = model_job(request, planned, source.expose(place.scratch / "model"))
-        traced = trace_buckets(request, model, planned.shapes, place=place, weights=WEIGHTS, report=report)
-        with _timed(report, lambda: f"parity within {proven.parity.tolerance:g}: {_told(proven)}"):
-            proven = prove(traced, request, planned, model, place)
-        with _timed(report, lambda: f"packaged {packaged.digest[:12]} at {packaged.path}"):
-            source.check_unchanged()
-            packaged = package(proven, source, planned, request)
-    return _compiled(request, planned, proven, packaged, time.monotonic() - started)
+        yield _Ready(source=source, planned=planned, model=model, place=place)
+
+
+def _traced(request: CompileRequest, ready: _Ready, report: Report) -> TracedModel:
+    """The model's buckets, traced here or taken as they were traced before."""
+    shapes, place = ready.planned.shapes, ready.place
+    if request.work.parts is None:
+        return trace_buckets(request, ready.model, shapes, place=place, report=report)
+    with _timed(report, lambda: f"took {len(shapes)} traced buckets"):
+        return assemble(
+            request.work.parts,
+            shapes,
+            staging=place.staging,
+            weights=shared_weights(request),
+            seq2seq=ready.model.seq2seq,
+        )
 
 
 @contextmanager

@@ -45,7 +45,6 @@ def _trace(work: Path) -> None:
     import msgspec
 
     from artifact.canonical import decode
-    from artifact.manifest import WEIGHTS
     from compile.__main__ import parse
     from compile.buckets import inputs_path, trace_buckets
     from compile.jobs import ModelJob
@@ -60,7 +59,7 @@ def _trace(work: Path) -> None:
     (shape,) = request.shapes
     if (HERE / "inputs.json").exists():
         shutil.copyfile(HERE / "inputs.json", inputs_path(place, shape))
-    trace_buckets(request, model, request.shapes, place=place, weights=WEIGHTS, report=print)
+    trace_buckets(request, model, request.shapes, place=place, report=print)
 
 
 def _model(job: ModelJob, into: Path) -> Path:

@@ -123,11 +123,13 @@ class Work:
 
     ``jobs`` is the most buckets at once, ``None`` as many as cores and memory allow. ``repro`` is
     the folder for a failed bucket's reproduction, with the model's weights if ``repro_weights``.
+    ``parts``: the buckets were traced before and lie there (``parts.py``).
     """
 
     jobs: int | None = None
     repro: Path | None = None
     repro_weights: bool = False
+    parts: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,7 @@ def arguments(request: CompileRequest) -> list[str]:
         "--num-beams": request.num_beams,
         "--jobs": request.work.jobs,
         "--repro": request.work.repro,
+        "--parts": request.work.parts,
     }
     for flag, value in optional.items():
         words += [] if value is None else [flag, str(value)]

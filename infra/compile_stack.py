@@ -1,9 +1,11 @@
 """Compiling on AWS: a row per compile request, each a Fargate job of the compile image.
 
-StartExecution {"items": [{"name", "arguments"}, …]}: the job's name, and the words of the request as
-``compile.runners.arguments`` spells them, so that a row can say all that a compile can be told. Models
-lie below s3://BUCKET/models/ and results below s3://BUCKET/compiled/. ``compile/batch/`` is the client.
-  └─ Map, at most MAX_PARALLEL at a time
+StartExecution {"items": [{"name", "arguments", "parts": [{"name", "arguments"}, …]}, …]}: the job's name, and
+the words of the request as ``compile.runners.arguments`` spells them, so that a row can say all that a
+compile can be told; ``parts`` are its buckets that are traced by jobs of their own. Models lie below
+s3://BUCKET/models/ and results below s3://BUCKET/compiled/. ``compile/batch/`` is the client.
+  └─ Map over the rows, at most MAX_PARALLEL at a time
+       └─ Map over its parts, each a job as below; the row fails if one of them does
        └─ Batch job `python -m compile …` with 32 GiB, on Spot while there is any
             interrupted on Spot          → the same once more, on-demand only
             killed for memory (exit 137) → the same with 64, then 120 GiB
@@ -159,7 +161,7 @@ class CompileStack(ProjectStack):
             max_concurrency=MAX_PARALLEL,
             result_path="$.rows",
         )
-        rows.item_processor(self._ladder())
+        rows.item_processor(self._row())
         failed = sfn.Pass(self, "FindFailures", parameters={"failed.$": "$.rows[?(@.status=='failed')]"})
         some_failed = sfn.Condition.is_present("$.failed[0]")
         end = (
@@ -187,12 +189,33 @@ class CompileStack(ProjectStack):
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
 
-    def _ladder(self) -> sfn.IChainable:
-        """The first rung, with each next one reached only by a job that was killed for memory."""
-        done = sfn.Pass(self, "Done", parameters={"name.$": "$.name", "status": "done"})
+    def _row(self) -> sfn.IChainable:
+        """The row's parts side by side, then the row itself unless one of them failed."""
+        parts = sfn.Map(
+            self, "EachPart", items_path="$.parts", max_concurrency=MAX_PARALLEL, result_path="$.traced"
+        )
+        parts.item_processor(self._ladder("Trace"))
         failed = sfn.Pass(
             self,
-            "Failed",
+            "FindFailedParts",
+            parameters={"parts.$": "$.traced[?(@.status=='failed')]"},
+            result_path="$.failed",
+        )
+        not_traced = sfn.Pass(
+            self,
+            "SomePartsFailed",
+            parameters={"name.$": "$.name", "status": "failed", "error.$": "$.failed.parts[0].error"},
+        )
+        some_failed = sfn.Condition.is_present("$.failed.parts[0]")
+        end = sfn.Choice(self, "AnyPartFailed").when(some_failed, not_traced)
+        return parts.next(failed).next(end.otherwise(self._ladder("Compile")))
+
+    def _ladder(self, doing: str) -> sfn.IChainable:
+        """The first rung, with each next one reached only by a job that was killed for memory."""
+        done = sfn.Pass(self, f"{doing}Done", parameters={"name.$": "$.name", "status": "done"})
+        failed = sfn.Pass(
+            self,
+            f"{doing}Failed",
             parameters={
                 "name.$": "$.name",
                 "status": "failed",
@@ -203,24 +226,25 @@ class CompileStack(ProjectStack):
         )
         higher: sfn.IChainable = failed
         for memory in reversed(MEMORY_LADDER_GIB):
-            higher = self._rung(memory, higher=higher, done=done, failed=failed)
+            higher = self._rung(doing, memory, higher=higher, done=done, failed=failed)
         return higher
 
     def _rung(
-        self, memory: int, *, higher: sfn.IChainable, done: sfn.IChainable, failed: sfn.IChainable
+        self, doing: str, memory: int, *, higher: sfn.IChainable, done: sfn.IChainable, failed: sfn.IChainable
     ) -> sfn.IChainable:
         """A size of memory: Spot first, then on-demand after an interruption, then the next size.
 
         The interruption is looked for first, because it can end a job with the code of a memory kill.
         """
-        on_demand = self._submit(f"Compile{memory}GiBOnDemand", memory, self._on_demand)
+        name = f"{doing}{memory}GiB"
+        on_demand = self._submit(f"{name}OnDemand", memory, self._on_demand)
         after: sfn.IChainable = failed
         if higher is not failed:
-            too_little = sfn.Choice(self, f"Was{memory}GiBTooLittle")
+            too_little = sfn.Choice(self, f"Was{name}TooLittle")
             after = too_little.when(_killed_for_memory(), higher).otherwise(failed)
         on_demand.add_catch(after, result_path="$.failure")
-        first = self._submit(f"Compile{memory}GiB", memory, self._spot_first)
-        interrupted = sfn.Choice(self, f"Was{memory}GiBInterrupted")
+        first = self._submit(name, memory, self._spot_first)
+        interrupted = sfn.Choice(self, f"Was{name}Interrupted")
         interrupted.when(_interrupted(), on_demand.next(done)).otherwise(after)
         first.add_catch(interrupted, result_path="$.failure")
         return first.next(done)

@@ -127,6 +127,8 @@ class Compile(Section):
     """Buckets traced at once. Unset: as many as cores and memory allow."""
     runner: Literal["local", "docker", "batch"] = "local"
     """Where the compile stage runs: this Python, a container, or the deployed compile stack in AWS."""
+    spread: bool | None = None
+    """batch runner: a job for each bucket, and one more that proves them. Unset: for inf1, not for cpu."""
     image: str | None = None
     """docker runner: the image with its ``@sha256:`` digest. Unset: built from compile/Dockerfile."""
     cache: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$")] | None = None

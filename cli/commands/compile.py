@@ -76,6 +76,9 @@ if TYPE_CHECKING:
     help="This Python, a container, or the deployed compile stack in AWS.",
 )
 @click.option("--image", help="docker: NAME@sha256:...; unset: built from compile/Dockerfile.")
+@click.option(
+    "--spread/--no-spread", default=None, help="batch: a job for each bucket; unset: for inf1, not for cpu."
+)
 @click.option("--jobs", type=click.IntRange(1), help="Buckets at once; unset: as cores and memory allow.")
 @click.option(
     "--repro", type=click.Path(path_type=Path), help="Where a bucket that fails leaves its reproduction."
@@ -98,6 +101,7 @@ def command(
     zoo: Path | None,
     runner: str,
     image: str | None,
+    spread: bool | None,
     no_cache: bool,
     shared_cache: str | None,
     cache_gb: float,
@@ -120,6 +124,8 @@ def command(
     if listed:
         _print_table(as_json=as_json)
         return
+    if spread is not None and runner != "batch":
+        raise _nothing_to_spread()
     if zoo is not None:
         _compile_zoo(ctx, zoo)
         return
@@ -137,7 +143,7 @@ def command(
             talk(explanation_text(explanation))
             told["cache"] = explanation_data(explanation)
 
-    chosen = runner_of(runner, image, Project.of(ctx), fresh=no_cache)
+    chosen = runner_of(runner, image, Project.of(ctx), fresh=no_cache, spread=spread)
     compiled = compile_on(chosen, request, through=through, explain=tell)
     if report is not None:
         write(compiled, report)
@@ -205,7 +211,7 @@ def _compile_zoo(ctx: click.Context, file: Path) -> None:
     from cli.project import Project
     from cli.zoo import compile_zoo, read_zoo, tell
 
-    usable = {"zoo", "out", "runner", "image", "no_cache", "shared_cache", "cache_gb", "as_json"}
+    usable = {"zoo", "out", "runner", "image", "spread", "no_cache", "shared_cache", "cache_gb", "as_json"}
     for parameter in ctx.command.params:
         name = str(parameter.name)
         if name not in usable and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
@@ -219,7 +225,9 @@ def _compile_zoo(ctx: click.Context, file: Path) -> None:
         raise click.MissingParameter(ctx=ctx, param=next(p for p in ctx.command.params if p.name == "out"))
     requests = read_zoo(file, given["out"].absolute())
     through = None if given["no_cache"] else caches(shared=given["shared_cache"], gigabytes=given["cache_gb"])
-    rows = compile_zoo(Project.of(ctx), requests, given["runner"], given["image"], through)
+    rows = compile_zoo(
+        Project.of(ctx), requests, given["runner"], given["image"], through, spread=given["spread"]
+    )
     tell(rows, as_json=given["as_json"])
 
 
@@ -246,6 +254,16 @@ def _nothing_to_explain() -> Exception:
         what="--explain has nothing to explain",
         why="--no-cache leaves the cache out",
         fix="leave one of the two out",
+    )
+
+
+def _nothing_to_spread() -> Exception:
+    from cli.failure import Misuse
+
+    return Misuse(
+        what="there are no jobs to spread buckets over",
+        why="only the batch runner starts jobs",
+        fix="add --runner batch, or leave it out: other runners trace buckets side by side",
     )
 
 

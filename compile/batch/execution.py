@@ -18,7 +18,7 @@ from artifact.aws import translated
 from artifact.canonical import encode
 from artifact.errors import UsageError
 from compile.batch.deployment import Deployment
-from compile.batch.rows import Row
+from compile.batch.rows import Item, Row
 
 MAX_INPUT_BYTES = 192 * 1024
 """A state takes and gives 256 KiB at most (Step Functions developer guide, "Quotas"); the results of the rows
@@ -62,17 +62,15 @@ class Ended:
 
 def base_name(rows: Sequence[Row]) -> str:
     """What the names of all executions of these rows begin with."""
-    places = sorted([row.label, row.prefix] for row in rows)
+    places = sorted([row.label, row.prefix, row.spread] for row in rows)
     return f"compile-{hashlib.sha256(encode(places)).hexdigest()[:16]}"
 
 
-def start(
-    to: Deployment, rows: Sequence[Row], command_lines: Callable[[], Mapping[str, list[str]]]
-) -> Execution:
+def start(to: Deployment, rows: Sequence[Row], items: Callable[[], Sequence[Item]]) -> Execution:
     """Attach to the execution of these rows that runs, else start one.
 
     Args:
-        command_lines: called only to start; the words of each row that is still to be compiled, by label.
+        items: called only to start; the rows that are still to be compiled.
 
     Raises:
         TooManyRows: see there.
@@ -85,7 +83,7 @@ def start(
     if running:
         return _numbered(to, base, used, attached=True)
     execution = _numbered(to, base, used + 1, attached=False)
-    text = _input(execution, command_lines())
+    text = _input(execution, items())
     with translated("start the compile state machine"):
         try:
             to.clients.states.start_execution(stateMachineArn=to.machine, name=execution.name, input=text)
@@ -96,11 +94,12 @@ def start(
     return execution
 
 
-def _input(execution: Execution, command_lines: Mapping[str, list[str]]) -> str:
-    items = [
-        {"name": execution.job_name(label), "arguments": words} for label, words in command_lines.items()
-    ]
-    text = json.dumps({"items": items}, ensure_ascii=False)
+def _input(execution: Execution, items: Sequence[Item]) -> str:
+    def jobs(words: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+        return [{"name": execution.job_name(label), "arguments": row} for label, row in words.items()]
+
+    told = [{**jobs({item.label: item.words})[0], "parts": jobs(item.parts)} for item in items]
+    text = json.dumps({"items": told}, ensure_ascii=False)
     if (size := len(text.encode())) > MAX_INPUT_BYTES:
         raise TooManyRows(rows=len(items), size=size)
     return text

@@ -21,8 +21,9 @@ from compile.batch.deployment import Deployment
 from compile.batch.rows import Row
 from compile.exchange import RESULT
 from compile.package import beside, install
+from compile.parts import PART
 from compile.places import SCHEME
-from compile.request import CompiledArtifact
+from compile.request import CompiledArtifact, Shape
 from compile.result import read_result
 
 _CHUNK = 1 << 20
@@ -47,13 +48,24 @@ def is_there(at: Deployment, row: Row) -> bool:
     Raises:
         AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
     """
+    return _has(at, f"{row.prefix}/{MANIFEST}")
+
+
+def parts_left(at: Deployment, row: Row) -> list[Shape]:
+    """The row's buckets that no job has traced yet; none where the row is not spread.
+
+    Raises:
+        AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+    """
+    return [shape for shape in row.shapes if not _has(at, f"{row.parts}/{shape}/{PART}")]
+
+
+def _has(at: Deployment, key: str) -> bool:
     from botocore.exceptions import ClientError
 
-    with translated(f"look for {_place(at, row)}"):
+    with translated(f"look for {SCHEME}{at.bucket}/{key}"):
         try:
-            at.clients.s3.head_object(
-                Bucket=at.bucket, Key=f"{row.prefix}/{MANIFEST}", ExpectedBucketOwner=at.account
-            )
+            at.clients.s3.head_object(Bucket=at.bucket, Key=key, ExpectedBucketOwner=at.account)
         except ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
                 raise

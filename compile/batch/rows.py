@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,15 +13,15 @@ from compile.batch.upload import upload_model, upload_samples
 from compile.cache.key import CacheKey, make_key
 from compile.package import check_out
 from compile.places import SCHEME
-from compile.request import CompileRequest, Work
+from compile.request import CompileRequest, Shape, Work
 from compile.runners import arguments
 from compile.source import ModelSource, resolve
 
 Report = Callable[[str], None]
 
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-"""What a row may be called: with its execution's name in front it is a Batch job's name (at most 128
-letters, digits, hyphens and underscores)."""
+LABEL = re.compile(r"(?!.*--)[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+"""What a row may be called: with its execution's name in front, and a bucket's behind two hyphens, it is a
+Batch job's name (at most 128 letters, digits, hyphens and underscores)."""
 
 
 class NotOnBatch(UsageError):
@@ -39,21 +39,56 @@ class NotOnBatch(UsageError):
 
 @dataclass(frozen=True)
 class Row:
-    """A request whose model was found. ``prefix`` in the bucket is its artifact's, without a slash."""
+    """A request whose model was found. ``prefix`` in the bucket is its artifact's, without a slash.
+
+    ``spread``: each of its buckets is traced by a job of its own, and one more job proves them.
+    """
 
     label: str
     request: CompileRequest
     found: ModelSource
     key: CacheKey
     prefix: str
+    spread: bool
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The buckets that are traced apart; none unless it is spread."""
+        return self.request.shapes if self.spread else ()
+
+    @property
+    def parts(self) -> str:
+        """Where they go, below it ``BxL``; in the bucket, without a slash at the end."""
+        return f"{self.prefix}.parts"
+
+    def part_label(self, shape: Shape) -> str:
+        """What the job of one bucket is called."""
+        return f"{self.label}--{shape}"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What an execution is told of a row: the command line of its job, and before that of its parts' jobs."""
+
+    label: str
+    words: list[str]
+    parts: Mapping[str, list[str]]
 
 
 def make_row(
-    to: Deployment, label: str, request: CompileRequest, report: Report, *, afresh: str | None = None
+    to: Deployment,
+    label: str,
+    request: CompileRequest,
+    report: Report,
+    *,
+    afresh: str | None = None,
+    spread: bool | None = None,
 ) -> Row:
     """Find the model and hash what shapes the artifact; nothing is sent yet.
 
     Args:
+        spread: a job for each bucket. Unless given: for inf1, whose compiler takes minutes to hours for
+            a bucket and most of a machine's memory; a trace for the CPU is done before a second job starts.
         afresh: a word that nobody used before, for a place that holds no earlier result.
 
     Raises:
@@ -77,11 +112,22 @@ def make_row(
     )
     key = make_key(request, found, to.environment, to.remembered)
     name = key.digest if afresh is None else f"{key.digest}-{afresh}"
-    return Row(label=label, request=request, found=found, key=key, prefix=f"{COMPILED}/{name}")
+    wanted = request.target == "inf1" if spread is None else spread
+    return Row(
+        label=label,
+        request=request,
+        found=found,
+        key=key,
+        prefix=f"{COMPILED}/{name}",
+        spread=wanted and len(request.shapes) > 1,
+    )
 
 
-def row_arguments(to: Deployment, row: Row, report: Report) -> list[str]:
-    """Upload what the job reads and return its command line, the words after ``python -m compile``.
+def row_item(to: Deployment, row: Row, left: Sequence[Shape], report: Report) -> Item:
+    """Upload what the jobs read and return their command lines, the words after ``python -m compile``.
+
+    Args:
+        left: the row's buckets that are still to be traced.
 
     Raises:
         AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
@@ -97,7 +143,21 @@ def row_arguments(to: Deployment, row: Row, report: Report) -> list[str]:
         work=Work(jobs=request.work.jobs),
     )
     words = arguments(there)
-    words[words.index("--out") + 1] = f"{SCHEME}{to.bucket}/{row.prefix}"
     if request.samples is not None:
         words += ["--samples", upload_samples(to, request.samples, report)]
-    return [*words, "--json"]
+    parts = f"{SCHEME}{to.bucket}/{row.parts}"
+    whole = [*words, "--json", *(["--parts", parts] if row.spread else [])]
+    return Item(
+        label=row.label,
+        words=_to(whole, f"{SCHEME}{to.bucket}/{row.prefix}"),
+        parts={
+            row.part_label(shape): _to([*words, "--json", "--only", str(shape)], f"{parts}/{shape}")
+            for shape in left
+        },
+    )
+
+
+def _to(words: list[str], out: str) -> list[str]:
+    """The words with another ``--out``."""
+    at = words.index("--out") + 1
+    return [*words[:at], out, *words[at + 1 :]]

@@ -13,8 +13,8 @@ from artifact.errors import TraceshipError
 from compile.batch.deployment import Deployment
 from compile.batch.execution import RUNNING, Ended, Execution, describe, start
 from compile.batch.following import Follower
-from compile.batch.results import is_there, take
-from compile.batch.rows import Row, make_row, row_arguments
+from compile.batch.results import is_there, parts_left, take
+from compile.batch.rows import Item, Row, make_row, row_item
 from compile.request import CompiledArtifact, CompileRequest
 
 Report = Callable[[str], None]
@@ -45,26 +45,37 @@ Outcome: TypeAlias = Taken | TraceshipError
 
 
 def run_batch(
-    to: Deployment, request: CompileRequest, report: Report, *, afresh: str | None = None
+    to: Deployment,
+    request: CompileRequest,
+    report: Report,
+    *,
+    afresh: str | None = None,
+    spread: bool | None = None,
 ) -> CompiledArtifact:
     """Compile one request in AWS; the artifact is verified here before it gets its name.
 
     Args:
-        afresh: see ``make_row``.
+        afresh, spread: see ``make_row``.
 
     Raises:
         NotOnBatch, ExecutionFailed, JobFailed, ResultDamaged, OutputExists, OutputNotWritable: see there.
         AwsDenied, AwsUnreachable, AwsRefused: what AWS said; run again to go on.
         TraceshipError: the very error of the compile.
     """
-    outcome = compile_rows(to, {request.task: request}, report, afresh=afresh)[request.task]
+    rows: dict[str, CompileRequest] = {request.task: request}
+    outcome = compile_rows(to, rows, report, afresh=afresh, spread=spread)[request.task]
     if isinstance(outcome, TraceshipError):
         raise outcome
     return outcome.artifact
 
 
 def compile_rows(
-    to: Deployment, requests: Mapping[str, CompileRequest], report: Report, *, afresh: str | None = None
+    to: Deployment,
+    requests: Mapping[str, CompileRequest],
+    report: Report,
+    *,
+    afresh: str | None = None,
+    spread: bool | None = None,
 ) -> dict[str, Outcome]:
     """Compile requests by label, all that is not finished in one execution; each has its own outcome.
 
@@ -78,7 +89,7 @@ def compile_rows(
     rows: dict[str, Row] = {}
     for label, request in requests.items():
         try:
-            rows[label] = make_row(to, label, request, report, afresh=afresh)
+            rows[label] = make_row(to, label, request, report, afresh=afresh, spread=spread)
         except TraceshipError as error:
             outcomes[label] = error
     finished = {label for label, row in rows.items() if is_there(to, row)}
@@ -101,9 +112,11 @@ class _Run:
     ended: Ended
     follower: Follower
 
-    def failure(self, label: str) -> TraceshipError:
-        """Why there is nothing of a row."""
-        return self.follower.error(label) or ExecutionFailed(
+    def failure(self, row: Row) -> TraceshipError:
+        """Why there is nothing of a row: what its own job says, else the first of its buckets'."""
+        labels = [row.label, *(row.part_label(shape) for shape in row.shapes)]
+        errors = (self.follower.error(label) for label in labels)
+        return next((error for error in errors if error is not None), None) or ExecutionFailed(
             name=self.execution.name, status=self.ended.status, why=self.ended.why
         )
 
@@ -113,10 +126,10 @@ def _execute(
 ) -> _Run:
     """Run what is left of the rows, or attach, and follow to the end."""
 
-    def command_lines() -> dict[str, list[str]]:
-        return {label: row_arguments(to, rows[label], report) for label in left}
+    def items() -> list[Item]:
+        return [row_item(to, rows[label], parts_left(to, rows[label]), report) for label in left]
 
-    execution = start(to, list(rows.values()), command_lines)
+    execution = start(to, list(rows.values()), items)
     report(f"{'it runs already, as' if execution.attached else 'it runs as'} {execution.name}")
     follower = Follower(to, execution, report)
     try:
@@ -147,7 +160,7 @@ def _outcome(to: Deployment, row: Row, run: _Run) -> Outcome:
         arrived = is_there(to, row)
     except TraceshipError as error:
         return error
-    return _taken(to, row, was_there=False) if arrived else run.failure(row.label)
+    return _taken(to, row, was_there=False) if arrived else run.failure(row)
 
 
 def _taken(to: Deployment, row: Row, *, was_there: bool) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from artifact.canonical import encode
 from artifact.manifest import MANIFEST
 from artifact.verify import ArtifactChanged, verify
-from compile.exchange import RESULT, PlaceTaken, brought, settled
+from compile.exchange import RESULT, PlaceTaken, brought, brought_parts, settled
+from compile.parts import PART, PartUnusable
 from compile.places import NotAPlace
+from compile.request import parse_shape
 from tests.kit.folders import CONTENT, write_folder
 
 BUCKET = "bucket-of-a-test"
@@ -137,4 +141,39 @@ def test_the_manifest_comes_last(s3: Any, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_place_that_names_no_folder_is_refused_before_the_compile(place: str) -> None:
     """Nothing was made that would then have nowhere to go."""
     with pytest.raises(NotAPlace), settled(place):
+        pass
+
+
+def test_a_traced_bucket_comes_back_as_it_was_left(s3: Any, tmp_path: Path) -> None:
+    """What names its files arrives last, so that half of one is none."""
+    shape = parse_shape("1x16")
+    place = f"s3://{BUCKET}/compiled/tiny.parts"
+    part = {
+        "batch": 1,
+        "length": 16,
+        "seconds": 1.5,
+        "coverage": None,
+        "result": {
+            "inputs": [],
+            "outputs": [],
+            "weights_sha256": None,
+            "built_with": {"torch": "2", "transformers": "4", "tokenizers": "0", "torch_neuron": None}
+            | {"neuron_cc": None, "cpu": "x"},
+            "generation": None,
+        },
+        "files": [{"path": "graphs/b1_s16.pt", "size": 5, "sha256": hashlib.sha256(b"graph").hexdigest()}],
+    }
+
+    with settled(f"{place}/1x16") as places:
+        (places.out / "graphs").mkdir(parents=True)
+        (places.out / "graphs/b1_s16.pt").write_bytes(b"graph")
+        (places.out / PART).write_bytes(encode(part))
+        assert places.deliver_part() == f"{place}/1x16"
+    with brought_parts(place, (shape,)) as folder:
+        assert folder is not None
+        assert (folder / "1x16/graphs/b1_s16.pt").read_bytes() == b"graph"
+    s3.delete_object(Bucket=BUCKET, Key="compiled/tiny.parts/1x16/graphs/b1_s16.pt")
+    with pytest.raises(PartUnusable, match="1x16"), brought_parts(place, (shape,)):
+        pass
+    with pytest.raises(PartUnusable, match="2x16"), brought_parts(place, (parse_shape("2x16"),)):
         pass

@@ -73,6 +73,22 @@ def test_a_job_gives_the_artifact_that_this_machine_gives(demo: Demo, model: Pat
     assert there.json["digest"] == here.json["digest"]
 
 
+def test_a_model_whose_buckets_are_jobs_is_the_same_artifact(demo: Demo, model: Path, tmp_path: Path) -> None:
+    """Two jobs trace side by side, a third proves and packages what they left."""
+    options = ("--model", model, "--task", "feature-extraction", "--target", "cpu")
+    options += ("--bucket", "1x24", "--bucket", "2x16")
+
+    there = demo.command(
+        *("compile", *options, "--runner", "batch", "--spread", "--out", tmp_path / "there", "--json")
+    )
+    here = demo.command("compile", *options, "--no-cache", "--out", tmp_path / "here", "--json")
+
+    assert (there.code, here.code) == (0, 0), there.stderr + here.stderr
+    assert there.json["digest"] == here.json["digest"]
+    for bucket in ("1x24", "2x16"):
+        assert f"feature-extraction--{bucket}: traced {bucket}" in there.stderr
+
+
 def test_a_job_that_spot_let_down_is_done_on_demand(demo: Demo, model: Path) -> None:
     """Another job of the same name in the other queue; the row is done."""
     batch, states, outputs = demo.aws.client("batch"), demo.aws.client("stepfunctions"), _outputs(demo)
@@ -80,7 +96,7 @@ def test_a_job_that_spot_let_down_is_done_on_demand(demo: Demo, model: Path) -> 
         demo.aws.client("s3").upload_file(str(path), BUCKET, f"models/tiny/{path.name}")
     words = ["--model", f"s3://{BUCKET}/models/tiny", "--task", "feature-extraction", "--target", "cpu"]
     words += ["--bucket", "1x8", "--out", f"s3://{BUCKET}/compiled/interrupted"]
-    rows = json.dumps({"items": [{"name": "interrupted", "arguments": words}]})
+    rows = json.dumps({"items": [{"name": "interrupted", "arguments": words, "parts": []}]})
 
     def jobs(queue: str) -> Any:
         asked = [{"name": "JOB_NAME", "values": ["interrupted"]}]

@@ -55,6 +55,32 @@ def test_each_row_goes_to_batch_with_its_own_name_and_arguments(cpu: World) -> N
     assert submit["Parameters"]["ContainerOverrides"]["Command.$"] == "$.arguments"
 
 
+def test_a_rows_parts_go_to_batch_before_it_and_one_that_fails_fails_the_row(cpu: World) -> None:
+    """Each part climbs the same ladder; the row itself is not tried with a bucket missing."""
+    row = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]
+    parts = row["States"]["EachPart"]
+
+    assert row["StartAt"] == "EachPart"
+    assert (parts["ItemsPath"], parts["ResultPath"], parts["Next"]) == (
+        "$.parts",
+        "$.traced",
+        "FindFailedParts",
+    )
+    ladder = parts["ItemProcessor"]["States"]
+    assert {f"Trace{memory}GiB" for memory in MEMORY_LADDER_GIB} < set(ladder)
+    assert ladder["Trace32GiB"]["Parameters"]["JobName.$"] == "$.name"
+    assert ladder["WasTrace32GiBTooLittle"]["Choices"][0]["Next"] == "Trace64GiB"
+    find, choice = row["States"]["FindFailedParts"], row["States"]["AnyPartFailed"]
+    assert find["Parameters"] == {"parts.$": "$.traced[?(@.status=='failed')]"}
+    assert choice["Choices"] == [
+        {"Variable": "$.failed.parts[0]", "IsPresent": True, "Next": "SomePartsFailed"}
+    ]
+    assert choice["Default"] == "Compile32GiB"
+    told = row["States"]["SomePartsFailed"]
+    assert told["End"] is True
+    assert told["Parameters"]["status"] == "failed"
+
+
 def test_the_outputs_say_what_a_client_needs(cpu: World) -> None:
     """State machine, queues, log group and the image by digest."""
     outputs = cpu.templates["compile"]["Outputs"]
@@ -71,12 +97,12 @@ def test_a_job_killed_for_memory_gets_the_next_size(cpu: World) -> None:
         for name in (f"Compile{here}GiB", f"Compile{here}GiBOnDemand"):
             memory = states[name]["Parameters"]["ContainerOverrides"]["ResourceRequirements"][0]
             assert memory == {"Type": "MEMORY", "Value": str(here * 1024)}
-        choice = states[f"Was{here}GiBTooLittle"]
+        choice = states[f"WasCompile{here}GiBTooLittle"]
         patterns = [rule["StringMatches"] for rule in choice["Choices"][0]["Or"]]
         assert patterns == ['*"ExitCode":137*', '*"ExitCode": 137*']
         assert choice["Choices"][0]["Next"] == f"Compile{higher}GiB"
-        assert choice["Default"] == "Failed"
-        assert states[f"Compile{here}GiBOnDemand"]["Catch"][0]["Next"] == f"Was{here}GiBTooLittle"
+        assert choice["Default"] == "CompileFailed"
+        assert states[f"Compile{here}GiBOnDemand"]["Catch"][0]["Next"] == f"WasCompile{here}GiBTooLittle"
 
 
 def test_an_interrupted_job_runs_once_more_where_nobody_interrupts(cpu: World) -> None:
@@ -85,9 +111,13 @@ def test_an_interrupted_job_runs_once_more_where_nobody_interrupts(cpu: World) -
 
     for memory in MEMORY_LADDER_GIB:
         assert states[f"Compile{memory}GiB"]["Catch"] == [
-            {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": f"Was{memory}GiBInterrupted"}
+            {
+                "ErrorEquals": ["States.ALL"],
+                "ResultPath": "$.failure",
+                "Next": f"WasCompile{memory}GiBInterrupted",
+            }
         ]
-        choice = states[f"Was{memory}GiBInterrupted"]
+        choice = states[f"WasCompile{memory}GiBInterrupted"]
         (rule,) = choice["Choices"]
         patterns = [alternative["StringMatches"] for alternative in rule["Or"]]
         assert patterns == [
@@ -95,7 +125,7 @@ def test_an_interrupted_job_runs_once_more_where_nobody_interrupts(cpu: World) -
             '*"StatusReason": "Your Spot Task was interrupted*',
         ]
         assert rule["Next"] == f"Compile{memory}GiBOnDemand"
-        assert choice["Default"] == (f"Was{memory}GiBTooLittle" if memory < 120 else "Failed")
+        assert choice["Default"] == (f"WasCompile{memory}GiBTooLittle" if memory < 120 else "CompileFailed")
 
 
 def test_spot_is_tried_before_on_demand_and_one_queue_has_no_spot(cpu: World) -> None:
@@ -126,14 +156,14 @@ def test_the_last_size_has_no_next(cpu: World) -> None:
     states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
 
     assert states["Compile120GiBOnDemand"]["Catch"] == [
-        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Failed"}
+        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "CompileFailed"}
     ]
 
 
 def test_a_failed_row_does_not_stop_the_others_but_fails_the_run(cpu: World) -> None:
     """It becomes a small result, as many fit into a state; the run looks for such when all rows are done."""
     states = _machine(cpu)["States"]
-    failed = states["EachRow"]["ItemProcessor"]["States"]["Failed"]
+    failed = states["EachRow"]["ItemProcessor"]["States"]["CompileFailed"]
 
     assert failed["Type"] == "Pass"
     assert failed["Parameters"] == {"name.$": "$.name", "status": "failed", "error.$": "$.failure.Error"}

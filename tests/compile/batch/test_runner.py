@@ -15,7 +15,7 @@ from compile.__main__ import parse
 from compile.batch.execution import TooManyRows
 from compile.batch.following import JobFailed
 from compile.batch.results import ResultDamaged
-from compile.batch.rows import NotOnBatch
+from compile.batch.rows import NotOnBatch, make_row
 from compile.batch.runner import ExecutionFailed, Taken, compile_rows, run_batch
 from compile.package import OutputExists
 from compile.preflight import BucketTooLong
@@ -295,3 +295,62 @@ def test_more_rows_than_an_execution_takes_are_refused(world: World, tiny_bert: 
 
     assert isinstance(refused.value, TraceshipError)
     assert world.cloud.executions == {}
+
+
+def test_a_spread_model_has_a_job_for_each_bucket_and_one_that_proves_them(
+    world: World, tiny_bert: Path, tmp_path: Path
+) -> None:
+    """The last one is told where the others left their graphs, and runs when all have."""
+    request = make_request(tiny_bert, tmp_path / "out", "1x16", "4x8")
+
+    run_batch(world.to, request, world.lines.append, spread=True)
+
+    first, second, last = world.cloud.commands()
+    place = last[last.index("--parts") + 1]
+    assert [words[words.index("--only") + 1] for words in (first, second)] == ["1x16", "4x8"]
+    assert [words[words.index("--out") + 1] for words in (first, second)] == [f"{place}/1x16", f"{place}/4x8"]
+    assert all(parse(words).shapes == request.shapes for words in (first, second))
+    assert verify(tmp_path / "out").digest
+    assert any(line.startswith("feature-extraction--4x8: job") for line in world.lines)
+
+
+def test_buckets_that_were_traced_are_not_traced_again(world: World, tiny_bert: Path, tmp_path: Path) -> None:
+    """What a failed run finished counts; the failure is the one of the bucket's own job."""
+    world.cloud.does["feature-extraction--4x8"] = fail(TOO_LONG, 2)
+    request = make_request(tiny_bert, tmp_path / "out", "1x16", "4x8")
+    with pytest.raises(BucketTooLong):
+        run_batch(world.to, request, world.lines.append, spread=True)
+    assert len(world.cloud.jobs) == 2
+    world.cloud.does.clear()
+
+    run_batch(world.to, request, world.lines.append, spread=True)
+
+    again = world.cloud.commands()[2:]
+    assert [words[words.index("--only") + 1] for words in again if "--only" in words] == ["4x8"]
+    assert verify(tmp_path / "out").digest
+
+
+@pytest.mark.parametrize(
+    ("target", "buckets", "spread", "apart"),
+    [
+        ("cpu", ("1x16", "4x8"), None, 0),
+        ("cpu", ("1x16",), True, 0),
+        ("inf1", ("1x16", "4x8"), None, 2),
+        ("inf1", ("1x16", "4x8"), False, 0),
+    ],
+)
+def test_only_several_buckets_are_spread_and_for_inf1_unless_told_otherwise(
+    world: World,
+    tiny_bert: Path,
+    tmp_path: Path,
+    target: str,
+    buckets: tuple[str, ...],
+    spread: bool | None,
+    apart: int,
+) -> None:
+    """Its compiler takes minutes a bucket; a trace for the CPU seconds."""
+    request = make_request(tiny_bert, tmp_path / "out", *buckets, target=target)
+
+    row = make_row(world.to, "a-row", request, world.lines.append, spread=spread)
+
+    assert len(row.shapes) == apart

@@ -21,6 +21,7 @@ from compile.__main__ import parse
 from compile.batch.deployment import Clients, Deployment
 from compile.cache.remembered import Remembered
 from compile.exchange import settled
+from compile.parts import PART
 from compile.request import CompileRequest
 from compile.result import result_data
 from compile.source import resolve
@@ -52,6 +53,16 @@ def write_artifact(root: Path, request: CompileRequest, source: Source) -> str:
     """An artifact by the book that says it was made of ``source``."""
     manifest = msgspec.structs.replace(manifest_of(CONTENT), source=source, task=request.task)
     return write_folder(root, CONTENT, manifest)
+
+
+def trace(arguments: list[str]) -> tuple[int, list[str]]:
+    """A job that leaves a traced bucket, as ``python -m compile --only`` does."""
+    out = arguments[arguments.index("--out") + 1]
+    with settled(out) as places:
+        places.out.mkdir()
+        (places.out / PART).write_bytes(b"{}")
+        places.deliver_part()
+    return 0, [json.dumps({"part": out})]
 
 
 def fail(error: dict[str, str], code: int) -> Work:
@@ -107,7 +118,7 @@ class Cloud:
             self._run(waiting[0])
         elif self.pauses > 1000:
             raise AssertionError("the client waits for ever")
-        if len(waiting) < 2:
+        if len(waiting) < 2 and not self._submit_what_can_run():
             self._end()
 
     def start_execution(self, stateMachineArn: str, name: str, input: str) -> dict[str, Any]:  # noqa: N803
@@ -116,17 +127,7 @@ class Cloud:
         if arn in self.executions:
             raise _refused("ExecutionAlreadyExists", "StartExecution")
         self.executions[arn] = {"status": "RUNNING", "input": json.loads(input)}
-        for item in self.executions[arn]["input"]["items"]:
-            self.jobs.append(
-                {
-                    "jobId": f"{len(self.jobs):08}-of-a-test",
-                    "jobName": item["name"],
-                    "jobQueue": "spot",
-                    "createdAt": len(self.jobs),
-                    "status": "RUNNABLE",
-                    "container": {"command": item["arguments"]},
-                }
-            )
+        self._submit_what_can_run()
         return {"executionArn": arn}
 
     def describe_execution(self, executionArn: str) -> dict[str, Any]:  # noqa: N803
@@ -169,9 +170,30 @@ class Cloud:
         """The arguments of every job so far."""
         return [job["container"]["command"] for job in self.jobs]
 
+    def _submit_what_can_run(self) -> bool:
+        """Submit parts, then rows whose parts succeeded; whether there was anything to submit."""
+        status = {job["jobName"]: job["status"] for job in self.jobs}
+        items = [i for e in self.executions.values() if e["status"] == "RUNNING" for i in e["input"]["items"]]
+        ready = [part for item in items for part in item["parts"]]
+        ready += [i for i in items if all(status.get(p["name"]) == "SUCCEEDED" for p in i["parts"])]
+        new = [item for item in ready if item["name"] not in status]
+        for item in new:
+            self.jobs.append(
+                {
+                    "jobId": f"{len(self.jobs):08}-of-a-test",
+                    "jobName": item["name"],
+                    "jobQueue": "spot",
+                    "createdAt": len(self.jobs),
+                    "status": "RUNNABLE",
+                    "container": {"command": item["arguments"]},
+                }
+            )
+        return bool(new)
+
     def _run(self, job: dict[str, Any]) -> None:
         label = job["jobName"].split("-", 3)[3]
-        code, lines = self.does.get(label, deliver)(job["container"]["command"])
+        otherwise = trace if "--only" in job["container"]["command"] else deliver
+        code, lines = self.does.get(label, otherwise)(job["container"]["command"])
         job["status"] = "FAILED" if code else "SUCCEEDED"
         job["statusReason"] = "Essential container in task exited"
         job["container"].update(exitCode=code, logStreamName=f"job/{job['jobId']}")
