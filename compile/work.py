@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import struct
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from artifact.errors import UsageError
@@ -81,6 +83,7 @@ def encoder_of(source: ModelSource) -> Encoder:
 
     Raises:
         SizesUnknown: the config lacks one, and the family is not in the table of architectures.
+        What ``ModelSource.expose`` raises of a pickle.
     """
     row, config = architecture_of(source.config), source.config
     hidden = _size(row, config, row.hidden_key, row.hidden)
@@ -95,7 +98,7 @@ def encoder_of(source: ModelSource) -> Encoder:
         intermediate=intermediate,
         heads=_size(row, config, row.heads_key, row.heads),
         positions=usable_positions(row, config),
-        parameters=sum(_values(source, name) for name in source.weights),
+        parameters=_parameters(source),
     )
 
 
@@ -108,8 +111,17 @@ def _size(row: Architecture, config: dict[str, Any], key: str, default: int) -> 
     return value
 
 
-def _values(source: ModelSource, name: str) -> int:
-    """How many numbers a safetensors file holds; ``resolve`` has checked its header."""
-    with (source.folder / name).open("rb") as file:
+def _parameters(source: ModelSource) -> int:
+    """How many numbers the weights hold; a pickle's are counted once they are safetensors."""
+    if not source.pickled:
+        return sum(_values(source.folder / name) for name in source.weights)
+    with tempfile.TemporaryDirectory(prefix="traceship-weights-") as scratch:
+        exposed = source.expose(Path(scratch) / "model")
+        return sum(map(_values, exposed.glob("*.safetensors")))
+
+
+def _values(path: Path) -> int:
+    """How many numbers a safetensors file holds, whose header was checked before."""
+    with path.open("rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
     return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")

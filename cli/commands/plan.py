@@ -17,6 +17,8 @@ import click
 @click.option("--buckets", type=click.IntRange(1, 64), required=True, help="At most so many buckets.")
 @click.option("--model", help="A model as for `compile`: its tokenizer, FLOPs and longest bucket.")
 @click.option("--revision", help="With --model, as for `compile`.")
+@click.option("--allow-pickle", is_flag=True, help="With --model, as for `compile`.")
+@click.option("--trust-remote-code", is_flag=True, help="With --model, as for `compile`.")
 @click.option(
     "--kind",
     type=click.Choice(["histogram", "lengths", "texts", "json-lines"]),
@@ -51,6 +53,8 @@ def command(
     buckets: int,
     model: str | None,
     revision: str | None,
+    allow_pickle: bool,
+    trust_remote_code: bool,
     kind: str | None,
     batch: int,
     multiple: int,
@@ -72,8 +76,9 @@ def command(
     from compile.lengths import Kind
     from compile.plan_plot import plot_svg
     from compile.planning import Limits
-    from compile.source import resolve
+    from compile.source import Allowed, resolve
 
+    allowed = Allowed(pickle=allow_pickle, remote_code=trust_remote_code)
     plan, histogram = make_plan(
         lengths,
         Limits(
@@ -83,7 +88,7 @@ def command(
             compile_seconds=compile_seconds,
             bucket_seconds=bucket_seconds,
         ),
-        source=resolve(model, revision=revision) if model else None,
+        source=resolve(model, revision=revision, allowed=allowed) if model else None,
         batch=batch,
         multiple=multiple,
         kind=cast("Kind | None", kind),

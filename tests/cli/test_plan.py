@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from artifact.verify import verify
 from tests.kit.command import CHECKOUT, traceship
@@ -17,6 +20,24 @@ from tests.kit.models import tiny_model
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models") / "bert")
+
+
+def test_a_pickle_is_planned_for_like_the_same_tensors_in_safetensors_once_it_is_allowed(
+    model: Path, tmp_path: Path
+) -> None:
+    """As for `compile`; parameters and FLOPs are the same."""
+    pickled = Path(shutil.copytree(model, tmp_path / "pickled"))
+    (pickled / "model.safetensors").unlink()
+    torch.save(load_file(str(model / "model.safetensors")), pickled / "pytorch_model.bin")
+    (tmp_path / "lengths.csv").write_text("length,count\n8,70\n20,20\n")
+    words = ("plan", "--lengths", tmp_path / "lengths.csv", "--buckets", "2", "--json", "--model")
+
+    refused = traceship(*words, pickled, cwd=tmp_path)
+    allowed = traceship(*words, pickled, "--allow-pickle", cwd=tmp_path)
+    safe = traceship(*words, model, cwd=tmp_path)
+
+    assert (refused.code, refused.error["id"]) == (2, "pickle-refused")
+    assert allowed.json == safe.json
 
 
 def test_a_million_lengths_are_planned_from_the_command_line(tmp_path: Path) -> None:
