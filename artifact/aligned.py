@@ -156,7 +156,7 @@ class Aligned:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of what replaces a match: characters ``first`` to ``end`` - 1 as they are, or ``text`` for them."""
+    """A part of what replaces a match: characters ``first`` to ``end`` - 1, or ``text`` for them."""
 
     first: int
     end: int

@@ -189,7 +189,9 @@ def _cut(sizes: list[int], room: int) -> list[int]:
 
 def _any_of(tokens: Sequence[str]) -> re.Pattern[str]:
     """The longest of ``tokens`` at a place; nowhere anything if there are none."""
-    return re.compile("|".join(map(re.escape, sorted(tokens, key=lambda token: (-len(token), token)))) or "(?!)")
+    return re.compile(
+        "|".join(map(re.escape, sorted(tokens, key=lambda token: (-len(token), token)))) or "(?!)"
+    )
 
 
 def _around(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int, bool]]:

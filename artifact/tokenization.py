@@ -1,8 +1,9 @@
-"""tokenizer.json in, a tokenizer out: the library's own, or Marian's, which it does not have.
+"""tokenizer.json in, a tokenizer out: the library's own, or one of those that it does not have.
 
 Both halves load the artifact's tokenizer here, so that the one that was proven is the one that
 serves. Marian checkpoints have two SentencePiece models and a vocabulary of their own numbers;
-``marian_file`` packs what encoding and decoding need into one file of the same name.
+``marian_file`` packs what encoding and decoding need into one file of the same name. XLM's and
+FlauBERT's are in ``moses.py``.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from artifact.canonical import encode
+from artifact.encoded import Encoded
 from artifact.errors import ProofFailed
+from artifact.moses import MOSES, MosesTokenizer
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from tokenizers import Tokenizer
+
+    AnyTokenizer: TypeAlias = "Tokenizer | MarianTokenizer | MosesTokenizer"
 
 MARIAN = "Marian"
 _BLANK = "\N{LOWER ONE EIGHTH BLOCK}"
@@ -36,17 +42,6 @@ class TokenizerBroken(ProofFailed):
             why=why,
             fix="compile the model again with this version of traceship",
         )
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids with the columns that ``tokenizers.Encoding`` has, one entry a token."""
-
-    ids: list[int]
-    type_ids: list[int]
-    word_ids: list[int | None]
-    sequence_ids: list[int | None]
-    offsets: list[tuple[int, int]]
 
 
 class MarianTokenizer:
@@ -178,11 +173,11 @@ def marian_file(
     )
 
 
-def load_tokenizer(data: bytes) -> Tokenizer | MarianTokenizer:
+def load_tokenizer(data: bytes) -> AnyTokenizer:
     """The tokenizer of an artifact, without padding and truncation.
 
     Raises:
-        TokenizerBroken: neither of the two kinds.
+        TokenizerBroken: of no known kind.
     """
     from tokenizers import Tokenizer
 
@@ -190,6 +185,8 @@ def load_tokenizer(data: bytes) -> Tokenizer | MarianTokenizer:
         text = data.decode()
         if f'"type":"{MARIAN}"' in text:
             return MarianTokenizer(json.loads(text)["model"])
+        if f'"type":"{MOSES}"' in text:
+            return MosesTokenizer(json.loads(text)["model"])
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:
         # tokenizers raises bare Exception, and sentencepiece RuntimeError, for all they dislike.

@@ -42,6 +42,7 @@ class Architecture:
         since: the first transformers that has it, where the container's 4.36 does not.
         without: tasks for which transformers has no class of this family.
         needs_waiver: tasks whose answer depends on the padding, and why.
+        tokenizer_decides_types: its ``forward`` adds token types of which its config says nothing.
         seq2seq: an encoder and a decoder; such a family translates and does nothing else.
         support: ``generic`` for a family that is not in the table.
     """
@@ -66,6 +67,7 @@ class Architecture:
     since: str | None = None
     without: tuple[Task, ...] = ()
     needs_waiver: tuple[tuple[Task, ...], str] = ((), "")
+    tokenizer_decides_types: bool = False
     seq2seq: bool = False
     support: Support = "listed"
 
@@ -110,6 +112,7 @@ def _xlm_like(model_type: str) -> Architecture:
         layers_key="n_layers",
         intermediate_per_hidden=4,
         pad_key="pad_index",
+        tokenizer_decides_types=True,
     )
 
 

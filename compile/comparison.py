@@ -39,9 +39,7 @@ from compile.tasks import TASKS, TaskSpec
 from compile.translating import Translator
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from artifact.tokenization import MarianTokenizer
+    from artifact.tokenization import AnyTokenizer
     from compile.examples import Example
     from compile.samples import Feed, Row, Tokens
 
@@ -83,7 +81,7 @@ class Subject:
     bucket: BucketFile
     graph: Any
     reference: Any
-    tokenizer: Tokenizer | MarianTokenizer
+    tokenizer: AnyTokenizer
     vocabulary: int
     examples: tuple[Example, ...]
     own_pad_token_id: int | None = None

@@ -24,9 +24,7 @@ from compile.jobs import Difference, Verdict
 from compile.tally import Tally, worth_comparing
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from artifact.tokenization import MarianTokenizer
+    from artifact.tokenization import AnyTokenizer
     from compile.comparison import Outputs, Subject
     from compile.examples import Text
     from compile.samples import Row
@@ -143,7 +141,7 @@ def _own_feed(subject: Subject, own: Any, row: Row) -> dict[str, torch.Tensor]:
     return {name: tensor.unsqueeze(0) if many else tensor for name, tensor in made.items()}
 
 
-def _special_tokens(tokenizer: Tokenizer | MarianTokenizer) -> int:
+def _special_tokens(tokenizer: AnyTokenizer) -> int:
     return int(tokenizer.num_special_tokens_to_add(True))
 
 

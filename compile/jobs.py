@@ -17,6 +17,7 @@ class ModelJob(Record, frozen=True, kw_only=True):
     ``fields`` of the model's output become ``outputs`` of the graph; ``token_level`` says whether
     those have one vector a token or one a row. ``choices``: candidates in a row, multiple-choice.
     ``seq2seq``: a translation, with what the user asks of it.
+    ``token_types``: the tokenizer makes them for a model whose config does not speak of them.
     ``remote_code``: classes that the checkpoint itself brings may be imported.
     """
 
@@ -34,6 +35,7 @@ class ModelJob(Record, frozen=True, kw_only=True):
     seq2seq: bool
     max_target_length: Positive | None
     num_beams: Positive | None
+    token_types: bool = False
     remote_code: bool = False
 
 

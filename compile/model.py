@@ -12,16 +12,16 @@ import torch
 import transformers
 
 from artifact.errors import UsageError
-from artifact.tokenization import MarianTokenizer, marian_file
+from artifact.tokenization import marian_file
 from compile.architectures import ARCHITECTURES
+from compile.moses import is_moses, moses_file
 from compile.preflight import HeadMissing, TaskUnavailable
 from compile.seq2seq import Encoder
 from compile.source import CONFIG, TokenizerMissing, WeightsCorrupted
 from compile.wrapper import Wrapper, untie, used_inputs
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
+    from artifact.tokenization import AnyTokenizer
     from compile.jobs import ModelJob
 
 
@@ -152,7 +152,8 @@ def wrap(model: Any, job: ModelJob) -> Wrapper | Encoder:
     if job.seq2seq:
         wrapper = Encoder(model)
     else:
-        wrapper = Wrapper(model, used_inputs(model), job.fields, job.pooling, job.normalize)
+        names = used_inputs(model, typed=job.token_types)
+        wrapper = Wrapper(model, names, job.fields, job.pooling, job.normalize)
     wrapper.eval()
     return wrapper.requires_grad_(False)
 
@@ -161,7 +162,7 @@ def load_tokenizer(folder: str) -> Any:
     """transformers' own tokenizer of the model, the reference for ours.
 
     Raises:
-        TokenizerMissing: no fast tokenizer can be made from the files.
+        TokenizerMissing: none can be made from the files, or one that has no fast form and is not ours.
     """
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -171,7 +172,7 @@ def load_tokenizer(folder: str) -> Any:
         raise TokenizerMissing(
             folder=folder, why=f"its files cannot be read: {_first_line(error)}"
         ) from error
-    if not tokenizer.is_fast and not _is_marian(tokenizer):
+    if not (tokenizer.is_fast or _is_marian(tokenizer) or is_moses(tokenizer)):
         raise TokenizerMissing(folder=folder, why="its tokenizer has no tokenizer.json form")
     return tokenizer
 
@@ -181,10 +182,16 @@ def _is_marian(tokenizer: Any) -> bool:
     return type(tokenizer).__name__ == "MarianTokenizer" and not tokenizer.separate_vocabs
 
 
-def portable_tokenizer(tokenizer: Any) -> Tokenizer | MarianTokenizer:
-    """The tokenizer by itself, without padding and truncation: the server sets those."""
+def portable_tokenizer(tokenizer: Any) -> AnyTokenizer:
+    """The tokenizer by itself, without padding and truncation: the server sets those.
+
+    Raises:
+        TokenizerMissing: it does what ours does not.
+    """
     from tokenizers import Tokenizer
 
+    if is_moses(tokenizer):
+        return moses_file(tokenizer)
     if not tokenizer.is_fast:
         return marian_file(
             Path(tokenizer.spm_files[0]).read_bytes(),
@@ -199,7 +206,7 @@ def portable_tokenizer(tokenizer: Any) -> Tokenizer | MarianTokenizer:
     return copy
 
 
-def save_tokenizer(tokenizer: Tokenizer | MarianTokenizer, path: Path) -> None:
+def save_tokenizer(tokenizer: AnyTokenizer, path: Path) -> None:
     """Write ``tokenizer.json``; key order and spelling are the library's own, hence stable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tokenizer.to_str(pretty=False), encoding="utf-8")

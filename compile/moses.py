@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import transformers
@@ -88,10 +89,10 @@ def _rules(own: Any) -> Iterable[Rule]:
     for pattern, template in (*normalizer.REPLACE_UNICODE_PUNCTUATION, *normalizer.substitutions):
         yield ("replace", *_CAREFUL.get(pattern, (pattern, template)))
     yield ("strip",)
-    yield ("replace", _set(_in_category("C")), "")
+    yield ("replace", _category("C"), "")
     yield from _moses(sacremoses.MosesTokenizer(lang=language), language)
     if own.do_lowercase_and_remove_accent:
-        yield from (("lower",), ("decompose",), ("replace", _set(_in_category("Mn")), ""), ("lower",))
+        yield from (("lower",), ("decompose",), ("replace", _category("Mn"), ""), ("lower",))
 
 
 def _moses(moses: Any, language: str) -> Iterable[Rule]:
@@ -128,9 +129,12 @@ def _replace(moses: Any, rule: tuple[Any, str]) -> Rule:
     return ("replace", pattern, rule[1])
 
 
-def _in_category(category: str) -> Iterable[str]:
+@cache
+def _category(category: str) -> str:
     """All characters of a Unicode category or of a group of them."""
-    return (c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith(category))
+    return _set(
+        c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith(category)
+    )
 
 
 def _set(characters: Iterable[str]) -> str:
@@ -146,4 +150,6 @@ def _ranges(characters: Iterable[str]) -> str:
         else:
             found.append([code, code])
     escape: Callable[[int], str] = "\\U{:08x}".format
-    return "".join(escape(first) if first == last else f"{escape(first)}-{escape(last)}" for first, last in found)
+    return "".join(
+        escape(first) if first == last else f"{escape(first)}-{escape(last)}" for first, last in found
+    )

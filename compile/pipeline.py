@@ -149,6 +149,7 @@ def model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:
         seq2seq=planned.row.seq2seq,
         max_target_length=request.max_target_length,
         num_beams=request.num_beams,
+        token_types=planned.token_types,
         remote_code=request.trust_remote_code,
     )
 

@@ -139,6 +139,7 @@ class Plan:
     problem_type: ProblemType | None
     pad_token_id: int
     choices: int | None
+    token_types: bool
 
 
 def plan(request: CompileRequest, source: ModelSource) -> Plan:
@@ -175,6 +176,7 @@ def plan(request: CompileRequest, source: ModelSource) -> Plan:
         problem_type=_problem_type(config, labels) if spec.agreement == "label" else None,
         pad_token_id=_pad_token_id(row, source),
         choices=choices,
+        token_types=row.tokenizer_decides_types and source.tokenizer_makes_types(),
     )
 
 

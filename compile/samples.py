@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from artifact.tokenization import MarianTokenizer
+    from artifact.tokenization import AnyTokenizer
     from compile.examples import Example, Text
     from compile.jobs import ModelJob
 
@@ -50,9 +48,7 @@ class Row:
         return max(len(part.ids) for part in self.parts)
 
 
-def tokenise(
-    tokenizer: Tokenizer | MarianTokenizer, examples: Sequence[Example], length: int | None
-) -> list[Row]:
+def tokenise(tokenizer: AnyTokenizer, examples: Sequence[Example], length: int | None) -> list[Row]:
     """Turn examples into rows of at most ``length`` tokens, cut as the server cuts (``None``: whole)."""
     if length is None:
         tokenizer.no_truncation()
@@ -64,7 +60,7 @@ def tokenise(
     ]
 
 
-def _tokens(tokenizer: Tokenizer | MarianTokenizer, text: Text) -> Tokens:
+def _tokens(tokenizer: AnyTokenizer, text: Text) -> Tokens:
     encoding = tokenizer.encode(text) if isinstance(text, str) else tokenizer.encode(text[0], text[1])
     return Tokens(
         ids=tuple(encoding.ids), types=tuple(encoding.type_ids), sequences=tuple(encoding.sequence_ids)

@@ -137,6 +137,11 @@ class ModelSource:
         found = added.get(token, words.get(token))
         return None if found is None else int(found)
 
+    def tokenizer_makes_types(self) -> bool:
+        """Whether transformers' tokenizer makes token types; what it does unasked depends on its version."""
+        named = self._json("tokenizer_config.json").get("model_input_names")
+        return Reader.installed().makes_types_unasked if named is None else "token_type_ids" in named
+
     def _json(self, name: str) -> dict[str, Any]:
         if all(file.path != name for file in self.identity.files):
             return {}

@@ -59,7 +59,7 @@ def count_tokens(path: Path, kind: Kind, source: ModelSource) -> Histogram:
 
     Raises:
         TextRefused, LengthsEmpty, LengthsUnreadable: the file.
-        TokenizerMissing: the model's tokenizer has no fast form.
+        TokenizerMissing: see ``compile.model.load_tokenizer``.
         ChildFailed: the tokenising process ended without an answer.
     """
     with tempfile.TemporaryDirectory(prefix="traceship-tokens-") as scratch:

@@ -34,13 +34,14 @@ class InputDropped(UsageError):
         )
 
 
-def used_inputs(model: Any) -> tuple[str, ...]:
+def used_inputs(model: Any, *, typed: bool = False) -> tuple[str, ...]:
     """Names of the tokenizer's outputs that can change this model's answer, in forward's order.
 
-    Token types count only where the config knows more than one of them.
+    Token types count only where the config knows more than one of them, or where it does not speak
+    of them and they are asked for: with ``typed``.
     """
     names = [name for name in inspect.signature(model.forward).parameters if name in KNOWN_INPUTS]
-    if getattr(model.config, "type_vocab_size", 0) <= 1:
+    if getattr(model.config, "type_vocab_size", 2 if typed else 0) <= 1:
         names = [name for name in names if name != "token_type_ids"]
     return tuple(names)
 
@@ -66,8 +67,9 @@ class Wrapper(nn.Module):
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        if names != used_inputs(model):
-            raise InputDropped(used=used_inputs(model), given=names)
+        used = used_inputs(model, typed="token_type_ids" in names)
+        if names != used:
+            raise InputDropped(used=used, given=names)
         self.model = model
         self.names = names
         self._fields = fields

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from artifact.errors import ProofFailed
 from artifact.manifest import Bucket, Manifest
-from artifact.tokenization import MarianTokenizer, TokenizerBroken, load_tokenizer
+from artifact.moses import MosesTokenizer
+from artifact.tokenization import TokenizerBroken, load_tokenizer
 from inference_code.errors import BadRequest, InputTooLong
 from inference_code.requests import Text
 from inference_code.rows import Marks, Row
@@ -21,7 +22,8 @@ from inference_code.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
+
+    from artifact.tokenization import AnyTokenizer
 
     IntArray = NDArray[np.int64]
 
@@ -64,6 +66,8 @@ class Encoder:
         self._whole = _tokenizer(tokenizer_json)
         self._cut = _tokenizer(tokenizer_json)
         self.vocabulary = Vocabulary(self._whole, tokenizer_json)
+        own = isinstance(self._whole, MosesTokenizer)
+        self._open_words = self._whole.unsettled_words if own else 1
         if self._truncate:
             self._cut.enable_truncation(self._limit, strategy="longest_first")
 
@@ -122,7 +126,7 @@ class Encoder:
         size = min(_CHARACTERS_PER_TOKEN * tokens, MAX_UNSETTLED)
         while size < len(part):
             piece = part[:size]
-            settled = _settled(self._whole.encode(piece, add_special_tokens=False))
+            settled = _settled(self._whole.encode(piece, add_special_tokens=False), self._open_words)
             longest = size >= MAX_UNSETTLED
             if settled >= tokens or (longest and settled >= self._limit):
                 return piece
@@ -168,10 +172,12 @@ def _parts(text: Text) -> list[str]:
     return [text.text] if text.pair is None else [text.text, text.pair]
 
 
-def _settled(encoding: Any) -> int:
-    """How many tokens stay as they are whatever follows: all before the last word."""
+def _settled(encoding: Any, open_words: int) -> int:
+    """How many tokens stay as they are whatever follows: all before the last ``open_words`` words."""
     words = encoding.word_ids
-    return words.index(words[-1]) if words else 0
+    if open_words == 1 or not words:
+        return words.index(words[-1]) if words else 0
+    return words.index(max(0, words[-1] + 1 - open_words))
 
 
 def _row(encoding: Any, *, marked: bool) -> Row:
@@ -181,7 +187,7 @@ def _row(encoding: Any, *, marked: bool) -> Row:
     return Row(ids=encoding.ids, types=encoding.type_ids, marks=marks)
 
 
-def _tokenizer(data: bytes) -> Tokenizer | MarianTokenizer:
+def _tokenizer(data: bytes) -> AnyTokenizer:
     try:
         return load_tokenizer(data)
     except TokenizerBroken as error:

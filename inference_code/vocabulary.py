@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from artifact.tokenization import MarianTokenizer
+    from artifact.tokenization import AnyTokenizer
 
 
 class Vocabulary:
     """The words of an artifact's tokenizer. Safe to use from several threads."""
 
-    def __init__(self, tokenizer: Tokenizer | MarianTokenizer, tokenizer_json: bytes) -> None:
+    def __init__(self, tokenizer: AnyTokenizer, tokenizer_json: bytes) -> None:
         """
         Args:
             tokenizer_json: the bytes that ``tokenizer`` was read from.

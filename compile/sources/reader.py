@@ -51,6 +51,11 @@ class Reader:
     def _merges_are_text(self) -> bool:
         return self.tokenizers < (0, 20)
 
+    @property
+    def makes_types_unasked(self) -> bool:
+        """Whether a tokenizer whose class and files do not name its outputs makes token types."""
+        return self._before_5
+
     def rewritten(self, folder: Path, names: Collection[str]) -> dict[str, bytes]:
         """New contents by name, for those of ``names`` that this reader would misread.
 
@@ -72,6 +77,8 @@ class Reader:
         """Name a class that this reader has; tokenizer.json holds all the rest."""
         named = config.get("tokenizer_class")
         kept = {key: value for key, value in config.items() if key != "auto_map"}
+        if self._before_5 and isinstance(kept.get("extra_special_tokens"), list):
+            kept["additional_special_tokens"] = kept.pop("extra_special_tokens")
         if not has_tokenizer:
             return kept
         custom = class_names(config.get("auto_map"))
@@ -81,8 +88,6 @@ class Reader:
             return kept
         kept = {key: value for key, value in kept.items() if key not in _ONLY_IN_5}
         kept["tokenizer_class"] = _GENERIC
-        if isinstance(kept.get("extra_special_tokens"), list):
-            kept["additional_special_tokens"] = kept.pop("extra_special_tokens")
         return kept
 
     def _tokenizer(self, tokenizer: dict[str, Any], _has_tokenizer: bool) -> dict[str, Any]:
