@@ -64,7 +64,7 @@ class MosesTokenizer:
         self._apart = _any_of(model["apart"])
         self._kept = None if model["lowered_but"] is None else _any_of(model["lowered_but"])
         self._steps = [_step(name, arguments) for name, *arguments in model["steps"]]
-        self._merges = Merges(tuple(pair.split(" ")) for pair in model["merges"])  # type: ignore[misc]
+        self._merges = Merges(tuple(pair.split(" ")) for pair in model["merges"])
         self._limit: int | None = None
         self.unsettled_words = _LOOKAHEAD + max(map(len, model["apart"]), default=0)
         """Words at the end of a text that may become others when it goes on; of a token that stands
@@ -96,14 +96,14 @@ class MosesTokenizer:
             special = self.num_special_tokens_to_add(pair is not None) if add_special_tokens else 0
             sizes = _cut([len(tokens) for tokens in texts], max(0, self._limit - special))
             texts = [tokens[:size] for tokens, size in zip(texts, sizes)]
-        encoded = Encoded(ids=[], type_ids=[], word_ids=[], sequence_ids=[], offsets=[])
+        encoded = Encoded.empty()
         if add_special_tokens:
-            _add(encoded, self._start, 0)
+            encoded.add(self._start, 0)
         for number, tokens in enumerate(texts):
             for token, word, place in tokens:
-                _add(encoded, token, number, word, number, place)
+                encoded.add(token, number, word, place)
             if add_special_tokens:
-                _add(encoded, self._end, number)
+                encoded.add(self._end, number)
         return encoded
 
     def encode_batch(self, texts: Sequence[str | tuple[str, str]]) -> list[Encoded]:
@@ -155,21 +155,6 @@ class MosesTokenizer:
         return self._tokens.get(number)
 
 
-def _add(
-    encoded: Encoded,
-    token: int,
-    text: int,
-    word: int | None = None,
-    sequence: int | None = None,
-    place: tuple[int, int] = (0, 0),
-) -> None:
-    encoded.ids.append(token)
-    encoded.type_ids.append(text)
-    encoded.word_ids.append(word)
-    encoded.sequence_ids.append(sequence)
-    encoded.offsets.append(place)
-
-
 def _cut(sizes: list[int], room: int) -> list[int]:
     """How much of each text remains when the longer one loses its last token until both fit.
 
@@ -189,9 +174,8 @@ def _cut(sizes: list[int], room: int) -> list[int]:
 
 def _any_of(tokens: Sequence[str]) -> re.Pattern[str]:
     """The longest of ``tokens`` at a place; nowhere anything if there are none."""
-    return re.compile(
-        "|".join(map(re.escape, sorted(tokens, key=lambda token: (-len(token), token)))) or "(?!)"
-    )
+    longest_first = sorted(tokens, key=lambda token: (-len(token), token))
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 def _around(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int, bool]]:

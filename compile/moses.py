@@ -131,10 +131,9 @@ def _replace(moses: Any, rule: tuple[Any, str]) -> Rule:
 
 @cache
 def _category(category: str) -> str:
-    """All characters of a Unicode category or of a group of them."""
-    return _set(
-        c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith(category)
-    )
+    """The set of all characters of a Unicode category or of a group of them."""
+    characters = map(chr, range(sys.maxunicode + 1))
+    return _set(c for c in characters if unicodedata.category(c).startswith(category))
 
 
 def _set(characters: Iterable[str]) -> str:
@@ -150,6 +149,4 @@ def _ranges(characters: Iterable[str]) -> str:
         else:
             found.append([code, code])
     escape: Callable[[int], str] = "\\U{:08x}".format
-    return "".join(
-        escape(first) if first == last else f"{escape(first)}-{escape(last)}" for first, last in found
-    )
+    return "".join(escape(a) if a == b else f"{escape(a)}-{escape(b)}" for a, b in found)

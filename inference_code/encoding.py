@@ -66,8 +66,7 @@ class Encoder:
         self._whole = _tokenizer(tokenizer_json)
         self._cut = _tokenizer(tokenizer_json)
         self.vocabulary = Vocabulary(self._whole, tokenizer_json)
-        own = isinstance(self._whole, MosesTokenizer)
-        self._open_words = self._whole.unsettled_words if own else 1
+        self._open_words = self._whole.unsettled_words if isinstance(self._whole, MosesTokenizer) else 1
         if self._truncate:
             self._cut.enable_truncation(self._limit, strategy="longest_first")
 
@@ -174,7 +173,7 @@ def _parts(text: Text) -> list[str]:
 
 def _settled(encoding: Any, open_words: int) -> int:
     """How many tokens stay as they are whatever follows: all before the last ``open_words`` words."""
-    words = encoding.word_ids
+    words: list[Any] = encoding.word_ids
     if open_words == 1 or not words:
         return words.index(words[-1]) if words else 0
     return words.index(max(0, words[-1] + 1 - open_words))
