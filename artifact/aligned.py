@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 _GROUP = re.compile(r"\\(?:g<(\d+)>|(\d))")
 
@@ -31,12 +32,6 @@ class Template:
             parts += [text[at : match.start()], int(match[1] or match[2])]
             at = match.end()
         return cls(tuple(part for part in (*parts, text[at:]) if part != ""))
-
-    @property
-    def turns(self) -> bool:
-        """Whether it moves a group before an earlier one."""
-        groups = [part for part in self.parts if isinstance(part, int)]
-        return groups != sorted(groups)
 
 
 @dataclass(frozen=True)
@@ -80,22 +75,29 @@ class Aligned:
 
     def sub(self, pattern: re.Pattern[str], template: Template) -> Aligned:
         """As ``re.sub``. What replaces text that is in no group comes from all of that text."""
-        return self.rewritten(pattern, lambda match: _pieces(match, template))
+        return self.rewritten(
+            pattern, lambda match: None if template.parts == (match[0],) else _pieces(match, template)
+        )
 
-    def rewritten(self, pattern: re.Pattern[str], pieces: Callable[[re.Match[str]], list[Piece]]) -> Aligned:
-        """Every match replaced by its ``pieces``."""
+    def rewritten(
+        self, pattern: re.Pattern[str], pieces: Callable[[re.Match[str]], list[Piece] | None]
+    ) -> Aligned:
+        """Every match replaced by its ``pieces``; ``None`` leaves it as it is."""
         texts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
         at = 0
         for match in pattern.finditer(self.text):
+            replacing = pieces(match)
+            if replacing is None:
+                continue
             texts.append(self.text[at : match.start()])
             starts += self.starts[at : match.start()]
             ends += self.ends[at : match.start()]
             at = match.end()
             new_starts: list[int] = []
             new_ends: list[int] = []
-            for piece in pieces(match):
+            for piece in replacing:
                 if piece.text is None:
                     texts.append(self.text[piece.first : piece.end])
                     new_starts += self.starts[piece.first : piece.end]
@@ -154,8 +156,7 @@ class Aligned:
         return Aligned("".join(texts), starts, ends)
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of what replaces a match: characters ``first`` to ``end`` - 1, or ``text`` for them."""
 
     first: int

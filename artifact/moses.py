@@ -243,10 +243,10 @@ class _FullStops:
         return word in self._before_numbers and after[:1] in tuple("0123456789")
 
 
-def _without_stop(word: re.Match[str], apart: bool) -> list[Piece]:
-    first, end = word.span()
+def _without_stop(word: re.Match[str], apart: bool) -> list[Piece] | None:
     if not apart:
-        return [Piece(first, end)]
+        return None
+    first, end = word.span()
     return [Piece(first, end - 1), Piece(end - 1, end - 1, " "), Piece(end - 1, end)]
 
 
@@ -266,10 +266,10 @@ def _hide_dots(text: Aligned) -> Aligned:
 def _show_dots(text: Aligned) -> Aligned:
     """What looks like such a word becomes dots, also where it was one of the text's own."""
 
-    def dots(match: re.Match[str]) -> list[Piece]:
-        first, end = match.span()
+    def dots(match: re.Match[str]) -> list[Piece] | None:
         if not match[0].endswith("MULTI"):
-            return [Piece(first, end)]
+            return None
+        first, end = match.span()
         return [Piece(at, at + 3, ".") for at in range(first, end - len("MULTI"), 3)]
 
     return text.rewritten(_MARKER, dots)

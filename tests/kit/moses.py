@@ -17,19 +17,23 @@ _MERGES = 250
 CLASSES = {"xlm": "XLMTokenizer", "flaubert": "FlaubertTokenizer"}
 
 
-def moses_tokenizer(folder: Path, architecture: str, **described: Any) -> int:
+def moses_tokenizer(folder: Path, architecture: str, letters: str = "", **described: Any) -> int:
     """Write the tokenizer's files to ``folder``; return the size of its vocabulary.
 
     Merges are those of the proof's texts, with their counts behind them. The vocabulary lacks rare
     letters and every ninth merge, as published ones lack some: what is merged beyond them is known.
 
     Args:
+        letters: characters that the vocabulary holds at any rate.
         described: keys of tokenizer_config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = Counter(" ".join(json.loads(_TEXTS.read_text(encoding="utf-8"))["texts"]).lower().split())
     merges, pieces = _trained({(*word[:-1], word[-1] + "</w>"): count for word, count in words.items()})
-    tokens = dict.fromkeys([*_SPECIAL, *pieces, *(a + b for n, (a, b) in enumerate(merges) if n % 9)])
+    forced = (letter + end for letter in letters for end in ("", "</w>"))
+    tokens = dict.fromkeys(
+        [*_SPECIAL, *pieces, *forced, *(a + b for n, (a, b) in enumerate(merges) if n % 9)]
+    )
     vocabulary = {token: number for number, token in enumerate(tokens)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     lines = [f"{first} {second} {9_000 - number}\n" for number, (first, second) in enumerate(merges)]
