@@ -316,14 +316,34 @@ def test_nan_on_either_side_is_a_failure(found: float, expected: float) -> None:
     assert not tally.within(1.0)
 
 
-def test_token_types_that_only_the_tokenizer_and_the_model_know_of_are_caught(tmp_path: Path) -> None:
-    """XLM takes them without a word in its config: both sides of every other gate would lack them."""
-    model = tiny_model(tmp_path / "m", "xlm", labels=("no", "yes"))
+def _with_types(model: Path) -> None:
     described = json.loads((model / "tokenizer_config.json").read_text())
     described["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     (model / "tokenizer_config.json").write_text(json.dumps(described))
 
-    assert failed_gates(_proof(model, tmp_path, task="text-classification")) == {"inputs"}
+
+def test_token_types_that_only_the_tokenizer_knows_of_are_traced(tmp_path: Path) -> None:
+    """XLM adds them without a word in its config."""
+    model = tiny_model(tmp_path / "m", "xlm", labels=("no", "yes"))
+    _with_types(model)
+    request = make_request(model, tmp_path / "out", "2x16", task="text-classification")
+    world = make_world(request, tmp_path / "world")
+
+    traced = trace_in(world)
+
+    assert [tensor.name for tensor in traced.inputs] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert failed_gates(compare_in(world, traced)) == set()
+
+
+def test_token_types_that_were_left_out_are_caught(tmp_path: Path) -> None:
+    """Both sides of every other gate would lack them."""
+    model = tiny_model(tmp_path / "m", "xlm", labels=("no", "yes"))
+    request = make_request(model, tmp_path / "out", "2x16", task="text-classification")
+    world = make_world(request, tmp_path / "world")
+    traced = trace_in(world)
+    _with_types(model)
+
+    assert failed_gates(compare_in(world, traced)) == {"inputs"}
 
 
 def test_a_half_precision_checkpoint_is_held_to_float32(tmp_path: Path) -> None:

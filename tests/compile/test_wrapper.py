@@ -34,6 +34,18 @@ def test_token_types_that_change_nothing_are_not_traced(architecture: str, tmp_p
     assert used_inputs(model) == ("input_ids", "attention_mask")
 
 
+def test_token_types_that_the_config_does_not_count_are_traced_where_the_tokenizer_makes_them(
+    tmp_path: Path,
+) -> None:
+    """XLM's; a model that counts one type has none either way."""
+    xlm = _loaded(tiny_model(tmp_path / "m", "xlm"), tmp_path)
+    roberta = _loaded(tiny_model(tmp_path / "r", "roberta"), tmp_path / "other")
+
+    assert used_inputs(xlm) == ("input_ids", "attention_mask")
+    assert used_inputs(xlm, typed=True) == ("input_ids", "attention_mask", "token_type_ids")
+    assert used_inputs(roberta, typed=True) == ("input_ids", "attention_mask")
+
+
 @pytest.mark.parametrize(
     "names",
     [("input_ids", "attention_mask"), ("input_ids", "token_type_ids", "attention_mask")],
