@@ -99,6 +99,19 @@ def test_the_newer_reader_gets_the_files_themselves(tmp_path: Path) -> None:
     assert {path.name for path in exposed.iterdir() if not path.is_symlink()} == {"config.json"}
 
 
+def test_special_tokens_stay_special_without_a_tokenizer_json(tmp_path: Path) -> None:
+    """XLM's own tokenizer as transformers 5 saves it, which calls them otherwise."""
+    described = {"tokenizer_class": "XLMTokenizer", "extra_special_tokens": ["<special0>"]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(described))
+
+    rewritten = CONTAINER.rewritten(tmp_path, ["tokenizer_config.json", "vocab.json", "merges.txt"])
+
+    assert json.loads(rewritten["tokenizer_config.json"]) == {
+        "tokenizer_class": "XLMTokenizer",
+        "additional_special_tokens": ["<special0>"],
+    }
+
+
 @pytest.fixture
 def roberta(tmp_path: Path) -> Path:
     """A copy that a test may change."""
