@@ -186,7 +186,7 @@ def portable_tokenizer(tokenizer: Any) -> AnyTokenizer:
     """The tokenizer by itself, without padding and truncation: the server sets those.
 
     Raises:
-        TokenizerMissing: it does what ours does not.
+        TokenizerUnsupported: it does what ours does not.
     """
     from tokenizers import Tokenizer
 

@@ -16,7 +16,7 @@ from typing import Any
 import transformers
 
 from artifact.moses import MOSES, MosesTokenizer
-from compile.sources.errors import TokenizerMissing
+from compile.sources.errors import TokenizerUnsupported
 
 Rule = tuple[Any, ...]
 
@@ -41,16 +41,15 @@ def moses_file(own: Any) -> MosesTokenizer:
     """Pack the tokenizer of a checkpoint.
 
     Raises:
-        TokenizerMissing: its added tokens or its vocabulary ask for what is not done here.
+        TokenizerUnsupported: its added tokens or its vocabulary ask for what is not done here.
     """
     added = {str(token): number for number, token in own.added_tokens_decoder.items()}
     for token in own.added_tokens_decoder.values():
         if token.lstrip or token.rstrip or token.single_word:
-            raise TokenizerMissing(
-                folder=own.name_or_path, why=f"its token {str(token)!r} takes white space or whole words only"
-            )
+            why = f"its token {str(token)!r} takes the white space beside it, or whole words only"
+            raise TokenizerUnsupported(folder=own.name_or_path, why=why)
     if own.unk_token not in own.encoder:
-        raise TokenizerMissing(folder=own.name_or_path, why=f"its vocabulary has no {own.unk_token}")
+        raise TokenizerUnsupported(folder=own.name_or_path, why=f"its vocabulary has no {own.unk_token}")
     merges = sorted((rank, pair) for pair, rank in own.bpe_ranks.items() if len(pair) == 2)
     return MosesTokenizer(
         {

@@ -33,6 +33,7 @@ from compile.sources.errors import (
     SourceUnreadable,
     TokenizerMissing,
     TokenizerTooNew,
+    TokenizerUnsupported,
     WeightsCorrupted,
     WeightsMissing,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "SourceUnreadable",
     "TokenizerMissing",
     "TokenizerTooNew",
+    "TokenizerUnsupported",
     "WeightsCorrupted",
     "WeightsMissing",
     "hash_file",

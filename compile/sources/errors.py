@@ -111,6 +111,19 @@ class TokenizerMissing(UsageError):
         )
 
 
+class TokenizerUnsupported(UsageError):
+    """A tokenizer without a tokenizer.json that does what the server's form of it does not."""
+
+    id = "tokenizer-unsupported"
+
+    def __init__(self, *, folder: str, why: str) -> None:
+        super().__init__(
+            what=f"the tokenizer in {folder} cannot be packed into an artifact",
+            why=why,
+            fix="change that in its files, or save a fast tokenizer, a tokenizer.json, beside the model",
+        )
+
+
 class TokenizerTooNew(UsageError):
     """tokenizer.json says something that the tokenizers library in use cannot express."""
 

@@ -23,13 +23,15 @@ from inference_code.load import LoadedModel, load
 from inference_code.requests import Text
 from inference_code.selfcheck import selfcheck
 from tests.compile.test_moses_tokenizer import SENTENCES
-from tests.compile.world import compare_in, failed_gates, make_request, make_world, subject_in, trace_in
+from tests.compile.world import make_request, make_world, subject_in, trace_in
 from tests.kit.moses import moses_model
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TYPES = ("token_type_ids",) if transformers.__version__.startswith("4.") else ()
 _TASKS = {"xlm": "token-classification", "flaubert": "question-answering"}
-_CONTEXT = 'Mr. Smith\u2019s cat isn\'t at N\u00ba\u00a05\u2026 \u00ab\u00a0Ici\u00a0\u00bb said "so," and left.'
+_CONTEXT = """Mr. Smith\u2019s cat isn't at N\u00ba\u00a05\u2026 \u00ab\u00a0Ici\u00a0\u00bb said "so," and left."""
+    'Mr. Smith\u2019s cat isn\'t at N\u00ba\u00a05\u2026 \u00ab\u00a0Ici\u00a0\u00bb said "so," and left.'
+)
 
 
 @dataclass(frozen=True)
@@ -112,20 +114,6 @@ def _ask(model: LoadedModel, inputs: Any, parameters: dict[str, Any]) -> Any:
     asked = prepared(json.dumps({"inputs": inputs, "parameters": parameters}).encode(), model, most=64)
     outputs = _run_all(asked.rows, StockModel(model, Planner(model.manifest.buckets)))
     return json.loads(written(outputs, asked, model))
-
-
-@pytest.mark.parametrize(
-    "task", ["fill-mask", "multiple-choice", "text-classification", "feature-extraction"]
-)
-def test_every_gate_passes_for_the_other_tasks_too(task: str, tmp_path: Path) -> None:
-    """The gates hold ids, types and masks against transformers' own tokenizer."""
-    labels = ("no", "yes") if task == "text-classification" else None
-    model = moses_model(tmp_path / "m", "xlm", task=task, labels=labels)
-    world = make_world(
-        make_request(model, tmp_path / "out", "2x32", task=task, choices=2), tmp_path / "world"
-    )
-
-    assert failed_gates(compare_in(world, trace_in(world))) == set()
 
 
 def test_the_gate_catches_other_rules(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,7 @@ def moses_tokenizer(folder: Path, architecture: str, letters: str = "", **descri
         described: keys of tokenizer_config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words = Counter(" ".join(json.loads(_TEXTS.read_text(encoding="utf-8"))["texts"]).lower().split())
-    merges, pieces = _trained({(*word[:-1], word[-1] + "</w>"): count for word, count in words.items()})
+    merges, pieces = _trained()
     forced = (letter + end for letter in letters for end in ("", "</w>"))
     tokens = dict.fromkeys(
         [*_SPECIAL, *pieces, *forced, *(a + b for n, (a, b) in enumerate(merges) if n % 9)]
@@ -43,8 +42,11 @@ def moses_tokenizer(folder: Path, architecture: str, letters: str = "", **descri
     return len(vocabulary)
 
 
-def _trained(words: dict[tuple[str, ...], int]) -> tuple[list[tuple[str, str]], Iterable[str]]:
-    """The most frequent pairs, merged one after the other, and the letters that are not rare."""
+@cache
+def _trained() -> tuple[list[tuple[str, str]], list[str]]:
+    """The most frequent pairs of the texts, merged one after the other, and the letters that are not rare."""
+    texts = " ".join(json.loads(_TEXTS.read_text(encoding="utf-8"))["texts"]).lower()
+    words = {(*word[:-1], word[-1] + "</w>"): count for word, count in Counter(texts.split()).items()}
     letters = Counter(piece for word, count in words.items() for piece in word * count)
     merges = []
     for _ in range(_MERGES):
