@@ -29,7 +29,7 @@ from tests.kit.moses import moses_model
 _ROOT = Path(__file__).resolve().parents[2]
 _TYPES = ("token_type_ids",) if transformers.__version__.startswith("4.") else ()
 _TASKS = {"xlm": "token-classification", "flaubert": "question-answering"}
-_CONTEXT = """Mr. Smith\u2019s cat isn't at N\u00ba\u00a05\u2026 \u00ab\u00a0Ici\u00a0\u00bb said "so," and left."""
+_CONTEXT = (
     'Mr. Smith\u2019s cat isn\'t at N\u00ba\u00a05\u2026 \u00ab\u00a0Ici\u00a0\u00bb said "so," and left.'
 )
 
