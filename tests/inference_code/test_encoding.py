@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from artifact.canonical import encode
 from artifact.manifest import Bucket, Manifest, Padding, Tensor
 from inference_code.encoding import MAX_UNSETTLED, Encoder, TokenizerUnusable, fill
 from inference_code.errors import BadRequest, InputTooLong
@@ -98,6 +99,48 @@ def test_a_word_that_the_cut_went_through_does_not_count(models: Callable[..., L
     row = Encoder(plain.to_str().encode(), models(CUTS).manifest).encode(_text(text))
 
     assert row.ids == [9] * 15 + [127]
+
+
+def _moses() -> bytes:
+    """XLM's kind of tokenizer, with one rule: what is no letter is a word. Written by hand."""
+    pieces = ["<unk>", "<s>", "</s>", "<-=-=-=->", "a</w>", "b", "<</w>", "-</w>", "=</w>", "></w>"]
+    special = pieces[:4]
+    model = {
+        "type": "Moses",
+        "vocab": {piece: number for number, piece in enumerate(pieces)},
+        "merges": [],
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "sep_token": "</s>",
+        "added": {token: number for number, token in enumerate(special)},
+        "special": special,
+        "apart": special,
+        "lowered_but": None,
+        "steps": [["replace", "([^a-z ])", r" \1 "]],
+    }
+    return encode({"model": model})
+
+
+def test_rules_of_a_tokenizer_json_are_applied_here(models: Callable[..., LoadedModel]) -> None:
+    """Without transformers and without sacremoses, and with the places of the tokens."""
+    row = Encoder(_moses(), models().manifest).encode(_text("ba-a", "<-=-=-=->?"), marked=True)
+
+    assert row.ids == [1, 5, 4, 7, 4, 2, 3, 0, 2]
+    assert row.types == [0] * 6 + [1] * 3
+    assert row.marks is not None
+    assert row.marks.offsets == [(0, 0), (0, 1), (1, 2), (2, 3), (3, 4), (0, 0), (0, 9), (9, 10), (0, 0)]
+
+
+def test_a_token_that_the_cut_went_through_is_not_read_as_its_letters(
+    models: Callable[..., LoadedModel],
+) -> None:
+    """As many words as it has signs may become one."""
+    text = "a " * 10 + " " * 100 + "<-=-=-=->" + " a" * 100
+    assert text[:128].endswith("<-=-=-=-")
+
+    row = Encoder(_moses(), models(CUTS).manifest).encode(_text(text))
+
+    assert row.ids == [1, *[4] * 10, 3, 4, 4, 4, 2]
 
 
 @pytest.mark.parametrize("recipe", [CUTS, Recipe()])
