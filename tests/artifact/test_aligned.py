@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from artifact.aligned import Aligned, Template
@@ -70,6 +70,7 @@ def test_white_space_around_a_text_goes(text: str) -> None:
 
 
 @given(st.text(alphabet="aΣİéﬁ e\u0301\u0323\u1100\u1161\u11a8\uac00\u09c7\u09be漢", max_size=12))
+@example("e\u0301\u0301\u0323")  # the last mark goes to the letter, past two that stand before it
 def test_letters_and_accents_are_pythons(text: str) -> None:
     """Lower case with its final sigma, accents apart and composed."""
     original = Aligned.of(text)

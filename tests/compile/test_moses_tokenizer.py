@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import transformers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from artifact.bpe import Merges
@@ -170,6 +170,7 @@ _PIECES = st.text(alphabet="ab", min_size=1, max_size=3)
     st.lists(st.tuples(_PIECES, st.tuples(_PIECES, st.sampled_from(["", "</w>"])).map("".join)), max_size=12),
     st.text(alphabet="abc", min_size=1, max_size=14),
 )
+@example([("a", "b"), ("abc", "ab"), ("ab", "c")], "abcabca")  # all places of a pair before any better one
 def test_words_are_split_as_transformers_splits_them(
     merges_of: Any, merges: list[tuple[str, str]], word: str
 ) -> None:
