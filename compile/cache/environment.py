@@ -32,6 +32,7 @@ DISTRIBUTIONS = (
     "safetensors",
     "numpy",
     "sentencepiece",
+    "sacremoses",
     "torch-neuron",
     "neuron-cc",
 )

@@ -128,6 +128,23 @@ def test_pairs_are_laid_out_and_cut_as_transformers_does(
     assert ours.encode_batch([first, (first, second)]) == [ours.encode(first), whole]
 
 
+@settings(max_examples=500, deadline=None)
+@given(
+    st.text(alphabet=st.sampled_from("aA1.,'\"` -)\u00a0\u00e9\u0301\u2026\u200b"), max_size=60), st.data()
+)
+def test_what_is_settled_stays_however_the_text_goes_on(pair: Both, text: str, data: st.DataObject) -> None:
+    """All but the last words, so that a server may read a beginning only."""
+    _, ours = pair
+    longest = len("<special0>")  # none of them is in these texts
+    whole = ours.encode(text, add_special_tokens=False)
+    beginning = ours.encode(text[: data.draw(st.integers(0, len(text)))], add_special_tokens=False)
+
+    words = [word for word in beginning.word_ids if word is not None]
+    settled = [word for word in words if word <= words[-1] - (ours.unsettled_words - longest)]
+
+    assert beginning.ids[: len(settled)] == whole.ids[: len(settled)]
+
+
 def test_places_show_the_words_themselves(pair: Both) -> None:
     """Also where a rule rewrote them; a pair's are those of its own text."""
     own, ours = pair

@@ -267,6 +267,15 @@ def test_an_image_stands_for_every_version_in_it() -> None:
     assert this_python().versions["torch"] is not None
 
 
+def test_every_library_that_shapes_an_artifact_is_in_the_key() -> None:
+    """sacremoses' rules and SentencePiece's cuts are in tokenizer.json, or in the golden set."""
+    versions = this_python().versions
+
+    assert all(
+        versions[name] for name in ("torch", "transformers", "tokenizers", "sentencepiece", "sacremoses")
+    )
+
+
 def test_code_that_no_stage_imports_is_left_out_and_nothing_else() -> None:
     """A change of the upload compiles nothing again; a change of the wrapper does."""
     stages = ["compile.pipeline", "compile.trace", "compile.comparison", "compile.backends.inf1"]
