@@ -15,6 +15,7 @@ import transformers
 from artifact.verify import verify
 from compile import gates
 from compile.model import load_tokenizer
+from compile.pipeline import compile_model
 from inference_code.answering import prepared, written
 from inference_code.batching import Planner
 from inference_code.encoding import Encoder
@@ -126,3 +127,20 @@ def test_the_gate_catches_other_rules(tmp_path: Path) -> None:
     (model / "tokenizer_config.json").write_text(json.dumps(described))
 
     assert not gates.tokenizer(subject, load_tokenizer(str(model))).passed
+
+
+@pytest.mark.parametrize("architecture", sorted(_TASKS))
+def test_masked_words_are_those_of_the_pipeline(architecture: str, tmp_path: Path) -> None:
+    """Token, word and sentence, of the untraced model with transformers' tokenizer."""
+    model = moses_model(tmp_path / "model", architecture, task="fill-mask")
+    request = make_request(model, tmp_path / "out", "1x32", task="fill-mask")
+    text = "The cat, Mr. Smith\u2019s, is <special1> the mill."
+
+    answers = _ask(load(compile_model(request, [].append).path), text, {})
+
+    pipeline = transformers.pipeline("fill-mask", model=str(model), tokenizer=load_tokenizer(str(model)))
+    expected = pipeline(text)
+    for answer, own in zip(answers, expected):
+        assert answer.keys() == own.keys()
+        assert abs(answer.pop("score") - own.pop("score")) < 1e-5
+    assert answers == expected
