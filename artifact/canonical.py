@@ -33,10 +33,10 @@ def decode(data: bytes, as_type: type[T]) -> T:
         NotCanonical: not JSON, not of the type (unknown keys included), or spelt another way.
     """
     try:
-        plain = json.loads(data)
-        value = msgspec.convert(plain, type=as_type)
+        # Straight to the type: what is not of it is refused before memory is spent on it.
+        value = msgspec.json.decode(data, type=as_type)
         again = encode(value)
-    except (msgspec.ValidationError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise NotCanonical(str(error)) from None
     if again != data:
         raise NotCanonical("the bytes are not in canonical form")

@@ -7,17 +7,18 @@ them back without copying, so all buckets share one copy in memory. Inf1 graphs 
 weights; pass ``None``.
 
 ``torch`` and ``safetensors`` are imported inside the functions: verifying needs neither. The
-bytes must come from ``VerifiedArtifact.read``: TorchScript files are programs.
+bytes must come from ``VerifiedArtifact.take``: TorchScript files are programs. Both loaders close
+what they are given: weights stay mapped where they were hashed, a graph is read and let go.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from artifact.errors import ProofFailed, UsageError
 from artifact.manifest import Target
+from artifact.sealed import Sealed
 
 if TYPE_CHECKING:
     import torch
@@ -81,23 +82,22 @@ def prepare(target: Target) -> None:
         raise NeuronMissing(why=f"torch_neuron cannot be imported ({error})") from error
 
 
-def load_weights(data: bytes) -> dict[str, torch.Tensor]:
-    """Return the tensors of a safetensors file by name.
+def load_weights(file: Sealed) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file by name, in the very memory of ``file``.
 
     Raises:
         GraphUnreadable: the bytes are not a complete safetensors file.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors import SafetensorError, safe_open
 
     try:
-        tensors: dict[str, torch.Tensor] = load(data)
+        with file, safe_open(file.path, framework="pt") as tensors:
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise GraphUnreadable(why=str(error)) from error
-    return tensors
 
 
-def load_graph(data: bytes, weights: Mapping[str, torch.Tensor] | None) -> Graph:
+def load_graph(file: Sealed, weights: Mapping[str, torch.Tensor] | None) -> Graph:
     """Load one bucket's graph, in eval mode, its tensors shared with ``weights``.
 
     Args:
@@ -111,7 +111,8 @@ def load_graph(data: bytes, weights: Mapping[str, torch.Tensor] | None) -> Graph
     import torch
 
     try:
-        graph: Graph = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
+        with file:
+            graph: Graph = torch.jit.load(file.path, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise GraphUnreadable(why=_first_line(error)) from error
     for name, tensor in named_tensors(graph):

@@ -12,6 +12,7 @@ from artifact.manifest import Bucket, NonNegative, Positive, Record, Requires, S
 
 SCHEMA: Literal["traceship.lock/1"] = "traceship.lock/1"
 LOCK_FILE = "release.lock.json"
+ARCHIVE = "model.tar.gz"
 PLACEHOLDER_DIGEST = "0" * 64
 PLACEHOLDER_AMI = "ami-00000000000000000"
 
@@ -33,7 +34,7 @@ def manifest_key(name: str, digest: str) -> str:
 
 def archive_key(name: str, digest: str) -> str:
     """S3 key of the archive that SageMaker unpacks."""
-    return f"{release_prefix(name, digest)}/model.tar.gz"
+    return f"{release_prefix(name, digest)}/{ARCHIVE}"
 
 
 class Location(Record, frozen=True, kw_only=True):

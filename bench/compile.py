@@ -54,9 +54,9 @@ ones = [torch.ones(*map(int, shape.split("x")), dtype=torch.int64) for shape in 
 before = resident()
 with torch.no_grad():
     if kind == "ours":
-        weights = load_weights(artifact.read(manifest.weights))
+        weights = load_weights(artifact.take(manifest.weights))
         paths = {f"{b.batch}x{b.length}": b.path for b in manifest.buckets}
-        graphs = [load_graph(artifact.read(paths[shape]), weights) for shape in shapes]
+        graphs = [load_graph(artifact.take(paths[shape]), weights) for shape in shapes]
         for graph, one in zip(graphs, ones):
             graph(*[one for _ in manifest.inputs])
     else:

@@ -1,36 +1,51 @@
 """model.tar.gz with the same bytes on every machine.
 
-Members sorted; mode, owner, group and time fixed. The gzip stream holds *stored* blocks that
-we frame ourselves: model weights hardly compress, and no two zlib builds promise the same
-compressed bytes (docs/decisions/0004-stored-archive.md). Pairs with the platform's unpacking
-and ``inference_code/load.py``.
+What it looks like is said by ``artifact/packed.py``, which reads it back: the manifest first, the
+files in the order of their names, and nothing in it that depends on time, place or user. It is
+written as a stream: memory does not grow with the artifact, each file is hashed as it goes by, and
+the archive's own hash and the writing have threads of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
-import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from artifact.manifest import MANIFEST, MANIFEST_DIGEST
+from artifact.canonical import encode
+from artifact.listing import digest_file
+from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File
+from artifact.packed import (
+    BLOCK_HEADER,
+    GZIP_HEADER,
+    STOCK_FOLDER,
+    STORED_MAX,
+    TRAILER,
+    ending,
+    header,
+    padding,
+)
 from artifact.verify import VerifiedArtifact
 
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-_STORED_MAX = 65535
+_AT_ONCE = 32
+"""Parts, such as a block and its header, that are written together."""
+_AHEAD = 4
+"""Times as many that may wait to be written."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of the archive: its name there, its size in bytes, and how to get its bytes."""
+    """A file of the archive: its name there, its size in bytes, and how to get exactly so many."""
 
     name: str
     size: int
-    read: Callable[[], bytes]
+    chunks: Callable[[], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -48,12 +63,14 @@ def artifact_members(artifact: VerifiedArtifact, *, below: str = "") -> list[Mem
     Args:
         below: folder inside the archive, with a slash at the end; "" is the root.
     """
-    manifest = _plain_members(artifact.root, (MANIFEST, MANIFEST_DIGEST), below)
-    files = [
-        Member(name=below + file.path, size=file.size, read=_reader(artifact, file.path))
-        for file in artifact.manifest.files
+    manifest = [
+        _member(below + MANIFEST, encode(artifact.manifest)),
+        _member(below + MANIFEST_DIGEST, digest_file(artifact.digest)),
     ]
-    return manifest + files
+    return manifest + [
+        Member(name=below + file.path, size=file.size, chunks=partial(artifact.chunks, file.path))
+        for file in sorted(artifact.manifest.files, key=lambda file: file.path)
+    ]
 
 
 def stock_members(artifact: VerifiedArtifact, *, checkout: Path) -> list[Member]:
@@ -62,96 +79,137 @@ def stock_members(artifact: VerifiedArtifact, *, checkout: Path) -> list[Member]
     Args:
         checkout: folder that holds the packages ``artifact`` and ``inference_code``.
     """
-    sources = sorted([*checkout.glob("artifact/*.py"), *checkout.glob("inference_code/*.py")])
-    packages = _plain_members(checkout, [str(s.relative_to(checkout)) for s in sources], "code/")
-    hooks = b"from inference_code.inference import input_fn, model_fn, output_fn, predict_fn  # noqa: F401\n"
-    requirements = (checkout / "inference_code/requirements.txt").read_bytes()
-    extra = [
-        Member(name="code/inference.py", size=len(hooks), read=lambda: hooks),
-        Member(name="code/requirements.txt", size=len(requirements), read=lambda: requirements),
+    code = [_member(name, data) for name, data in sorted(_code(checkout).items())]
+    return artifact_members(artifact, below=STOCK_FOLDER) + code
+
+
+def code_files(checkout: Path) -> list[File]:
+    """What ``stock_members`` puts beside the artifact, for ``artifact.packed.verify_packed``."""
+    return [
+        File(path=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        for name, data in _code(checkout).items()
     ]
-    return artifact_members(artifact, below="artifact/") + packages + extra
 
 
-def write_archive(members: list[Member], out: Path) -> Archive:
-    """Write ``members`` as a deterministic tar.gz. The caller owns ``out`` until it is whole."""
-    with out.open("wb") as file:
-        sink = _StoredGzip(file)
-        with tarfile.open(fileobj=sink, mode="w|", format=tarfile.USTAR_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
-            for member in sorted(members, key=lambda m: m.name):
-                tar.addfile(_header(member), _Once(member.read()))
-        sink.finish()
-    return Archive(path=out, size=sink.written, sha256=sink.digest.hexdigest())
+def write_archive(members: Iterable[Member], out: Path) -> Archive:
+    """Write ``members``, in their order, as a deterministic tar.gz.
 
+    The caller owns ``out`` until it is whole; after an error it is gone.
 
-def _header(member: Member) -> tarfile.TarInfo:
-    header = tarfile.TarInfo(member.name)
-    header.size = member.size
-    header.mode = 0o644
-    return header
-
-
-class _Once:
-    """The one method that tarfile asks of a member's file."""
-
-    def __init__(self, data: bytes) -> None:
-        self._view = memoryview(data)
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        part = self._view[self._at : self._at + size]
-        self._at += len(part)
-        return bytes(part)
+    Raises:
+        ArtifactChanged: a file changed meanwhile.
+    """
+    try:
+        with out.open("wb") as file, _StoredGzip(file) as sink:
+            for member in members:
+                sink.write(header(member.name, member.size))
+                for chunk in member.chunks():
+                    sink.write(chunk)
+                sink.write(padding(member.size))
+            sink.write(ending(sink.length))
+            sink.finish()
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+    return Archive(path=out, size=sink.written, sha256=sink.sha256)
 
 
 class _StoredGzip:
-    """A write-only gzip stream of stored deflate blocks (RFC 1951, 3.2.4; RFC 1952)."""
+    """A write-only gzip stream of stored deflate blocks (RFC 1951, 3.2.4; RFC 1952).
+
+    What is framed is hashed and written by a thread of its own.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._pending = bytearray()
+        self._writing = _Behind()
+        self._block: list[memoryview] = []
+        self._room = STORED_MAX
+        self._framed: list[bytes | memoryview] = []
         self._crc = 0
-        self._length = 0
+        self._digest = hashlib.sha256()
+        self.length = 0
         self.written = 0
-        self.digest = hashlib.sha256()
-        self._emit(_GZIP_HEADER)
+        self._emit([GZIP_HEADER])
 
-    def write(self, data: bytes) -> int:
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)
-        self._length += len(data)
-        self._pending += data
-        whole = len(self._pending) // _STORED_MAX * _STORED_MAX
-        # The last block carries the final mark, so at least one byte stays back until finish().
-        if whole == len(self._pending):
-            whole -= _STORED_MAX
-        for block in _blocks(memoryview(self._pending)[:whole]):
-            self._emit(struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF) + block)
-        if whole > 0:
-            self._pending = self._pending[whole:]
-        return len(data)
+        self.length += len(data)
+        left = memoryview(data)
+        # The last block carries the final mark, so a full one stays back until there is more.
+        while len(left) > self._room:
+            self._block.append(left[: self._room])
+            left = left[self._room :]
+            self._end_block(last=False)
+        self._block.append(left)
+        self._room -= len(left)
+        if len(self._framed) >= _AT_ONCE:
+            self._hand_over()
 
     def finish(self) -> None:
-        size = len(self._pending)
-        self._emit(struct.pack("<BHH", 1, size, size ^ 0xFFFF) + self._pending)
-        self._emit(struct.pack("<II", self._crc, self._length & 0xFFFFFFFF))
+        self._end_block(last=True)
+        self._framed.append(TRAILER.pack(self._crc, self.length & 0xFFFFFFFF))
+        self._hand_over()
+        self._writing.settle()
 
-    def _emit(self, data: bytes | bytearray) -> None:
+    def __enter__(self) -> _StoredGzip:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writing.stop()
+
+    def _end_block(self, *, last: bool) -> None:
+        size = sum(map(len, self._block))
+        self._framed += [BLOCK_HEADER.pack(last, size, size ^ 0xFFFF), *self._block]
+        self._block, self._room = [], STORED_MAX
+
+    def _hand_over(self) -> None:
+        self._writing.do(partial(self._emit, self._framed))
+        self._framed = []
+
+    def _emit(self, parts: list[bytes | memoryview]) -> None:
+        data = b"".join(parts)
         self._file.write(data)
-        self.digest.update(data)
+        self._digest.update(data)
         self.written += len(data)
 
 
-def _blocks(view: memoryview) -> Iterator[bytes]:
-    for start in range(0, len(view), _STORED_MAX):
-        yield bytes(view[start : start + _STORED_MAX])
+class _Behind:
+    """A thread that does one thing after the other, at most ``_AHEAD`` of them outstanding."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._outstanding: deque[Future[None]] = deque()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have it done; raises what an earlier one raised."""
+        if len(self._outstanding) >= _AHEAD:
+            self._outstanding.popleft().result()
+        self._outstanding.append(self._thread.submit(work))
+
+    def settle(self) -> None:
+        """Wait for all of it; raises what one of them raised."""
+        while self._outstanding:
+            self._outstanding.popleft().result()
+
+    def stop(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
 
 
-def _reader(artifact: VerifiedArtifact, path: str) -> Callable[[], bytes]:
-    return lambda: artifact.read(path)
+def _member(name: str, data: bytes) -> Member:
+    return Member(name=name, size=len(data), chunks=lambda: [data])
 
 
-def _plain_members(root: Path, paths: list[str] | tuple[str, ...], below: str) -> list[Member]:
-    return [
-        Member(name=below + path, size=(root / path).stat().st_size, read=(root / path).read_bytes)
-        for path in paths
-    ]
+def _code(checkout: Path) -> dict[str, bytes]:
+    """The handler's files by their names in the archive."""
+    sources = [*checkout.glob("artifact/*.py"), *checkout.glob("inference_code/*.py")]
+    hooks = b"from inference_code.inference import input_fn, model_fn, output_fn, predict_fn  # noqa: F401\n"
+    return {
+        **{f"code/{source.relative_to(checkout)}": source.read_bytes() for source in sources},
+        "code/inference.py": hooks,
+        "code/requirements.txt": (checkout / "inference_code/requirements.txt").read_bytes(),
+    }

@@ -18,6 +18,7 @@ import torch
 
 from artifact.graphs import load_graph, load_weights, prepare
 from artifact.manifest import GOLDEN, TOKENIZER, bucket_name
+from artifact.sealed import Sealed
 from compile import gates, golden, samples, translating
 from compile.children import child_main
 from compile.examples import built_in, read_samples
@@ -164,7 +165,7 @@ def compare(job: CompareJob) -> CompareResult:
     mask_token_id, ours, theirs = questions(job, own)
     check_labels(job, model)
     rows, reference = vocabulary(model), wrap(model, job.model)
-    weights = None if job.weights is None else load_weights((staging / job.weights).read_bytes())
+    weights = None if job.weights is None else load_weights(_sealed(staging / job.weights))
     verdicts: list[Verdict] = []
     figures = []
     fillings = []
@@ -173,7 +174,7 @@ def compare(job: CompareJob) -> CompareResult:
     lonely: dict[tuple[Tokens, ...], Outputs] = {}
     with torch.no_grad():
         for bucket in job.buckets:
-            graph = load_graph((staging / bucket.path).read_bytes(), weights)
+            graph = load_graph(_sealed(staging / bucket.path), weights)
             pair = translator(job, bucket, model, weights)
             subject = Subject(
                 job=job,
@@ -212,6 +213,10 @@ def compare(job: CompareJob) -> CompareResult:
     )
 
 
+def _sealed(path: Path) -> Sealed:
+    return Sealed([path.read_bytes()])
+
+
 def filling(subject: Subject) -> Filling:
     """Real tokens of the proof's examples, laid into the bucket as they come, of all its places."""
     masks = [batch.feed["attention_mask"] for batch in subject.batches]
@@ -242,7 +247,7 @@ def translator(
         return None
     return Translator(
         generation=job.generation,
-        graph=load_graph((Path(job.staging) / bucket.decoder).read_bytes(), weights),
+        graph=load_graph(_sealed(Path(job.staging) / bucket.decoder), weights),
         reference=Decoder(model).eval().requires_grad_(False),
         model=model,
     )

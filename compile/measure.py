@@ -50,8 +50,8 @@ def _measured(artifact: VerifiedArtifact) -> Speed:
     prepare(manifest.requires.target)
     bucket = max(manifest.buckets, key=lambda b: b.batch * b.length)
     started = time.perf_counter()
-    weights = load_weights(artifact.read(manifest.weights)) if manifest.weights else None
-    graph = load_graph(artifact.read(bucket.path), weights)
+    weights = load_weights(artifact.take(manifest.weights)) if manifest.weights else None
+    graph = load_graph(artifact.take(bucket.path), weights)
     load_seconds = time.perf_counter() - started
     inputs = [torch.ones(bucket.batch, bucket.length, dtype=torch.int64) for _ in manifest.inputs]
     with torch.no_grad():

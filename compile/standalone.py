@@ -67,7 +67,7 @@ def export_bucket(job: ExportJob) -> ExportResult:
     """Write one bucket and read it back.
 
     Raises:
-        ArtifactChanged: the artifact is not (or no longer) the one with ``digest``.
+        ArtifactChanged, AnotherArtifact: the artifact is not (or no longer) the one with ``digest``.
         NeuronMissing: an inf1 graph, and no ``torch_neuron`` here.
         GraphUnreadable, WeightsDoNotFit: see ``load_graph``.
         NotExportable, ExportDiffers, OutputNotWritable: see there.
@@ -117,8 +117,8 @@ def _settled(tensor: Tensor, sizes: dict[str, Any]) -> Tensor:
 
 def _graph(artifact: VerifiedArtifact, bucket: Bucket) -> Any:
     path = artifact.manifest.weights
-    weights = None if path is None else load_weights(artifact.read(path))
-    return load_graph(artifact.read(bucket.path), weights)
+    weights = None if path is None else load_weights(artifact.take(path))
+    return load_graph(artifact.take(bucket.path), weights)
 
 
 def _described(digest: str, bucket: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> bytes:

@@ -1,4 +1,4 @@
-"""A release in S3 in, a verified folder out. Pairs with ``compile/publish.py``.
+"""A release in S3 in, a verified folder or a verdict out. Pairs with ``compile/publish.py``.
 
 A process of its own, before ``serve``: the server needs no AWS permission and opens no
 connection. The manifest's digest comes from the stack, not from S3, and is checked before
@@ -8,17 +8,22 @@ anything else is asked for; the folder appears under its name only when it is wh
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from artifact import serving
 from artifact.aws import AwsClient, BucketMissing, translated
 from artifact.errors import ProofFailed, TraceshipError, UsageError
-from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File
-from artifact.release import blob_key
+from artifact.listing import digest_file
+from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
+from artifact.packed import verify_packed
+from artifact.release import ARCHIVE, blob_key
 from artifact.verify import MAX_MANIFEST_BYTES, VerifiedArtifact, parse_manifest, verify
 from inference_code.log import logger
 from inference_code.options import OptionInvalid, pinned_digest
@@ -143,7 +148,7 @@ def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
         return there
     with staged(to) as folder:
         with translated(f"fetch the release from the bucket {options.bucket}"):
-            _Download(options, s3, folder).run()
+            _Download(options, s3, partial(_created, folder)).run()
         verify(folder, digest=options.digest)
         put(folder, to)
     artifact = verify(to, digest=options.digest)
@@ -151,20 +156,63 @@ def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
     return artifact
 
 
-class _Download:
-    """Manifest first, then each blob once, into a folder that nobody else knows."""
+def verify_release(options: FetchOptions, s3: AwsClient) -> Manifest:
+    """Stream all that a release consists of and compare it; nothing is written, ``to`` is not looked at.
 
-    def __init__(self, options: FetchOptions, s3: AwsClient, folder: Path) -> None:
+    The blobs are what ``fetch`` brings to an instance, the archive is what SageMaker unpacks.
+
+    Raises:
+        ReleaseMissing, DownloadChanged, DownloadBroken, UnknownSchema, ArtifactChanged: see there.
+        BucketMissing, AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+    """
+    with translated(f"read the release from the bucket {options.bucket}"):
+        download = _Download(options, s3, _nowhere)
+        manifest = download.run()
+        download.archive()
+    return manifest
+
+
+def _created(folder: Path, path: str) -> BinaryIO:
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.open("wb")
+
+
+def _nowhere(path: str) -> BinaryIO:  # noqa: ARG001 - where ``_created`` would write
+    return Path(os.devnull).open("wb")
+
+
+class _Download:
+    """Manifest first, then each blob once, to wherever ``opened`` leads."""
+
+    def __init__(self, options: FetchOptions, s3: AwsClient, opened: Callable[[str], BinaryIO]) -> None:
         self._options = options
         self._s3 = s3
-        self._folder = folder
+        self._opened = opened
 
-    def run(self) -> None:
+    def run(self) -> Manifest:
         data = self._manifest()
-        for file in parse_manifest(data).files:
+        manifest = parse_manifest(data)
+        for file in manifest.files:
             self._blob(file)
-        (self._folder / MANIFEST).write_bytes(data)
-        (self._folder / MANIFEST_DIGEST).write_text(f"{self._options.digest}\n")
+        for name, content in ((MANIFEST, data), (MANIFEST_DIGEST, digest_file(self._options.digest))):
+            with self._opened(name) as out:
+                out.write(content)
+        return manifest
+
+    def archive(self) -> None:
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        for _ in range(_ATTEMPTS):
+            body = self._get(f"{self._options.prefix}/{ARCHIVE}")["Body"]
+            try:
+                verify_packed(body, digest=self._options.digest)
+                return
+            except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                continue
+            except ProofFailed as error:
+                raise DownloadChanged(file=ARCHIVE, why=str(error)) from error
+        raise DownloadBroken(file=ARCHIVE)
 
     def _manifest(self) -> bytes:
         key = f"{self._options.prefix}/{MANIFEST}"
@@ -179,10 +227,8 @@ class _Download:
         return data
 
     def _blob(self, file: File) -> None:
-        target = self._folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
-            found = self._stream(blob_key(file.sha256), target, file.size)
+            found = self._stream(blob_key(file.sha256), file)
             if found is not None:
                 break
         else:
@@ -192,15 +238,15 @@ class _Download:
                 file=file.path, why=f"its sha256 begins {found[:12]}, the manifest says {file.sha256[:12]}"
             )
 
-    def _stream(self, key: str, target: Path, size: int) -> str | None:
-        """Write the object to ``target``, no more than ``size`` and a chunk; None if it broke off."""
+    def _stream(self, key: str, file: File) -> str | None:
+        """Write the object of ``file``, no more than its size and a chunk; None if it broke off."""
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
         body = self._get(key)["Body"]
         digest, written = hashlib.sha256(), 0
         try:
-            with target.open("wb") as out:
-                while written <= size and (chunk := body.read(_CHUNK)):
+            with self._opened(file.path) as out:
+                while written <= file.size and (chunk := body.read(_CHUNK)):
                     digest.update(chunk)
                     written += out.write(chunk)
         except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifact.graphs import load_graph, load_weights, prepare
-from artifact.manifest import Bucket, Manifest, bucket_name
+from artifact.manifest import GOLDEN, Bucket, Manifest, bucket_name
 from artifact.verify import VerifiedArtifact, verify
 from inference_code.encoding import Encoder, fill
 from inference_code.rows import Outputs, Row
@@ -95,17 +95,23 @@ def _tokens_of(row: Row, array: FloatArray) -> FloatArray:
 
 
 def load_graphs(artifact: VerifiedArtifact) -> dict[str, Graph]:
-    """Load every bucket's graphs from bytes that are hashed as they are read."""
+    """Load every bucket's graphs from the bytes that were verified."""
     manifest = artifact.manifest
     prepare(manifest.requires.target)
-    weights = None if manifest.weights is None else load_weights(artifact.read(manifest.weights))
+    weights = None if manifest.weights is None else load_weights(artifact.take(manifest.weights))
     graphs = {}
     for bucket in manifest.buckets:
         name = bucket_name(bucket.batch, bucket.length)
-        graphs[name] = load_graph(artifact.read(bucket.path), weights)
+        graphs[name] = load_graph(artifact.take(bucket.path), weights)
         if bucket.decoder is not None:
-            graphs[_decoder(bucket)] = load_graph(artifact.read(bucket.decoder), weights)
+            graphs[_decoder(bucket)] = load_graph(artifact.take(bucket.decoder), weights)
     return graphs
+
+
+def loadable(manifest: Manifest) -> set[str]:
+    """The files that a server uses: each is opened once, and used as it was verified."""
+    graphs = {path for bucket in manifest.buckets for path in (bucket.path, bucket.decoder)}
+    return {path for path in (*graphs, manifest.weights, manifest.tokenizer, GOLDEN) if path is not None}
 
 
 def load(root: Path, *, digest: str | None = None, loader: Loader = load_graphs) -> LoadedModel:
@@ -115,10 +121,11 @@ def load(root: Path, *, digest: str | None = None, loader: Loader = load_graphs)
         digest: the manifest's SHA-256 that the stack was told to trust.
 
     Raises:
-        ArtifactChanged, NotAnArtifact, UnknownSchema: from ``artifact.verify``; nothing was loaded.
+        ArtifactChanged, AnotherArtifact, NotAnArtifact, UnknownSchema: from ``artifact.verify``;
+            nothing was loaded.
         TaskUnknown, TokenizerUnusable, NeuronMissing, GraphUnreadable, WeightsDoNotFit: see there.
     """
-    artifact = verify(root, digest=digest)
+    artifact = verify(root, digest=digest, hold=loadable)
     task_of(artifact.manifest)
     encoder = Encoder(artifact.read(artifact.manifest.tokenizer), artifact.manifest)
     return LoadedModel(artifact=artifact, encoder=encoder, graphs=loader(artifact))

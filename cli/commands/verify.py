@@ -1,28 +1,30 @@
-"""``traceship verify PATH``"""
+"""``traceship verify PATH|RELEASE``"""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("what", metavar="PATH|RELEASE")
 @click.option("--digest", metavar="HEX", help="SHA-256 that the manifest must have.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(path: Path, digest: str | None, as_json: bool) -> None:
-    """Check every byte of the artifact at PATH against its manifest.
+@click.pass_context
+def command(ctx: click.Context, what: str, digest: str | None, as_json: bool) -> None:
+    """Check every byte of an artifact against its manifest.
 
-    Exit code 3 names the first file that is missing, extra or changed.
+    It may be a folder, a model.tar.gz, a release (s3://BUCKET/releases/NAME/DIGEST), or the name
+    of the release that release.lock.json holds. Nothing is unpacked or written to the disk. Exit
+    code 3 names the first file that is missing, extra or changed.
     """
-    from artifact.verify import verify
-    from cli.console import data
+    from cli.console import data, step
+    from cli.project import Project
+    from cli.verifying import verified
 
-    artifact = verify(path, digest=digest)
-    files = len(artifact.manifest.files)
+    with step(f"verify {what}"):
+        found = verified(what, digest=digest, lock_path=Project.of(ctx).lock_path)
     data(
-        {"path": str(path), "digest": artifact.digest, "files": files, "verified": True},
+        {"path": what, "digest": found.digest, "files": found.files, "verified": True},
         as_json=as_json,
-        text=f"{path} is intact: {files} files, digest {artifact.digest}",
+        text=f"{what} is intact: {found.files} files, digest {found.digest}",
     )

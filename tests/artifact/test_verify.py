@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import mmap
 import os
 import random
+import socket
+import stat
 from pathlib import Path
 
 import msgspec
@@ -12,9 +16,11 @@ import pytest
 
 from artifact.canonical import encode
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
+from artifact.sealed import Sealed
 from artifact.verify import (
     MAX_FILES,
     MAX_MANIFEST_BYTES,
+    AnotherArtifact,
     ArtifactChanged,
     NotAnArtifact,
     UnknownSchema,
@@ -81,16 +87,47 @@ def test_a_missing_file_is_named(root: Path, path: str) -> None:
     assert refused.value.file == path
 
 
-@pytest.mark.parametrize("path", ["code/inference.py", "graphs/extra.pt", ".hidden"])
+@pytest.mark.parametrize("path", ["graphs/extra.pt", ".hidden", "tokenizer/tokenizer.json~"])
 def test_a_file_that_the_manifest_does_not_name_is_refused(root: Path, path: str) -> None:
     """Nothing rides along."""
-    (root / path).parent.mkdir(exist_ok=True)
     (root / path).write_text("")
+
+    with pytest.raises(ArtifactChanged, match="does not name it") as refused:
+        verify(root)
+
+    assert refused.value.file == path
+
+
+@pytest.mark.parametrize("path", ["code", "graphs/empty"])
+def test_a_folder_in_which_no_file_belongs_is_refused(root: Path, path: str) -> None:
+    """Empty or not, it is not looked into."""
+    (root / path).mkdir()
+
+    with pytest.raises(ArtifactChanged, match="does not name it") as refused:
+        verify(root)
+
+    assert refused.value.file == path
+
+
+def test_a_renamed_file_is_named_with_its_new_name(root: Path) -> None:
+    """Missing under one name, surplus under the other."""
+    (root / "parity.json").rename(root / "parity.bak")
+
+    with pytest.raises(ArtifactChanged, match=r"missing; parity\.bak") as refused:
+        verify(root)
+
+    assert refused.value.file == "parity.json"
+
+
+def test_a_name_that_would_play_with_a_terminal_is_quoted(root: Path) -> None:
+    """The name is the attacker's, the terminal is ours."""
+    (root / "\x1b[2Jgone").touch()
 
     with pytest.raises(ArtifactChanged) as refused:
         verify(root)
 
-    assert refused.value.file == path
+    assert "\x1b" not in str(refused.value)
+    assert "x1b[2Jgone" in str(refused.value)
 
 
 def test_a_link_to_the_right_bytes_is_refused(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -99,7 +136,7 @@ def test_a_link_to_the_right_bytes_is_refused(root: Path, tmp_path_factory: pyte
     (root / "graphs/b1_s32.pt").rename(elsewhere)
     (root / "graphs/b1_s32.pt").symlink_to(elsewhere)
 
-    with pytest.raises(ArtifactChanged, match="plain file"):
+    with pytest.raises(ArtifactChanged, match="it is a link"):
         verify(root)
 
 
@@ -111,24 +148,43 @@ def test_a_linked_folder_with_the_right_bytes_is_refused(
     (root / "graphs").rename(elsewhere)
     (root / "graphs").symlink_to(elsewhere)
 
-    with pytest.raises(ArtifactChanged):
+    with pytest.raises(ArtifactChanged, match="a link, not a folder"):
         verify(root)
 
 
-def test_a_pipe_in_place_of_a_file_is_refused_without_waiting(root: Path) -> None:
-    """A special file neither passes nor blocks."""
-    (root / "config.json").unlink()
-    os.mkfifo(root / "config.json")
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+@pytest.mark.parametrize("path", ["config.json", MANIFEST, MANIFEST_DIGEST])
+def test_a_special_file_is_refused_without_waiting(root: Path, kind: str, path: str) -> None:
+    """It neither passes nor blocks, and the message says what it is."""
+    (root / path).unlink()
+    _special(root / path, kind)
 
-    with pytest.raises(ArtifactChanged, match="regular file"):
+    with pytest.raises(ArtifactChanged, match=f"a {kind}|plain file") as refused:
         verify(root)
+
+    assert refused.value.file == path
+
+
+def _special(path: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    else:
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes device nodes")
 
 
 def test_the_manifest_of_another_model_is_refused_by_the_pinned_digest(root: Path) -> None:
     """A folder that agrees with itself is still not the one that was asked for."""
     other = hashlib.sha256(b"another manifest").hexdigest()
 
-    with pytest.raises(ArtifactChanged, match="digest asked for"):
+    with pytest.raises(AnotherArtifact, match="digest asked for"):
         verify(root, digest=other)
 
 
@@ -140,7 +196,7 @@ def test_the_right_pinned_digest_is_accepted(tmp_path: Path) -> None:
 
 
 def test_bytes_changed_between_the_check_and_the_read_are_refused(root: Path) -> None:
-    """``read`` hashes what it returns; the earlier check is not taken on trust."""
+    """What was not held is hashed again when it is asked for."""
     artifact = verify(root)
     data = bytearray(CONTENT["weights.safetensors"])
     data[100] ^= 1
@@ -148,6 +204,76 @@ def test_bytes_changed_between_the_check_and_the_read_are_refused(root: Path) ->
 
     with pytest.raises(ArtifactChanged):
         artifact.read("weights.safetensors")
+    with pytest.raises(ArtifactChanged):
+        list(artifact.chunks("weights.safetensors"))
+
+
+def test_held_bytes_are_those_that_were_verified(root: Path) -> None:
+    """Whatever happens to the file afterwards, in place or by another one of its name."""
+    artifact = verify(root, hold=lambda manifest: {file.path for file in manifest.files})
+    with (root / "weights.safetensors").open("r+b") as file:
+        file.write(b"changed in place")
+    (root / "config.json").unlink()
+
+    found = {path: artifact.read(path) for path in CONTENT}
+
+    assert found == CONTENT
+
+
+def test_held_bytes_are_given_away_once(root: Path) -> None:
+    """Then memory is free, and asking again goes to the file, which must still be right."""
+    artifact = verify(root, hold=lambda _: {"config.json"})
+    artifact.read("config.json")
+    (root / "config.json").write_bytes(b"{}")
+
+    with pytest.raises(ArtifactChanged):
+        artifact.read("config.json")
+
+
+def test_an_empty_file_can_be_held(tmp_path: Path) -> None:
+    """Nothing is a content like any other."""
+    content = {**CONTENT, "parity.json": b""}
+    write_folder(tmp_path, content)
+
+    artifact = verify(tmp_path, hold=lambda _: {"parity.json"})
+
+    assert artifact.read("parity.json") == b""
+
+
+def test_sealed_bytes_cannot_be_written_by_anybody() -> None:
+    """Neither through the descriptor's path nor by a mapping; the kernel refuses."""
+    with Sealed([b"as it ", b"is"]) as sealed:
+        with Path(sealed.path).open("r+b", buffering=0) as file:
+            for attempt in (lambda: file.write(b"no"), lambda: file.truncate(0), lambda: file.truncate(99)):
+                with pytest.raises(PermissionError):
+                    attempt()
+            with pytest.raises(PermissionError):
+                mmap.mmap(file.fileno(), 0)
+
+        assert sealed.read() == b"as it is"
+        assert sealed.sha256() == hashlib.sha256(b"as it is").hexdigest()
+
+
+def test_sealed_memory_is_given_back_even_if_nobody_closes_it() -> None:
+    """A refusal in the middle of a load leaves no descriptor behind."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        Sealed([b"x"])
+    with pytest.raises(ZeroDivisionError):
+        Sealed(bytes(1 // zero) for zero in (0,))
+    gc.collect()
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("size", [0, len(CONTENT["config.json"]) + 1])
+def test_a_size_that_is_not_the_manifests_is_told(root: Path, size: int) -> None:
+    """Before anything is hashed."""
+    with (root / "config.json").open("r+b") as file:
+        file.truncate(size)
+
+    with pytest.raises(ArtifactChanged, match=f"has {size} bytes"):
+        verify(root)
 
 
 def test_a_file_outside_the_manifest_cannot_be_read(root: Path) -> None:
@@ -158,7 +284,9 @@ def test_a_file_outside_the_manifest_cannot_be_read(root: Path) -> None:
         artifact.read("../secret")
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../outside", "a/../b", "./a", "a//b", "a\\b", "a\0b"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../outside", "a/../b", "./a", "a//b", "a\\b", "a\0b", "", ".", "a\n", "\x1b[2J"]
+)
 def test_a_manifest_with_a_path_that_is_not_plain_is_refused(tmp_path: Path, path: str) -> None:
     """No name leads out of the folder."""
     manifest = manifest_of(CONTENT)
@@ -166,6 +294,17 @@ def test_a_manifest_with_a_path_that_is_not_plain_is_refused(tmp_path: Path, pat
     write_folder(tmp_path, CONTENT, msgspec.structs.replace(manifest, files=files))
 
     with pytest.raises(ArtifactChanged, match="plain relative path"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize("path", [MANIFEST, MANIFEST_DIGEST, "graphs"])
+def test_a_manifest_with_a_file_where_something_else_must_be_is_refused(tmp_path: Path, path: str) -> None:
+    """Itself, its digest, or a folder of other files."""
+    manifest = manifest_of(CONTENT)
+    files = (*manifest.files, File(path=path, size=0, sha256=hashlib.sha256(b"").hexdigest()))
+    write_folder(tmp_path, CONTENT, msgspec.structs.replace(manifest, files=files))
+
+    with pytest.raises(ArtifactChanged, match="cannot be a file of its list"):
         verify(tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_verify_with_another_digest_exits_3(tmp_path: Path) -> None:
 
     answer = traceship("verify", tmp_path / "artifact", "--digest", "0" * 64, "--json", cwd=tmp_path)
 
-    assert (answer.code, answer.error["id"]) == (3, "artifact-changed")
+    assert (answer.code, answer.error["id"]) == (3, "another-artifact")
 
 
 @pytest.mark.parametrize("stock", [[], ["--stock"]], ids=["data only", "stock"])

@@ -16,7 +16,7 @@ import torch
 
 from artifact.graphs import NeuronMissing, load_graph, load_weights
 from artifact.manifest import Bucket, Tensor
-from artifact.verify import ArtifactChanged, NotAnArtifact, VerifiedArtifact, verify
+from artifact.verify import AnotherArtifact, ArtifactChanged, NotAnArtifact, VerifiedArtifact, verify
 from compile.children import ChildFailed
 from compile.export import BucketNotInArtifact, OutputInsideArtifact, TwoGraphs, export
 from compile.guarded import ExportDiffers, check_same, guarded
@@ -57,7 +57,7 @@ def _load(path: Path) -> Any:
 
 
 def _graph(artifact: VerifiedArtifact, path: str) -> Any:
-    return load_graph(artifact.read(path), load_weights(artifact.read("weights.safetensors")))
+    return load_graph(artifact.take(path), load_weights(artifact.take("weights.safetensors")))
 
 
 def test_plain_torch_opens_the_file_and_gets_the_artifacts_answers(made: World, large: Path) -> None:
@@ -257,7 +257,7 @@ def test_an_artifact_replaced_between_the_proof_and_the_child_is_refused(made: W
     """The child trusts the digest that the parent verified, not the folder."""
     other = build(tmp_path / "artifact", Recipe(buckets=((1, 8), (4, 16)), pooling="none"))
 
-    with pytest.raises(ArtifactChanged, match=r"manifest\.json"):
+    with pytest.raises(AnotherArtifact):
         export_bucket(_job(World(other.root, made.digest, made.recipe), tmp_path / "x.pt"))
 
 

@@ -62,7 +62,7 @@ def test_an_inf1_artifact_passes_its_tier_and_says_what_it_requires(
     assert requires.neuron_driver == "2.24"
     assert found.manifest.built_with.neuron_cc == "1.24.0.0"
     with pytest.raises(GraphUnreadable, match="neuron::forward_1"):
-        load_graph(found.read("graphs/b2_s16.pt"), None)
+        load_graph(found.take("graphs/b2_s16.pt"), None)
 
 
 def test_bfloat16_is_held_to_its_own_tier_and_the_manifest_says_what_was_asked(

@@ -18,6 +18,7 @@ from artifact.graphs import (
     named_tensors,
     prepare,
 )
+from artifact.sealed import Sealed
 from compile.backends.cpu import CpuBackend, jit_trace, save
 from compile.backends.protocol import TracedGraph
 from compile.torchscript import canonical
@@ -46,7 +47,7 @@ def _traced(module: torch.nn.Module) -> TracedGraph:
 
 def _weights(traced: TracedGraph) -> dict[str, torch.Tensor]:
     assert traced.weights is not None
-    return load_weights(save_tensors(traced.weights))
+    return load_weights(Sealed([save_tensors(traced.weights)]))
 
 
 def test_the_archive_holds_no_paths_no_inputs_and_no_dates(module: torch.nn.Module) -> None:
@@ -77,7 +78,7 @@ def test_a_graph_without_tensors_answers_as_before_once_filled(module: torch.nn.
     traced = _traced(module)
 
     with torch.no_grad():
-        found = load_graph(traced.graph, _weights(traced))(torch.ones(2, 4))[0]
+        found = load_graph(Sealed([traced.graph]), _weights(traced))(torch.ones(2, 4))[0]
 
     assert torch.equal(found, expected)
 
@@ -87,7 +88,7 @@ def test_two_buckets_share_one_copy_of_the_weights(module: torch.nn.Module) -> N
     traced = _traced(module)
     weights = _weights(traced)
 
-    first, second = load_graph(traced.graph, weights), load_graph(traced.graph, weights)
+    first, second = load_graph(Sealed([traced.graph]), weights), load_graph(Sealed([traced.graph]), weights)
 
     pointers = {name: tensor.data_ptr() for name, tensor in named_tensors(first)}
     assert pointers == {name: tensor.data_ptr() for name, tensor in named_tensors(second)}
@@ -101,9 +102,9 @@ def test_a_missing_tensor_is_named(module: torch.nn.Module) -> None:
     del weights["linear.weight"]
 
     with pytest.raises(WeightsDoNotFit) as refused:
-        load_graph(traced.graph, weights)
+        load_graph(Sealed([traced.graph]), weights)
     with pytest.raises(WeightsDoNotFit):
-        load_graph(traced.graph, None)
+        load_graph(Sealed([traced.graph]), None)
 
     assert refused.value.tensor == "linear.weight"
 
@@ -114,7 +115,7 @@ def test_a_tensor_of_another_type_is_refused(module: torch.nn.Module) -> None:
     weights = {name: tensor.half() for name, tensor in _weights(traced).items()}
 
     with pytest.raises(WeightsDoNotFit, match="float16"):
-        load_graph(traced.graph, weights)
+        load_graph(Sealed([traced.graph]), weights)
 
 
 def test_broken_bytes_are_refused(module: torch.nn.Module) -> None:
@@ -122,9 +123,9 @@ def test_broken_bytes_are_refused(module: torch.nn.Module) -> None:
     graph = _traced(module).graph
 
     with pytest.raises(GraphUnreadable):
-        load_graph(graph[: len(graph) // 2], {})
+        load_graph(Sealed([graph[: len(graph) // 2]]), {})
     with pytest.raises(GraphUnreadable):
-        load_weights(b"\x00" * 7)
+        load_weights(Sealed([b"\x00" * 7]))
 
 
 def test_a_graph_with_its_own_weights_loads_without_others(module: torch.nn.Module) -> None:
@@ -132,7 +133,9 @@ def test_a_graph_with_its_own_weights_loads_without_others(module: torch.nn.Modu
     graph = save(jit_trace(module, (torch.ones(2, 4),)))
 
     with torch.no_grad():
-        assert torch.equal(load_graph(graph, None)(torch.ones(2, 4))[0], module(torch.ones(2, 4))[0])
+        assert torch.equal(
+            load_graph(Sealed([graph]), None)(torch.ones(2, 4))[0], module(torch.ones(2, 4))[0]
+        )
 
 
 def test_inf1_needs_the_vendors_package() -> None:

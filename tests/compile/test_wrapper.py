@@ -169,13 +169,14 @@ def test_a_module_at_two_places_is_two_modules_afterwards() -> None:
 def test_editing_the_embedding_in_an_artifact_leaves_the_head_alone(tmp_path: Path) -> None:
     """They are one tensor in the checkpoint and two in weights.safetensors."""
     from artifact.graphs import load_weights
+    from artifact.sealed import Sealed
     from tests.compile.world import make_request, make_world, trace_in
 
     model = tiny_model(tmp_path / "m", task="fill-mask")
     world = make_world(make_request(model, tmp_path / "out", "1x16", task="fill-mask"), tmp_path / "world")
     traced = trace_in(world)
 
-    weights = load_weights((traced.staging / str(traced.weights)).read_bytes())
+    weights = load_weights(Sealed([(traced.staging / str(traced.weights)).read_bytes()]))
     embedding = next(tensor for name, tensor in weights.items() if "word_embeddings" in name)
     head = next(tensor for name, tensor in weights.items() if name.endswith("predictions.decoder.weight"))
     assert torch.equal(embedding, head)

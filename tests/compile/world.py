@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 
 from artifact.graphs import load_graph, load_weights
 from artifact.manifest import WEIGHTS, decoder_path
+from artifact.sealed import Sealed
 from compile import buckets, comparison, parity, pipeline, preflight, source, trace
 from compile.backends import cpu
 from compile.buckets import TracedBucket, TracedModel
@@ -130,11 +131,11 @@ def subject_in(world: World, traced: TracedModel, reference: Any = None) -> comp
     job = compare_job(world, traced)
     own = load_tokenizer(world.model.folder)
     mask_token_id, ours, _ = comparison.questions(job, own)
-    weights = load_weights((traced.staging / str(traced.weights)).read_bytes())
+    weights = load_weights(Sealed([(traced.staging / str(traced.weights)).read_bytes()]))
     return comparison.Subject(
         job=job,
         bucket=job.buckets[0],
-        graph=load_graph((traced.staging / job.buckets[0].path).read_bytes(), weights),
+        graph=load_graph(Sealed([(traced.staging / job.buckets[0].path).read_bytes()]), weights),
         reference=reference or wrap(model, world.model),
         tokenizer=portable_tokenizer(own),
         vocabulary=size,

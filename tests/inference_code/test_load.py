@@ -15,7 +15,7 @@ from artifact.canonical import encode
 from artifact.golden import Case, Golden, largest_difference
 from artifact.graphs import NeuronMissing
 from artifact.manifest import Requires
-from artifact.verify import ArtifactChanged, VerifiedArtifact
+from artifact.verify import AnotherArtifact, ArtifactChanged, VerifiedArtifact
 from inference_code.encoding import TokenizerUnusable
 from inference_code.load import LoadedModel, load, load_graphs
 from inference_code.requests import Text
@@ -78,7 +78,7 @@ def test_another_digest_never_reaches_the_loader(world: World) -> None:
     """A whole artifact that is not the one asked for."""
     loader = CountingLoader()
 
-    with pytest.raises(ArtifactChanged):
+    with pytest.raises(AnotherArtifact):
         load(world.root, digest="0" * 64, loader=loader)
 
     assert loader.calls == []

@@ -28,7 +28,7 @@ BLOCK = 65535
 
 
 def _members(contents: dict[str, bytes]) -> list[Member]:
-    return [Member(name=n, size=len(d), read=lambda d=d: d) for n, d in contents.items()]  # type: ignore[misc]
+    return [Member(name=n, size=len(d), chunks=lambda d=d: [d]) for n, d in contents.items()]  # type: ignore[misc]
 
 
 def _read_back(path: Path) -> dict[str, bytes]:

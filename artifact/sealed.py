@@ -1,0 +1,60 @@
+"""Bytes that nobody can change any more, this process included.
+
+A file of the kernel's memory (memfd_create(2)), written once and then sealed against writing,
+growing and shrinking. It has a path as long as it is open, so loaders that want a file (torch,
+safetensors) map or read these very bytes: no copy in Python, and nothing on a disk that could be
+written to between the check and the use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+class Sealed:
+    """Open until ``close``; whoever has it closes it, for as long as it is open it takes memory."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._descriptor = os.memfd_create("sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+        with os.fdopen(self._descriptor, "wb", closefd=False) as file:
+            for chunk in chunks:
+                file.write(chunk)
+        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
+
+    @property
+    def path(self) -> str:
+        """A path that leads this process to the bytes."""
+        return f"/proc/self/fd/{self._descriptor}"
+
+    def sha256(self) -> str:
+        """Of what is sealed, in hex."""
+        if os.fstat(self._descriptor).st_size == 0:
+            return hashlib.sha256().hexdigest()
+        with mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ) as view:
+            return hashlib.sha256(view).hexdigest()
+
+    def read(self) -> bytes:
+        """A copy."""
+        return Path(self.path).read_bytes()
+
+    def close(self) -> None:
+        """Give the memory back, once the loaders' own mappings of it are gone."""
+        self._close()
+
+    def __enter__(self) -> Sealed:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,200 @@
+"""``traceship verify``: a folder, an archive, a release in S3, or the name of the lock's release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from artifact.canonical import encode
+from artifact.manifest import MANIFEST
+from artifact.release import ARCHIVE, LOCK_FILE, Location, blob_key
+from artifact.verify import ArtifactChanged, NotAnArtifact, verify
+from cli.verifying import verified
+from compile.archive import artifact_members, write_archive
+from compile.publish import Destination, Published, publish
+from inference_code.fetch import DownloadChanged, ReleaseMissing
+from inference_code.options import OptionInvalid
+from tests.kit.command import CHECKOUT, traceship
+from tests.kit.folders import CONTENT, write_folder
+
+TO = Destination(account="123456789012", region="us-east-1", bucket="releases-of-a-test", name="minilm")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A release that was published as `ship` does it, and the lock that names it."""
+
+    s3: Any
+    published: Published
+    root: Path
+
+    @property
+    def url(self) -> str:
+        return f"s3://{TO.bucket}/{self.published.prefix}"
+
+    @property
+    def lock(self) -> Path:
+        return self.root.parent / LOCK_FILE
+
+    def put(self, key: str, data: bytes) -> None:
+        self.s3.put_object(Bucket=TO.bucket, Key=key, Body=data)
+
+    def get(self, key: str) -> bytes:
+        data: bytes = self.s3.get_object(Bucket=TO.bucket, Key=key)["Body"].read()
+        return data
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shipped]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket=TO.bucket)
+        write_folder(tmp_path / "made", CONTENT)
+        found = publish(tmp_path / "made", TO, s3, report=lambda _: None)
+        _write_lock(tmp_path, found)
+        yield Shipped(s3=s3, published=found, root=tmp_path / "made")
+
+
+def _write_lock(folder: Path, published: Published) -> None:
+    """The example's lock, with our release in it."""
+    lock = json.loads((CHECKOUT / "examples/inf1" / LOCK_FILE).read_bytes())
+    at = Location(account=TO.account, region=TO.region, bucket=TO.bucket, prefix=published.prefix)
+    lock.update(name="minilm", digest=published.digest, location=json.loads(encode(at)))
+    (folder / LOCK_FILE).write_bytes(encode(lock))
+
+
+def test_an_archive_is_verified_as_it_lies_there(tmp_path: Path) -> None:
+    """By the command, which leaves nothing else behind."""
+    digest = write_folder(tmp_path / "made", CONTENT)
+    write_archive(artifact_members(verify(tmp_path / "made")), tmp_path / ARCHIVE)
+    before = sorted(tmp_path.rglob("*"))
+
+    answer = traceship("verify", ARCHIVE, "--digest", digest, "--json", cwd=tmp_path)
+
+    assert answer.json == {"path": ARCHIVE, "digest": digest, "files": len(CONTENT), "verified": True}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_archive_for_the_stock_container_is_verified_too(tmp_path: Path) -> None:
+    """With the handler that this checkout puts into it."""
+    write_folder(tmp_path / "made", CONTENT)
+    traceship("archive", "made", "--out", ARCHIVE, "--stock", cwd=tmp_path)
+
+    assert traceship("verify", ARCHIVE, cwd=tmp_path).code == 0
+
+
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8b\x08", b"not an archive at all" * 100])
+def test_a_file_that_is_no_archive_of_ours_exits_3(tmp_path: Path, data: bytes) -> None:
+    """With words for it."""
+    (tmp_path / ARCHIVE).write_bytes(data)
+
+    answer = traceship("verify", ARCHIVE, "--json", cwd=tmp_path)
+
+    assert (answer.code, answer.error["id"]) == (3, "archive-changed")
+
+
+def test_a_release_is_verified_by_its_url_and_by_the_name_in_the_lock(shipped: Shipped) -> None:
+    """Blobs, manifest and archive, from S3."""
+    for what in (shipped.url, "minilm"):
+        found = verified(what, digest=None, lock_path=shipped.lock)
+
+        assert (found.digest, found.files) == (shipped.published.digest, len(CONTENT))
+
+
+def test_a_name_that_the_lock_does_not_hold_is_nothing(shipped: Shipped) -> None:
+    """Nor is one where there is no lock."""
+    for lock in (shipped.lock, shipped.root / "absent"):
+        with pytest.raises(NotAnArtifact):
+            verified("another", digest=None, lock_path=lock)
+
+
+@pytest.mark.parametrize("path", list(CONTENT))
+def test_a_changed_blob_is_named(shipped: Shipped, path: str) -> None:
+    """What an instance would fetch."""
+    entry = next(file for file in verify(shipped.root).manifest.files if file.path == path)
+    shipped.put(blob_key(entry.sha256), CONTENT[path][::-1])
+
+    with pytest.raises(DownloadChanged) as refused:
+        verified(shipped.url, digest=None, lock_path=shipped.lock)
+
+    assert refused.value.file == path
+
+
+def test_a_changed_archive_is_refused_though_every_blob_is_right(shipped: Shipped) -> None:
+    """What SageMaker would unpack."""
+    key = f"{shipped.published.prefix}/{ARCHIVE}"
+    data = bytearray(shipped.get(key))
+    data[len(data) // 2] ^= 1
+    shipped.put(key, bytes(data))
+
+    with pytest.raises(DownloadChanged) as refused:
+        verified(shipped.url, digest=None, lock_path=shipped.lock)
+
+    assert refused.value.file == ARCHIVE
+
+
+def test_an_older_release_in_the_place_of_the_locks_is_refused(shipped: Shipped, tmp_path: Path) -> None:
+    """It is whole, and was once published; the lock names a newer one."""
+    older = tmp_path / "older"
+    write_folder(older, {**CONTENT, "config.json": b"{}\n"})
+    for name, data in _as_published(shipped, older).items():
+        shipped.put(f"{shipped.published.prefix}/{name}", data)
+
+    with pytest.raises(DownloadChanged, match="digest asked for") as refused:
+        verified("minilm", digest=None, lock_path=shipped.lock)
+
+    assert refused.value.file == MANIFEST
+
+
+def test_an_older_archive_beside_the_right_manifest_is_refused(shipped: Shipped, tmp_path: Path) -> None:
+    """The same for the half that SageMaker reads."""
+    older = tmp_path / "older"
+    write_folder(older, {**CONTENT, "config.json": b"{}\n"})
+    shipped.put(f"{shipped.published.prefix}/{ARCHIVE}", _as_published(shipped, older)[ARCHIVE])
+
+    with pytest.raises(DownloadChanged, match="digest asked for") as refused:
+        verified("minilm", digest=None, lock_path=shipped.lock)
+
+    assert refused.value.file == ARCHIVE
+
+
+def _as_published(shipped: Shipped, root: Path) -> dict[str, bytes]:
+    found = publish(root, TO, shipped.s3, report=lambda _: None)
+    return {name: shipped.get(f"{found.prefix}/{name}") for name in (MANIFEST, ARCHIVE)}
+
+
+def test_a_release_without_its_archive_is_not_whole(shipped: Shipped) -> None:
+    """Told by its key."""
+    shipped.s3.delete_object(Bucket=TO.bucket, Key=f"{shipped.published.prefix}/{ARCHIVE}")
+
+    with pytest.raises(ReleaseMissing) as missing:
+        verified(shipped.url, digest=None, lock_path=shipped.lock)
+
+    assert missing.value.key.endswith(ARCHIVE)
+
+
+def test_a_url_that_names_no_digest_needs_one(shipped: Shipped) -> None:
+    """A release without a digest to insist on proves nothing."""
+    with pytest.raises(OptionInvalid, match="digest"):
+        verified(f"s3://{TO.bucket}/releases/minilm", digest=None, lock_path=shipped.lock)
+
+
+def test_a_path_goes_before_a_name_in_the_lock(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is called like the release is the one that is meant."""
+    monkeypatch.chdir(shipped.root.parent)
+    shipped.root.rename("minilm")
+    Path("minilm/config.json").write_bytes(b"{}")
+
+    with pytest.raises(ArtifactChanged):
+        verified("minilm", digest=None, lock_path=shipped.lock)
