@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,27 @@ from tests.kit.handmade import build
 CHECKOUT = Path(__file__).resolve().parents[2]
 BLOCK = 65535
 """Bytes of a stored deflate block: the edges around its multiples are where framing breaks."""
+SIZE = 5_000_000
+_PACKED_AND_VERIFIED = """
+import os, resource, sys, threading
+from pathlib import Path
+from artifact.folder import chunks
+from artifact.manifest import File
+from artifact.packed import _content
+from compile.archive import Member, write_archive
+folder, size = Path(sys.argv[1]), int(sys.argv[2])
+with (folder / "big").open("wb") as file:
+    file.truncate(size)
+entry, pipe = File(path="big", size=size, sha256="0" * 64), folder / f"pipe{size}"
+os.mkfifo(pipe)
+writing = threading.Thread(target=write_archive, args=([Member("big", size, lambda: chunks(folder, entry))], pipe))
+writing.start()
+with pipe.open("rb") as file:
+    found = sum(len(block) for block in _content(file))
+writing.join()
+assert found > size
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 def _members(contents: dict[str, bytes]) -> list[Member]:
@@ -106,6 +129,63 @@ def test_a_file_changed_while_packing_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ArtifactChanged):
         write_archive(members, tmp_path / "a.tar.gz")
+
+    assert not (tmp_path / "a.tar.gz").exists()
+
+
+@pytest.mark.parametrize(("change", "size"), [("flipped", SIZE), ("cut", SIZE - 1), ("longer", SIZE + 1)])
+def test_a_file_changed_in_mid_stream_leaves_no_archive_behind(
+    tmp_path: Path, change: str, size: int
+) -> None:
+    """Its beginning is in the archive already when the rest changes."""
+    path = tmp_path / "artifact/weights.safetensors"
+    write_folder(tmp_path / "artifact", {**CONTENT, "weights.safetensors": bytes(SIZE)})
+    members = artifact_members(verify(tmp_path / "artifact"))
+
+    def changing() -> Iterator[bytes]:
+        for at, chunk in enumerate(members[-1].chunks()):
+            if at == 1:
+                with path.open("r+b") as file:
+                    file.seek(SIZE - 2)
+                    file.write(b"x")
+                    file.truncate(size)
+            yield chunk
+
+    with pytest.raises(ArtifactChanged, match="weights"):
+        write_archive([*members[:-1], replace(members[-1], chunks=changing)], tmp_path / "a.tar.gz")
+
+    assert not (tmp_path / "a.tar.gz").exists()
+
+
+def test_a_full_disk_is_told_and_leaves_no_archive_behind(tmp_path: Path) -> None:
+    """The thread that writes hands its error to the one that reads."""
+    out = tmp_path / "a.tar.gz"
+    out.symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_archive(_members({"a": bytes(SIZE)}), out)
+
+    assert not out.is_symlink()
+
+
+def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
+    """A file of more than two gibibytes, a hole on the disk, is written and read back as a small one is."""
+    small, large = (_peak(tmp_path, size) for size in (SIZE, 2 * 1024**3 + 5))
+
+    assert large - small < 16 * 1024 * 1024
+
+
+def _peak(folder: Path, size: int) -> int:
+    """Bytes of memory that a process took at most which packs a file of ``size`` and verifies it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _PACKED_AND_VERIFIED, folder, str(size)],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return int(ended.stdout) * 1024
+
 
 
 def test_the_archive_for_the_stock_container_keeps_code_and_artifact_apart(tmp_path: Path) -> None:
