@@ -9,6 +9,7 @@ the same for model.tar.gz; both go by ``listing.py``.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,39 +32,26 @@ __all__ = [
     "MAX_MANIFEST_BYTES",
     "AnotherArtifact",
     "ArtifactChanged",
+    "ListedArtifact",
     "NotAnArtifact",
     "UnknownSchema",
     "VerifiedArtifact",
+    "listed",
     "parse_manifest",
     "verify",
 ]
 
 
 @dataclass(frozen=True)
-class VerifiedArtifact:
-    """An artifact whose every file matched its manifest. ``digest`` is the manifest's SHA-256.
+class ListedArtifact:
+    """A folder with the manifest that was asked for and the files of its list, which nobody has read yet.
 
-    Bytes that were held are given away once, so that no more memory is taken than is needed;
-    what was not held, or is asked for again, is opened and hashed anew.
+    ``digest`` is the manifest's SHA-256.
     """
 
     root: Path
     manifest: Manifest
     digest: str
-    _held: dict[str, Sealed] = field(default_factory=dict, repr=False, compare=False)
-
-    def take(self, path: str) -> Sealed:
-        """The bytes of a file of the manifest, which can no longer change; the caller closes them.
-
-        Raises:
-            ArtifactChanged: the bytes are not (or no longer) those of the manifest.
-        """
-        return self._held.pop(path, None) or _sealed(self.root, self._entry(path))
-
-    def read(self, path: str) -> bytes:
-        """A copy of what ``take`` gives; errors as there."""
-        with self.take(path) as sealed:
-            return sealed.read()
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """The bytes of a file in pieces. They are proven only when the last one has been taken.
@@ -84,9 +72,44 @@ class VerifiedArtifact:
         return entry
 
 
+@dataclass(frozen=True)
+class VerifiedArtifact(ListedArtifact):
+    """An artifact whose every file matched its manifest.
+
+    Bytes that were held are given away once, so that no more memory is taken than is needed;
+    what was not held, or is asked for again, is opened and hashed anew.
+    """
+
+    _held: dict[str, Sealed] = field(default_factory=dict, repr=False, compare=False)
+
+    def take(self, path: str) -> Sealed:
+        """The bytes of a file of the manifest, which can no longer change; the caller closes them.
+
+        Raises:
+            ArtifactChanged: the bytes are not (or no longer) those of the manifest.
+        """
+        return self._held.pop(path, None) or _sealed(self.root, self._entry(path))
+
+    def read(self, path: str) -> bytes:
+        """A copy of what ``take`` gives; errors as there."""
+        with self.take(path) as sealed:
+            return sealed.read()
+
+
 def nothing(manifest: Manifest) -> Collection[str]:  # noqa: ARG001 - one of the answers to ``hold``
     """Check only."""
     return ()
+
+
+def listed(root: Path, *, digest: str | None = None) -> ListedArtifact:
+    """Check all of a folder but its files' content; for those who read each of them once, to the end.
+
+    Raises:
+        As ``verify``, what the files hold excepted.
+    """
+    manifest, found = _manifest(root, digest)
+    folder.check_names(root, {entry.path for entry in manifest.files} | {MANIFEST, MANIFEST_DIGEST})
+    return ListedArtifact(root=root, manifest=manifest, digest=found)
 
 
 def verify(
@@ -105,15 +128,14 @@ def verify(
         UnknownSchema: a manifest of another schema.
         ArtifactChanged: any file missing, extra, linked, special, resized or changed.
     """
-    manifest, found = _manifest(root, digest)
-    folder.check_names(root, {entry.path for entry in manifest.files} | {MANIFEST, MANIFEST_DIGEST})
-    wanted, held = frozenset(hold(manifest)), {}
-    for entry in manifest.files:
+    there = listed(root, digest=digest)
+    wanted, held = frozenset(hold(there.manifest)), {}
+    for entry in there.manifest.files:
         if entry.path in wanted:
             held[entry.path] = _sealed(root, entry)
         else:
-            _check(root, entry)
-    return VerifiedArtifact(root=root, manifest=manifest, digest=found, _held=held)
+            deque(there.chunks(entry.path), maxlen=0)
+    return VerifiedArtifact(root=root, manifest=there.manifest, digest=there.digest, _held=held)
 
 
 def _manifest(root: Path, pinned: str | None) -> tuple[Manifest, str]:
@@ -134,10 +156,3 @@ def _sealed(root: Path, entry: File) -> Sealed:
     sealed = Sealed(folder.chunks(root, entry))
     check_digest(entry, sealed.sha256())
     return sealed
-
-
-def _check(root: Path, entry: File) -> None:
-    digest = hashlib.sha256()
-    for chunk in folder.chunks(root, entry):
-        digest.update(chunk)
-    check_digest(entry, digest.hexdigest())

@@ -31,7 +31,7 @@ from artifact.packed import (
     header,
     padding,
 )
-from artifact.verify import VerifiedArtifact
+from artifact.verify import ListedArtifact
 
 _AT_ONCE = 32
 """Parts, such as a block and its header, that are written together."""
@@ -57,7 +57,7 @@ class Archive:
     sha256: str
 
 
-def artifact_members(artifact: VerifiedArtifact, *, below: str = "") -> list[Member]:
+def artifact_members(artifact: ListedArtifact, *, below: str = "") -> list[Member]:
     """The artifact's own files as members, each verified again when it is read.
 
     Args:
@@ -73,7 +73,7 @@ def artifact_members(artifact: VerifiedArtifact, *, below: str = "") -> list[Mem
     ]
 
 
-def stock_members(artifact: VerifiedArtifact, *, checkout: Path) -> list[Member]:
+def stock_members(artifact: ListedArtifact, *, checkout: Path) -> list[Member]:
     """Members for AWS's stock container: the artifact below ``artifact/``, our handler in ``code/``.
 
     Args:

@@ -18,12 +18,12 @@ def command(path: Path, out: Path, stock: bool, as_json: bool) -> None:
     The same artifact gives the same bytes. `ship` publishes this archive by itself; with --stock
     it also carries our handler, for endpoints that you make of AWS's own container.
     """
-    from artifact.verify import verify
+    from artifact.verify import listed
     from cli.cdk import CHECKOUT
     from cli.console import data
     from compile.archive import artifact_members, stock_members, write_archive
 
-    artifact = verify(path)
+    artifact = listed(path)  # its files are proven as they are packed
     members = stock_members(artifact, checkout=CHECKOUT) if stock else artifact_members(artifact)
     partial = out.with_name(out.name + ".partial")
     try:

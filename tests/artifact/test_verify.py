@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import hashlib
+import json
 import mmap
 import os
 import random
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,10 +28,14 @@ from artifact.verify import (
     ArtifactChanged,
     NotAnArtifact,
     UnknownSchema,
+    parse_manifest,
     verify,
 )
 from tests.kit.folders import CONTENT, manifest_of, write_folder, write_manifest
 
+KEPT = sorted(Path(__file__).parent.glob("manifest-v1*.json"))
+OPTIONAL = {"choices", "compiler", "decoder", "generation", "generic", "mask_token_id", "remote_code"}
+"""Keys that may be left out, which says that they have their default."""
 EVERY_FILE = [*CONTENT, MANIFEST, MANIFEST_DIGEST]
 
 
@@ -391,8 +399,64 @@ def test_a_path_that_is_not_there_is_not_an_artifact(tmp_path: Path) -> None:
         verify(tmp_path / "nothing")
 
 
-def test_the_kept_manifest_of_version_1_still_reads() -> None:
-    """Whatever is added later, an artifact that was published stays loadable."""
-    kept = Path(__file__).parent / "manifest-v1.json"
+@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+def test_the_kept_manifests_of_version_1_still_read(kept: Path) -> None:
+    """Whatever is added later, an artifact that was published stays loadable and keeps its digest."""
+    manifest = parse_manifest(kept.read_bytes())
 
-    assert encode(msgspec.json.decode(kept.read_bytes(), type=Manifest)) == kept.read_bytes()
+    assert encode(manifest) == kept.read_bytes()
+
+
+def test_the_kept_manifests_hold_every_key_of_version_1() -> None:
+    """One of them at least; a new optional key gets a new fixture, the old ones stay as they are."""
+    found = {key for kept in KEPT for key, _ in _keys(json.loads(kept.read_bytes()))}
+
+    assert set(Manifest.__struct_fields__) <= {key[0] for key in found if len(key) == 1}
+    assert {("generation", "rule"), ("compiler", "casting"), ("coverage", "fallback")} <= found
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+def test_version_1_is_read_strictly(kept: Path) -> None:
+    """At every place of it: no key more, no key less, no value of another type."""
+    plain = json.loads(kept.read_bytes())
+    changes = 0
+    for path, _ in _keys(plain):
+        for change in (_without, _with_another, _of_another_type):
+            if change is _without and path[-1] in OPTIONAL:
+                continue
+            data = encode(change(copy.deepcopy(plain), path))
+            changes += 1
+            with pytest.raises((ArtifactChanged, UnknownSchema)):
+                parse_manifest(data)
+
+    assert changes > 150
+
+
+def _keys(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every key of every object, with the way to it."""
+    pairs = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for key, value in pairs:
+        if isinstance(plain, dict):
+            yield (*path, key), value
+        yield from _keys(value, (*path, key))
+
+
+def _at(plain: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        plain = plain[key]
+    return plain
+
+
+def _without(plain: Any, path: tuple[Any, ...]) -> Any:
+    del _at(plain, path[:-1])[path[-1]]
+    return plain
+
+
+def _with_another(plain: Any, path: tuple[Any, ...]) -> Any:
+    _at(plain, path[:-1])["promise"] = True
+    return plain
+
+
+def _of_another_type(plain: Any, path: tuple[Any, ...]) -> Any:
+    _at(plain, path[:-1])[path[-1]] = {"promise": True}
+    return plain

@@ -16,6 +16,7 @@ import pytest
 from artifact.verify import verify
 from compile import pipeline, runners
 from compile.__main__ import BadArguments, main, parse
+from compile.archive import artifact_members, write_archive
 from compile.source import ModelChanged
 from tests.compile.world import make_request
 from tests.kit.models import tiny_model
@@ -32,9 +33,51 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+_ANOTHER_MACHINE = """
+import os, socket, time
+def reversed_order(function):
+    return lambda *args: sorted(function(*args), reverse=True)
+class Entries(list):
+    __enter__ = lambda self: self
+    __exit__ = lambda self, *_: None
+scandir = os.scandir
+def listed(path="."):
+    with scandir(path) as entries:
+        return Entries(sorted(entries, key=lambda entry: entry.name, reverse=True))
+os.scandir, os.listdir = listed, reversed_order(os.listdir)
+os.cpu_count = lambda: 8
+socket.gethostname = lambda: "another-host"
+now, now_ns = time.time, time.time_ns
+time.time, time.time_ns = lambda: now() + 1e9, lambda: now_ns() + 10**18
+open(os.path.join(os.environ["HOME"], f"process-{os.getpid()}"), "w").close()
+"""
+"""As sitecustomize.py on the path: it is in every process before anything of ours is."""
+
+
+def _another_user(home: Path) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "USER": "somebody",
+        "LOGNAME": "somebody",
+        "HOSTNAME": "another-host",
+        "LC_ALL": "C",
+        "LANG": "tr_TR.UTF-8",
+        "TZ": "Asia/Tokyo",
+        "PYTHONHASHSEED": "2",
+        "PYTHONPATH": f"{_ROOT}{os.pathsep}{home}",
+    }
+
+
+def _archive(root: Path) -> str:
+    archive = write_archive(artifact_members(verify(root)), root.with_suffix(".tar.gz"))
+    archive.path.unlink()
+    return archive.sha256
+
+
 def test_the_same_model_gives_the_same_bytes_anywhere(tiny_bert: Path, tmp_path: Path) -> None:
-    """Another folder of the model, of the output and of the work, another hash seed, time zone and umask."""
+    """Another folder, user, home, umask, time, zone, locale, hash seed, order of files, host and cores."""
     twin = Path(shutil.copytree(tiny_bert, tmp_path / "elsewhere" / "a name"))
+    (tmp_path / "elsewhere" / "sitecustomize.py").write_text(_ANOTHER_MACHINE, encoding="utf-8")
     options = ("--bucket", "1x16", "--bucket", "2x24", "--pooling", "mean", "--json")
     first = subprocess.run(
         _command(tiny_bert, tmp_path / "one", *options),
@@ -47,7 +90,7 @@ def test_the_same_model_gives_the_same_bytes_anywhere(tiny_bert: Path, tmp_path:
     second = subprocess.run(
         _command(twin, tmp_path / "deeper" / "two", *options),
         cwd=tmp_path,
-        env={**os.environ, "PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "PYTHONPATH": str(_ROOT)},
+        env={**os.environ, **_another_user(tmp_path / "elsewhere")},
         umask=0o077,
         capture_output=True,
         text=True,
@@ -56,6 +99,8 @@ def test_the_same_model_gives_the_same_bytes_anywhere(tiny_bert: Path, tmp_path:
 
     printed = json.loads(first.stdout)
     assert _files(tmp_path / "one") == _files(tmp_path / "deeper" / "two")
+    assert _archive(tmp_path / "one") == _archive(tmp_path / "deeper" / "two")
+    assert len(list((tmp_path / "elsewhere").glob("process-*"))) >= 4
     assert printed["digest"] == json.loads(second.stdout)["digest"]
     assert verify(tmp_path / "one", digest=printed["digest"]).manifest.weights == "weights.safetensors"
     assert [(b["batch"], b["length"]) for b in printed["buckets"]] == [(1, 16), (2, 24)]
