@@ -4,6 +4,9 @@
     canonical.py  the one way to write and read our JSON files
     manifest.py   manifest.json as types (schema ``traceship.artifact/1``)
     verify.py     a folder in, a trusted artifact out, or an error that names the file
+    packed.py     the same for model.tar.gz, and what that looks like
+    listing.py, folder.py, sealed.py, refusals.py   what both go by: the list of files, reading
+                  without following a link, memory that cannot change, the errors
     golden.py     requests with expected answers, and how answers are compared
     graphs.py     graph and weight bytes in, a callable TorchScript module out
     release.py    where a release lies in S3, and release.lock.json as types

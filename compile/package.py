@@ -248,8 +248,8 @@ def _requires(
 def memory_bytes(plan: Plan, config: Mapping[str, Any], files: tuple[File, ...]) -> int:
     """Estimate of host memory for one copy of the artifact, in bytes.
 
-    runtime + 2 x files + activations of the largest bucket. Twice the files, because the bytes
-    are hashed in memory before the tensors are made of them.
+    runtime + 2 x files + activations of the largest bucket. Twice the files, because all graphs are
+    in memory and verified before the first is loaded, and an Inf1 graph's tensors are copies.
     """
     sizes = Sizes.of(config, plan.spec.name, plan.choices)
     activations = max(sizes.activation_bytes(shape) for shape in plan.shapes)

@@ -14,6 +14,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CODE_FOLDERS = ("artifact", "compile")
 _CODE = {".py", ".json", ".toml", ".txt"}
 NOT_SHAPING = (
+    "artifact/packed.py",
     "artifact/release.py",
     "compile/archive.py",
     "compile/batch/",

@@ -200,5 +200,5 @@ def test_a_digest_that_the_archive_does_not_have_is_a_failed_endpoint(
     last = run.stderr.strip().splitlines()[-1]
     assert "FailedStatusError" in last
     assert "did not pass the ping health check" in last
-    assert "artifact-changed" in last
+    assert "another-artifact" in last
     assert _left(demo) == []

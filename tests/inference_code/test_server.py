@@ -303,7 +303,7 @@ def test_another_artifact_than_the_pinned_one_ends_with_3(world: World, tmp_path
         code = server.wait()
 
     assert code == 3
-    assert server.await_event("refused")["error"] == "artifact-changed"
+    assert server.await_event("refused")["error"] == "another-artifact"
 
 
 def test_a_wrong_golden_answer_ends_with_3_and_no_healthy_ping(
