@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from artifact.canonical import encode
 from artifact.errors import TraceshipError
-from artifact.listing import digest_file
+from artifact.listing import MAX_MANIFEST_BYTES, digest_file
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File
 from artifact.packed import (
     BLOCK_HEADER,
@@ -32,6 +32,7 @@ from artifact.packed import (
     STORED_MAX,
     TRAILER,
     ArchiveChanged,
+    _content,
     ending,
     header,
     padding,
@@ -209,8 +210,17 @@ def test_whatever_is_no_plain_file_is_refused_by_its_kind(world: World, kind: st
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [(slice(100, 108), b"0004755\0"), (slice(108, 116), b"0001750\0"), (slice(136, 148), b"14000000000\0")],
-    ids=["mode", "owner", "time"],
+    [
+        (slice(100, 108), b"0004755\0"),
+        (slice(108, 116), b"0001750\0"),
+        (slice(136, 148), b"14000000000\0"),
+        (slice(157, 168), b"/etc/passwd"),
+        (slice(265, 269), b"root"),
+        (slice(329, 337), b"0000001\0"),
+        (slice(345, 349), b"/etc"),
+        (slice(508, 512), b"more"),
+    ],
+    ids=["mode", "owner", "time", "link", "name of the owner", "device", "folder", "rest"],
 )
 def test_a_header_with_another_mode_owner_or_time_is_refused(
     world: World, field: slice, value: bytes
@@ -223,6 +233,40 @@ def test_a_header_with_another_mode_owner_or_time_is_refused(
 
     with pytest.raises(ArchiveChanged):
         _check(_stored(bytes(tar)))
+
+
+def test_data_between_two_files_is_refused(world: World) -> None:
+    """A tar fills each file's last block with zeros, in which something could hide."""
+    tar = bytearray(_tar(world.parts))
+    size = len(world.parts[0][1])
+    tar[512 + size] = 1
+    assert size % 512
+
+    with pytest.raises(ArchiveChanged, match="between its files"):
+        _check(_stored(bytes(tar)))
+
+
+@pytest.mark.parametrize("sizes", [[100, STORED_MAX - 100], [STORED_MAX - 1, 1], [STORED_MAX, 0]])
+def test_the_same_content_in_other_blocks_is_refused(sizes: list[int]) -> None:
+    """Short ones, or an empty one at the end: any tool reads them, and the bytes would be others."""
+    content = bytes(STORED_MAX)
+    framed = GZIP_HEADER
+    for at, size in enumerate(sizes):
+        framed += BLOCK_HEADER.pack(at == len(sizes) - 1, size, size ^ 0xFFFF) + bytes(size)
+    framed += TRAILER.pack(zlib.crc32(content), len(content))
+    assert gzip.decompress(framed) == content
+    assert list(_content(io.BytesIO(_stored(content)))) == [content]
+
+    with pytest.raises(ArchiveChanged, match="block"):
+        list(_content(io.BytesIO(framed)))
+
+
+def test_a_manifest_over_the_limit_is_refused_before_it_is_read() -> None:
+    """Its size is in its header."""
+    data = b"{" + b" " * MAX_MANIFEST_BYTES
+
+    with pytest.raises(ArtifactChanged, match="the limit is"):
+        _check(_stored(_tar([(MANIFEST, data)])))
 
 
 @pytest.mark.parametrize(

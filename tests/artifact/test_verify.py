@@ -293,7 +293,21 @@ def test_a_file_outside_the_manifest_cannot_be_read(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "../outside", "a/../b", "./a", "a//b", "a\\b", "a\0b", "", ".", "a\n", "\x1b[2J"]
+    "path",
+    [
+        "/etc/passwd",
+        "../outside",
+        "a/../b",
+        "./a",
+        "a//b",
+        "a\\b",
+        "a\0b",
+        "",
+        ".",
+        "a\n",
+        "\x1b[2J",
+        "a" * 101,
+    ],
 )
 def test_a_manifest_with_a_path_that_is_not_plain_is_refused(tmp_path: Path, path: str) -> None:
     """No name leads out of the folder."""
