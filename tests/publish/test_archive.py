@@ -148,7 +148,7 @@ def test_a_file_changed_in_mid_stream_leaves_no_archive_behind(
             if at == 1:
                 with path.open("r+b") as file:
                     file.seek(SIZE - 2)
-                    file.write(b"x")
+                    file.write(b"x" if change == "flipped" else b"\0")
                     file.truncate(size)
             yield chunk
 
