@@ -216,6 +216,18 @@ def test_bytes_changed_between_the_check_and_the_read_are_refused(root: Path) ->
         list(artifact.chunks("weights.safetensors"))
 
 
+@pytest.mark.parametrize("linked", ["graphs/b1_s32.pt", "graphs"])
+def test_a_link_that_came_after_the_check_is_not_followed(root: Path, tmp_path: Path, linked: str) -> None:
+    """Though it leads to the right bytes; nor is a folder on the way."""
+    artifact = verify(root)
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    (root / linked).rename(elsewhere)
+    (root / linked).symlink_to(elsewhere)
+
+    with pytest.raises(ArtifactChanged, match="plain file"):
+        artifact.read("graphs/b1_s32.pt")
+
+
 def test_held_bytes_are_those_that_were_verified(root: Path) -> None:
     """Whatever happens to the file afterwards, in place or by another one of its name."""
     artifact = verify(root, hold=lambda manifest: {file.path for file in manifest.files})

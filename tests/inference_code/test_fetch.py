@@ -21,8 +21,9 @@ from moto import mock_aws
 from artifact.aws import AwsDenied, AwsUnreachable, BucketMissing
 from artifact.canonical import encode
 from artifact.manifest import MANIFEST, File
-from artifact.release import blob_key, release_prefix
+from artifact.release import ARCHIVE, blob_key, release_prefix
 from artifact.verify import ArtifactChanged, verify
+from compile.archive import artifact_members, write_archive
 from inference_code.__main__ import main
 from inference_code.fetch import (
     DownloadBroken,
@@ -32,6 +33,7 @@ from inference_code.fetch import (
     fetch,
     fetch_options,
     s3_client,
+    verify_release,
 )
 from inference_code.options import OptionInvalid
 from inference_code.place import CannotWrite, PlaceTaken, put, staged
@@ -215,6 +217,35 @@ def test_an_endless_blob_is_not_read_to_its_end(release: Release, target: Path) 
 
     with pytest.raises(DownloadChanged):
         fetch(release.to(target), Counting(release.s3, endless))
+
+
+@pytest.mark.parametrize("breaks", [1, 3])
+def test_an_archive_whose_connection_breaks_off_is_read_again(
+    release: Release, target: Path, tmp_path: Path, breaks: int
+) -> None:
+    """From its beginning, as often as a blob."""
+    write_archive(artifact_members(verify(tmp_path / "published")), tmp_path / ARCHIVE)
+    release.put(f"{release.prefix}/{ARCHIVE}", (tmp_path / ARCHIVE).read_bytes())
+    left = breaks
+
+    class Broken:
+        def read(self, _size: int) -> bytes:
+            raise ReadTimeoutError(endpoint_url="https://s3")
+
+    def breaking(key: str, body: Any) -> Any:
+        nonlocal left
+        left -= key.endswith(ARCHIVE)
+        return Broken() if key.endswith(ARCHIVE) and left >= 0 else body
+
+    counting = Counting(release.s3, breaking)
+    if breaks == 1:
+        assert len(verify_release(release.to(target), counting).files) == len(CONTENT)
+    else:
+        with pytest.raises(DownloadBroken, match=ARCHIVE):
+            verify_release(release.to(target), counting)
+
+    assert {call["ExpectedBucketOwner"] for call in counting.calls} == {OWNER}
+    assert not target.exists()
 
 
 def test_a_manifest_that_points_outside_is_refused(s3: Any, target: Path, tmp_path: Path) -> None:
