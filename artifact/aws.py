@@ -5,22 +5,42 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from artifact.errors import Conflict, CredentialsError, TraceshipError
+from artifact.errors import Conflict, CredentialsError, TraceshipError, UsageError
 
 AwsClient: TypeAlias = Any
 """A boto3 client: its methods are made at run time from the service's model."""
 
+_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_BUSY_CODES = {
+    "500",
+    "503",
+    "InternalError",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+_CLOCK_CODES = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+_DAMAGED_CODES = {"BadDigest", "IncompleteBody", "InvalidDigest", "XAmzContentSHA256Mismatch"}
+_ELSEWHERE_CODES = {
+    "301",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+}
+_NO_BUCKET_CODES = {"NoSuchBucket"}
 _CREDENTIAL_CODES = {
     "AccessDenied",
     "AccessDeniedException",
-    "ExpiredToken",
-    "ExpiredTokenException",
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
@@ -86,12 +106,118 @@ class BucketMissing(Conflict):
         )
 
 
+class CredentialsExpired(CredentialsError):
+    """The credentials were good once."""
+
+    id = "credentials-expired"
+
+    def __init__(self, *, doing: str, why: str) -> None:
+        super().__init__(
+            what=f"the AWS credentials expired before we could {doing}",
+            why=why,
+            fix="renew them (`aws sso login`, or a new session), then run the command again; "
+            "it continues where it stopped",
+        )
+
+
+class KeyDenied(CredentialsError):
+    """AWS KMS does not let us use the key that encrypts what we store or read."""
+
+    id = "key-denied"
+
+    def __init__(self, *, doing: str, why: str) -> None:
+        super().__init__(
+            what=f"the encryption key did not let us {doing}",
+            why=why,
+            fix="get kms:GenerateDataKey and kms:Decrypt on it (docs/permissions.md), then run again",
+        )
+
+
+class KeyUnusable(TraceshipError):
+    """The encryption key does not exist, or is disabled, or is about to be deleted."""
+
+    id = "key-unusable"
+
+    def __init__(self, *, doing: str, code: str, message: str) -> None:
+        super().__init__(
+            what=f"there is no usable encryption key to {doing}",
+            why=f"{code}: {message}",
+            fix="enable the project's key, or make it with `traceship deploy --foundation`, then run again",
+        )
+
+
+class WrongRegion(UsageError):
+    """What we asked for lies in another region. ``region`` is the right one, None where AWS does not say."""
+
+    id = "wrong-region"
+
+    def __init__(self, *, doing: str, region: str | None) -> None:
+        super().__init__(
+            what=f"could not {doing} from this region",
+            why=f"it lies in {region}" if region else "it lies in another one",
+            fix=f"set project.region or AWS_REGION to {region or 'the right region'}, then run again",
+        )
+
+
+class ClockSkewed(TraceshipError):
+    """This machine's clock and that of AWS differ by more than AWS accepts."""
+
+    id = "clock-skewed"
+
+    def __init__(self, *, doing: str, why: str) -> None:
+        super().__init__(
+            what=f"AWS would not let us {doing}: this machine's clock is wrong",
+            why=why,
+            fix="set the clock (`timedatectl set-ntp true`), then run the command again",
+        )
+
+
+class AwsBusy(TraceshipError):
+    """AWS asked us to slow down, or had an error of its own, each time that we asked."""
+
+    id = "aws-busy"
+
+    def __init__(self, *, doing: str, code: str, message: str) -> None:
+        super().__init__(
+            what=f"AWS was too busy to {doing}",
+            why=f"{code}: {message}",
+            fix="wait a minute, then run the command again; it continues where it stopped",
+        )
+
+
+class BytesDamaged(TraceshipError):
+    """What arrived at AWS is not what we sent, each time that we sent it."""
+
+    id = "bytes-damaged"
+
+    def __init__(self, *, doing: str, code: str, message: str) -> None:
+        super().__init__(
+            what=f"the bytes were damaged on their way, so we could not {doing}",
+            why=f"{code}: {message}",
+            fix="look for a faulty proxy, network or memory, then run again; nothing wrong was stored",
+        )
+
+
+class TooFewDescriptors(TraceshipError):
+    """The process may not open as many files and connections as it needs."""
+
+    id = "too-few-descriptors"
+
+    def __init__(self, *, doing: str, why: str) -> None:
+        super().__init__(
+            what=f"could not {doing} with so few open files",
+            why=why,
+            fix="raise the limit (`ulimit -n 1024`), then run the command again",
+        )
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Raise our errors in place of botocore's. ``doing`` completes "AWS did not let us …".
 
     Raises:
-        AwsDenied, AwsUnreachable, AwsRefused: see there. Other exceptions pass unchanged.
+        AwsDenied, AwsUnreachable, AwsRefused and the other errors of this module: see there.
+            Other exceptions pass unchanged.
     """
     from botocore import exceptions
 
@@ -102,8 +228,67 @@ def translated(doing: str) -> Iterator[None]:
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound,
             exceptions.TokenRetrievalError, exceptions.NoRegionError) as error:  # fmt: skip
         raise AwsDenied(doing=doing, why=str(error)) from error
-    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        raise AwsUnreachable(doing=doing, why=str(error), local=is_local()) from error
+    except Exception as error:
+        if (limit := _descriptor_error(error)) is not None:
+            raise TooFewDescriptors(doing=doing, why=str(limit)) from error
+        if not is_transport(error):
+            raise
+        raise AwsUnreachable(doing=doing, why=_one_line(error), local=is_local()) from error
+
+
+def error_code(error: BaseException) -> str:
+    """The code that AWS gave an error, such as "NoSuchKey"; empty where it is none of AWS's."""
+    answer = getattr(error, "response", None)
+    return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
+
+
+def is_broken_answer(error: BaseException) -> bool:
+    """Whether an answer began and broke off, or is not one: botocore does not repeat those."""
+    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, ReadTimeoutError):  # no answer at all, which botocore has waited for
+        return False
+    return isinstance(error, (HTTPError, IncompleteReadError, ResponseStreamingError, ResponseParserError))
+
+
+def is_transport(error: BaseException) -> bool:
+    """Whether the request or its answer was lost on the way, so that nobody knows what AWS did."""
+    from botocore.exceptions import ConnectionError as BotoConnectionError
+    from botocore.exceptions import HTTPClientError
+
+    return isinstance(error, (BotoConnectionError, HTTPClientError)) or is_broken_answer(error)
+
+
+def client_config(*, local: bool) -> Any:
+    """How every client of ours waits, repeats and connects.
+
+    Connections: enough for the threads of an upload. Attempts: the SDK's "standard" mode, with its
+    growing pauses; a local AWS that does not answer will not answer later.
+    """
+    from botocore.config import Config
+
+    return Config(
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=16,
+        retries={"mode": "standard", "total_max_attempts": 2 if local else 5},
+    )
+
+
+def _descriptor_error(error: BaseException) -> OSError | None:
+    """The "too many open files" that an error comes from, through whatever wrapped it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in {errno.EMFILE, errno.ENFILE}:
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def is_local() -> bool:
@@ -112,8 +297,30 @@ def is_local() -> bool:
 
 
 def _from_answer(error: Exception, doing: str) -> TraceshipError:
-    answer = getattr(error, "response", {}).get("Error", {})
-    code, message = str(answer.get("Code", "?")), str(answer.get("Message", "no message"))
+    answer = getattr(error, "response", {})
+    code = error_code(error) or "?"
+    message = " ".join(str(answer.get("Error", {}).get("Message", "no message")).split())
+    why = f"{code}: {message}"
+    if code in _EXPIRED_CODES:
+        return CredentialsExpired(doing=doing, why=why)
+    if code.startswith("KMS."):
+        return KeyUnusable(doing=doing, code=code, message=message)
     if code in _CREDENTIAL_CODES:
-        return AwsDenied(doing=doing, why=f"{code}: {message}")
+        return KeyDenied(doing=doing, why=why) if "kms:" in message else AwsDenied(doing=doing, why=why)
+    if code in _CLOCK_CODES:
+        return ClockSkewed(doing=doing, why=why)
+    if code in _ELSEWHERE_CODES:
+        return WrongRegion(doing=doing, region=_region_told(answer))
+    if code in _NO_BUCKET_CODES:
+        return BucketMissing(bucket=str(answer["Error"].get("BucketName", "of this project")), why=why)
+    if code in _BUSY_CODES:
+        return AwsBusy(doing=doing, code=code, message=message)
+    if code in _DAMAGED_CODES:
+        return BytesDamaged(doing=doing, code=code, message=message)
     return AwsRefused(doing=doing, code=code, message=message)
+
+
+def _region_told(answer: dict[str, Any]) -> str | None:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    found = answer.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
+    return str(found) if found else None

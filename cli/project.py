@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from artifact.aws import AwsClient, is_local, translated
+from artifact.aws import AwsClient, client_config, is_local, translated
 from artifact.canonical import encode
 from artifact.errors import UsageError
 from artifact.release import LOCK_FILE, ReleaseLock
@@ -82,22 +82,26 @@ class Project:
         Raises:
             WrongAccount: they differ.
         """
-        with translated("learn which account these credentials belong to"):
-            found = str(self.client("sts").get_caller_identity()["Account"])
+        found = self._caller["Account"]
         wanted = self.settings.project.account
         if wanted is not None and wanted != found:
             raise WrongAccount(found=found, wanted=wanted)
         return found
 
+    @property
+    def caller(self) -> str:
+        """ARN of the credentials in use."""
+        return self._caller["Arn"]
+
+    @cached_property
+    def _caller(self) -> dict[str, str]:
+        with translated("learn which account these credentials belong to"):
+            found = self.client("sts").get_caller_identity()
+        return {name: str(found[name]) for name in ("Account", "Arn")}
+
     def client(self, service: str) -> AwsClient:
         """A boto3 client with bounded time-outs and the SDK's standard retries."""
-        from botocore.config import Config
-
-        config = Config(
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 2 if is_local() else 5},
-        )
+        config = client_config(local=is_local())
         with translated(f"reach {service}"):
             return self._session.client(service, region_name=self.settings.project.region, config=config)
 

@@ -33,8 +33,9 @@ from artifact.verify import VerifiedArtifact, verify
 from cli.console import step, talk
 from cli.failure import SubprocessFailed
 from cli.project import Project
+from cli.transfer import transfer
 from infra.lock import LockInvalid, read_lock
-from infra.names import artifacts_bucket, repository
+from infra.names import artifacts_bucket, key_alias_arn, repository
 from settings.model import Settings
 
 if TYPE_CHECKING:
@@ -149,14 +150,16 @@ def publish_artifact(project: Project, root: Path) -> Shipped:
         region=project.region,
         bucket=artifacts_bucket(project.settings.project.name, project.account, project.region),
         name=project.settings.project.name,
+        kms_key=key_alias_arn(project.settings.project.name, project.account, project.region),
+        publisher=project.caller,
     )
     s3, before = project.client("s3"), _lock_before(project, artifact, to)
     published = None
     if before is not None:
         published = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes)
     if published is None:
-        with step(f"publish to s3://{to.bucket}"):
-            published = publish(root, to, s3, report=lambda line: talk(f"  {line}"))
+        with step(f"publish to s3://{to.bucket}"), transfer() as progress:
+            published = publish(root, to, s3, report=lambda line: talk(f"  {line}"), progress=progress)
     lock = _lock(project.settings, artifact, published, to, before)
     unchanged = lock == before and published.uploaded_bytes == 0
     if unchanged:

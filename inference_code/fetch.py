@@ -18,7 +18,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from artifact import serving
-from artifact.aws import AwsClient, BucketMissing, translated
+from artifact.aws import AwsClient, BucketMissing, client_config, is_local, translated
 from artifact.errors import ProofFailed, TraceshipError, UsageError
 from artifact.listing import digest_file
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
@@ -127,10 +127,9 @@ def s3_client() -> AwsClient:
         AwsDenied: there is no region or no such profile.
     """
     import boto3
-    from botocore.config import Config
 
     with translated("make an S3 client"):
-        return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}))
+        return boto3.client("s3", config=client_config(local=is_local()))
 
 
 def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:

@@ -58,7 +58,7 @@ class ArtifactsStack(ProjectStack):
             self,
             "Key",
             description=f"{self.project}: releases, images, logs and alarms at rest",
-            alias=f"alias/{self.project}",
+            alias=names.key_alias(self.project),
             enable_key_rotation=True,
             removal_policy=self.removal_policy,
         )

@@ -52,6 +52,22 @@ def logs_bucket(project: str, account: str, region: str) -> str:
     return f"{project}-logs-{account}-{region}"
 
 
+def key_alias(project: str) -> str:
+    """Alias of the KMS key that encrypts releases, images, logs and alarms."""
+    return f"alias/{project}"
+
+
+def key_alias_arn(project: str, account: str, region: str) -> str:
+    """The same for S3, which would look for a bare alias in the caller's account."""
+    return f"arn:{_partition(region)}:kms:{region}:{account}:{key_alias(project)}"
+
+
+def _partition(region: str) -> str:
+    """Source: AWS general reference, "Amazon Resource Names (ARNs)"."""
+    known = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+    return next((name for prefix, name in known.items() if region.startswith(prefix)), "aws")
+
+
 def repository(project: str, image: str) -> str:
     """ECR repository of ``serving`` or ``compile``."""
     return f"{project}/{image}"

@@ -1,0 +1,315 @@
+"""Every call that publishing makes to S3, in one place.
+
+So that none goes out without the account that must own the bucket, and none that stores anything
+without the key that must encrypt it. botocore repeats what it takes for passing (throttling, 5xx,
+broken connections); the rest of what passes is repeated here: bytes damaged on the way, an answer
+that broke off, two writers of one key at the same instant.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from artifact.aws import AwsClient, BucketMissing, WrongRegion, error_code, is_broken_answer
+from compile.publish.errors import BucketForeign
+
+ROUNDS = 4
+"""Attempts of ours; each may be several of botocore's."""
+_PASSING = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "XAmzContentSHA256Mismatch",
+}
+_MISSING = {"404", "NoSuchKey"}
+LISTED_PER_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where to publish.
+
+    Args:
+        account: must own ``bucket``; it goes with every call.
+        kms_key: id, ARN or alias of the key that encrypts every object; None leaves it to the bucket.
+        publisher: ARN of whoever publishes, written beside the manifest for those who come second.
+    """
+
+    account: str
+    region: str
+    bucket: str
+    name: str
+    kms_key: str | None = None
+    publisher: str | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """What S3 tells of an object. ``checksum``: its SHA-256 in base64, "…-N" for one made of N parts."""
+
+    size: int
+    checksum: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A part that S3 has confirmed."""
+
+    size: int
+    etag: str
+    checksum: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Keys below a prefix, complete up to and including ``through``; None is complete to the end."""
+
+    keys: frozenset[str]
+    through: str | None
+
+    def lacks(self, key: str) -> bool:
+        """Whether the key was certainly not there."""
+        return key not in self.keys and (self.through is None or key <= self.through)
+
+
+class Bucket:
+    """One bucket of one account, for several threads. ``stopping``: no more attempts once it is set."""
+
+    def __init__(
+        self, s3: AwsClient, destination: Destination, *, stopping: threading.Event | None = None
+    ) -> None:
+        self._s3 = s3
+        self._to = destination
+        self._stopping = stopping or threading.Event()
+        self._key: dict[str, Any] = {}
+        if destination.kms_key is not None:
+            self._key = {
+                "ServerSideEncryption": "aws:kms",
+                "SSEKMSKeyId": destination.kms_key,
+                "BucketKeyEnabled": True,
+            }
+
+    def check(self) -> None:
+        """See that the bucket is there, is the expected account's, and lies in the expected region.
+
+        Raises:
+            BucketMissing, BucketForeign, WrongRegion: see there.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            found = self._call("head_bucket")
+        except ClientError as error:
+            code = error_code(error)
+            if code in {"404", "NoSuchBucket"}:
+                raise BucketMissing(bucket=self._to.bucket, why="there is no such bucket") from None
+            if code in {"403", "AccessDenied"} and self._answers_anybody():
+                raise BucketForeign(bucket=self._to.bucket, account=self._to.account) from None
+            raise
+        region = found.get("BucketRegion")
+        if region not in {None, self._to.region}:
+            raise WrongRegion(doing=f"use the bucket {self._to.bucket}", region=region)
+
+    def head(self, key: str) -> Head | None:
+        """What is at ``key``, None if nothing is."""
+        from botocore.exceptions import ClientError
+
+        try:
+            found = self._call("head_object", Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error_code(error) in _MISSING:
+                return None
+            raise
+        return Head(
+            size=int(found["ContentLength"]),
+            checksum=found.get("ChecksumSHA256"),
+            metadata=found.get("Metadata", {}),
+        )
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The answer with the object's whole ``Body`` as bytes, None where there is none."""
+        from botocore.exceptions import ClientError
+
+        for left in range(ROUNDS - 1, -1, -1):
+            try:
+                found = self._call("get_object", Key=key)
+                return {**found, "Body": found["Body"].read()}
+            except ClientError as error:
+                if error_code(error) in _MISSING:
+                    return None
+                raise
+            except Exception as error:
+                if left == 0 or not is_broken_answer(error):
+                    raise
+        raise AssertionError("the last round returns or raises")
+
+    def listing(self, prefix: str, *, pages: int) -> Listing:
+        """Keys below ``prefix``, at most so many pages of them."""
+        keys: list[str] = []
+        more: dict[str, str] = {}
+        for _ in range(pages):
+            found = self._call("list_objects_v2", Prefix=prefix, **more)
+            keys += [entry["Key"] for entry in found.get("Contents", [])]
+            if not found.get("IsTruncated"):
+                return Listing(keys=frozenset(keys), through=None)
+            more = {"ContinuationToken": found["NextContinuationToken"]}
+        return Listing(keys=frozenset(keys), through=keys[-1])
+
+    def put(
+        self,
+        key: str,
+        body: bytes | bytearray,
+        checksum: str,
+        *,
+        create: bool,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = "application/octet-stream",
+    ) -> bool:
+        """Store ``body``; False if ``create`` was asked for and something lay there already."""
+        from botocore.exceptions import ClientError
+
+        condition = {"IfNoneMatch": "*"} if create else {}
+        try:
+            self._call(
+                "put_object",
+                Key=key,
+                Body=body,
+                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=checksum,
+                ContentType=content_type,
+                Metadata=dict(metadata or {}),
+                **condition,
+                **self._key,
+            )
+        except ClientError as error:
+            if _status(error) == 412:
+                return False
+            raise
+        return True
+
+    def unfinished_upload(self, key: str) -> str | None:
+        """Id of the latest upload of this key that was begun and neither completed nor removed."""
+        found = self._call("list_multipart_uploads", Prefix=key)
+        uploads = [upload for upload in found.get("Uploads", []) if upload["Key"] == key]
+        if not uploads:
+            return None
+        return str(max(uploads, key=lambda upload: upload["Initiated"])["UploadId"])
+
+    def begin(self, key: str) -> str:
+        """Id of a new upload."""
+        made = self._call(
+            "create_multipart_upload",
+            Key=key,
+            ChecksumAlgorithm="SHA256",
+            ChecksumType="COMPOSITE",
+            ContentType="application/octet-stream",
+            **self._key,
+        )
+        return str(made["UploadId"])
+
+    def stored_parts(self, key: str, upload: str) -> dict[int, StoredPart]:
+        """Parts that S3 has of an upload, by number."""
+        parts: dict[int, StoredPart] = {}
+        more: dict[str, int] = {}
+        while True:
+            found = self._call("list_parts", Key=key, UploadId=upload, **more)
+            for part in found.get("Parts", []):
+                parts[part["PartNumber"]] = StoredPart(
+                    size=part["Size"], etag=part["ETag"], checksum=part.get("ChecksumSHA256")
+                )
+            if not found.get("IsTruncated"):
+                return parts
+            more = {"PartNumberMarker": found["NextPartNumberMarker"]}
+
+    def put_part(self, key: str, upload: str, number: int, body: Any, checksum: str) -> str:
+        """Store one part; its ETag."""
+        answer = self._call(
+            "upload_part",
+            Key=key,
+            UploadId=upload,
+            PartNumber=number,
+            Body=body,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=checksum,
+        )
+        return str(answer["ETag"])
+
+    def complete(self, key: str, upload: str, parts: Mapping[int, StoredPart], *, create: bool) -> str | None:
+        """Make an object of the parts; the checksum that S3 names. See ``put`` for ``create``.
+
+        Raises:
+            ClientError: with status 409 or 412, or the code NoSuchUpload, if somebody was faster.
+        """
+        condition = {"IfNoneMatch": "*"} if create else {}
+        named = [
+            {"PartNumber": number, "ETag": part.etag, "ChecksumSHA256": part.checksum}
+            for number, part in sorted(parts.items())
+        ]
+        answer = self._call(
+            "complete_multipart_upload",
+            Key=key,
+            UploadId=upload,
+            MultipartUpload={"Parts": named},
+            **condition,
+        )
+        found: str | None = answer.get("ChecksumSHA256")
+        return found
+
+    def abort(self, key: str, upload: str) -> None:
+        """Remove an upload; one that is gone already is no error."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._call("abort_multipart_upload", Key=key, UploadId=upload)
+        except ClientError as error:
+            if error_code(error) != "NoSuchUpload":
+                raise
+
+    def _answers_anybody(self) -> bool:
+        """Whether the bucket answers these credentials once no owner is asked for."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._s3.head_bucket(Bucket=self._to.bucket)
+        except ClientError:
+            return False
+        return True
+
+    def _call(self, operation: str, **request: Any) -> Any:
+        method = getattr(self._s3, operation)
+        for left in range(ROUNDS - 1, -1, -1):
+            try:
+                return method(Bucket=self._to.bucket, ExpectedBucketOwner=self._to.account, **request)
+            except Exception as error:
+                if left == 0 or self._stopping.is_set() or not _is_passing(error):
+                    raise
+            self._stopping.wait(_pause(ROUNDS - left))
+        raise AssertionError("the last round returns or raises")
+
+
+def _is_passing(error: Exception) -> bool:
+    return error_code(error) in _PASSING or is_broken_answer(error)
+
+
+def _pause(attempt: int) -> float:
+    """Seconds before the next attempt: doubling, and different for each thread."""
+    return random.uniform(0.1, 0.25) * 2.0**attempt  # noqa: S311 - spreads attempts, guards nothing
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def lost_race(error: Any) -> bool:
+    """Whether a write failed because somebody else's came first, or ran at the same time."""
+    return _status(error) in {409, 412} or error_code(error) == "NoSuchUpload"

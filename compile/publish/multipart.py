@@ -1,0 +1,157 @@
+"""A file of many parts, sent in parallel, continued where an earlier process stopped.
+
+One thread, the owner's, reads the file once from front to back, for the SHA-256 of the whole; the
+pool's threads hash and send the parts that it read. The upload is completed only when every part
+is confirmed and the whole is what the manifest says. What earlier processes sent is asked of S3
+itself (ListMultipartUploads, ListParts), so nothing on this machine has to be right for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Any
+
+from compile.publish.bucket import Bucket, StoredPart, lost_race
+from compile.publish.errors import StoredWrong, UploadVanished
+from compile.publish.parts import HELD_PART_BYTES, FilePart, Part, chunks, composite, encoded, parts_of
+from compile.publish.pool import Pool
+from compile.publish.progress import Meter
+from compile.publish.source import Source, changed, is_right
+
+
+def send_parts(bucket: Bucket, pool: Pool, meter: Meter, source: Source, *, create: bool) -> None:
+    """Read ``source`` and hand its parts to the pool, whose last one completes the upload.
+
+    Args:
+        create: the object must not exist yet; False replaces one that is wrong.
+
+    Raises:
+        ArtifactChanged: the file is not what the manifest says; the upload is removed.
+    """
+    sending = _Sending(bucket, pool, meter, source, create=create)
+    try:
+        sending.run()
+    except BaseException:
+        sending.close()
+        raise
+
+
+class _Sending:
+    """One upload. ``_open`` counts what is still to be done: each part, and the reading itself."""
+
+    def __init__(self, bucket: Bucket, pool: Pool, meter: Meter, source: Source, *, create: bool) -> None:
+        self._bucket = bucket
+        self._pool = pool
+        self._meter = meter
+        self._source = source
+        self._create = create
+        self._cut = parts_of(source.size)
+        self._lock = threading.Lock()
+        self._open = len(self._cut) + 1
+        self._digests: dict[int, bytes] = {}
+        self._done: dict[int, StoredPart] = {}
+        self._vanished = False
+        self._file = source.path.open("rb")
+        self._upload, self._stored = self._find()
+
+    def run(self) -> None:
+        whole = hashlib.sha256()
+        for part in self._cut:
+            digest, body = self._take(part, whole)
+            self._pool.submit(lambda part=part, digest=digest, body=body: self._send(part, digest, body))  # type: ignore[misc]
+        if whole.hexdigest() != self._source.sha256:
+            self._vanished = True
+            self._pool.drain()
+            self._bucket.abort(self._source.key, self._upload)
+            raise changed(self._source)
+        self._one_less()
+
+    def close(self) -> None:
+        """Give the file back; threads that still send from it fail, as they must."""
+        self._file.close()
+
+    def _find(self) -> tuple[str, dict[int, StoredPart]]:
+        """The upload to continue and the parts that S3 has of it, or a new one."""
+        from botocore.exceptions import ClientError
+
+        there = self._bucket.unfinished_upload(self._source.key)
+        if there is not None:
+            try:
+                return there, self._bucket.stored_parts(self._source.key, there)
+            except ClientError as error:
+                if not lost_race(error):
+                    raise
+        return self._bucket.begin(self._source.key), {}
+
+    def _take(self, part: Part, whole: Any) -> tuple[bytes | None, bytearray | FilePart]:
+        """The part's body and, where it was hashed already, its digest. ``whole`` gets its bytes."""
+        if part.size <= HELD_PART_BYTES:
+            held = bytearray()
+            for chunk in chunks(self._file, part):
+                held += chunk
+            whole.update(held)
+            return None, held
+        digest = hashlib.sha256()
+        for chunk in chunks(self._file, part):
+            digest.update(chunk)
+            whole.update(chunk)
+        return digest.digest(), FilePart(self._file, part)
+
+    def _send(self, part: Part, digest: bytes | None, body: bytearray | FilePart) -> None:
+        from botocore.exceptions import ClientError
+
+        if isinstance(body, bytearray):
+            digest = hashlib.sha256(body).digest()
+        assert digest is not None
+        checksum, stored = encoded(digest), self._stored.get(part.number)
+        if stored is not None and (stored.size, stored.checksum) == (part.size, checksum):
+            self._meter.skipped(part.size)
+        elif not self._vanished:
+            try:
+                etag = self._bucket.put_part(self._source.key, self._upload, part.number, body, checksum)
+            except ClientError as error:
+                if not lost_race(error):
+                    raise
+                self._vanished = True
+            else:
+                stored = StoredPart(size=part.size, etag=etag, checksum=checksum)
+                self._meter.sent(part.size)
+        with self._lock:
+            self._digests[part.number] = digest
+            if stored is not None:
+                self._done[part.number] = stored
+        self._one_less()
+
+    def _one_less(self) -> None:
+        with self._lock:
+            self._open -= 1
+            last = self._open == 0
+        if last:
+            self.close()
+            self._finish()
+
+    def _finish(self) -> None:
+        from botocore.exceptions import ClientError
+
+        expected = composite([self._digests[part.number] for part in self._cut])
+        found: str | None = None
+        if not self._vanished:
+            try:
+                found = self._bucket.complete(self._source.key, self._upload, self._done, create=self._create)
+            except ClientError as error:
+                if not lost_race(error):
+                    raise
+                self._vanished = True
+        if self._vanished:
+            self._after_another()
+        elif found is not None and found != expected:
+            raise StoredWrong(file=self._source.shown, expected=expected, found=found)
+        self._meter.finished(reused=self._vanished)
+
+    def _after_another(self) -> None:
+        """Somebody else completed or removed the upload, or wrote the object: theirs counts, if right."""
+        there = self._bucket.head(self._source.key)
+        if there is None or not is_right(there, self._source):
+            raise UploadVanished(file=self._source.shown)
+        self._bucket.abort(self._source.key, self._upload)

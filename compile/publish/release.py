@@ -1,0 +1,339 @@
+"""What makes a release, in which order, and who made it.
+
+Blobs and archive, then the files beside the manifest, then the manifest. The last write decides:
+S3 lets one manifest into its place. Whoever comes second with the same bytes is told who was first
+and has the same release; with other bytes there it is a conflict.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from artifact.aws import AwsClient, is_transport, translated
+from artifact.manifest import MANIFEST, File
+from artifact.release import archive_key, blob_key, manifest_key, release_prefix
+from artifact.verify import VerifiedArtifact, verify
+from compile.archive import Archive, artifact_members, write_archive
+from compile.publish.bucket import LISTED_PER_PAGE, Bucket, Destination, Listing
+from compile.publish.errors import NameReserved, ReleaseTaken, ScratchUnusable, UploadVanished
+from compile.publish.files import Sender
+from compile.publish.parts import encoded
+from compile.publish.pool import Pool, free_descriptors, workers_for
+from compile.publish.progress import Meter, Progress
+from compile.publish.source import Source, is_right
+
+ARCHIVE = "model.tar.gz"
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.ENOENT}
+_AGAIN = 3
+"""Attempts, where another process completes or removes an upload that we continue."""
+_PUBLISHER, _PUBLICATION = "publisher", "publication"
+"""Metadata of the manifest: the ARN of whoever wrote it, and a number for that very run."""
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Who wrote a manifest: the ARN that they wrote beside it, None if none, and S3's time."""
+
+    arn: str | None
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.arn or 'somebody unnamed'} at {self.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A release that is complete in S3. ``uploaded_bytes`` is what this run had to send.
+
+    ``before_us``: who made it a release, where that was not this run.
+    """
+
+    digest: str
+    prefix: str
+    archive_bytes: int
+    uploaded_bytes: int
+    reused_files: int
+    before_us: Publisher | None = None
+
+
+def publish(
+    root: Path,
+    destination: Destination,
+    s3: AwsClient,
+    *,
+    report: Callable[[str], None],
+    progress: Callable[[Progress], None] = lambda _: None,
+    beside: Mapping[str, bytes] | None = None,
+) -> Published:
+    """Upload the artifact at ``root`` and make it a release.
+
+    Args:
+        report: gets a line for a person now and then.
+        progress: is called after each part and file, from any thread, one call at a time.
+        beside: small files to lie beside the manifest, by name, such as signatures; put before it.
+            One that is there when the manifest is there too is left as it is.
+
+    Raises:
+        ArtifactChanged: the folder does not verify, or changed meanwhile; no release is made.
+        BucketMissing, BucketForeign, WrongRegion, AwsDenied, AwsUnreachable, AwsRefused and the like:
+            what S3 said; run again to go on.
+        FileTooLarge, NameReserved, ReleaseTaken, ScratchUnusable: see there.
+    """
+    artifact = verify(root)
+    named = _checked(beside or {})
+    with translated(f"publish to the bucket {destination.bucket}"):
+        for left in range(_AGAIN - 1, -1, -1):
+            try:
+                return _Publication(artifact, destination, s3, report=report, progress=progress).run(named)
+            except UploadVanished:
+                if left == 0:
+                    raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def find_release(
+    artifact: VerifiedArtifact,
+    destination: Destination,
+    s3: AwsClient,
+    *,
+    archive_bytes: int,
+    beside: Collection[str] = (),
+) -> Published | None:
+    """The release of ``artifact`` if all of it is in S3: nothing is sent, and no archive is made.
+
+    Args:
+        archive_bytes: of model.tar.gz when it was published. Its content is not compared: S3 confirmed
+            the checksum when it was put, before the manifest.
+        beside: names that must lie beside the manifest.
+
+    Raises:
+        BucketMissing, AwsDenied, AwsUnreachable, AwsRefused and the like: what S3 said.
+        ReleaseTaken: another manifest lies where ours belongs.
+    """
+    prefix = release_prefix(destination.name, artifact.digest)
+    with translated(f"look at the release in the bucket {destination.bucket}"):
+        bucket = Bucket(s3, destination)
+        bucket.check()
+        before = _manifest_there(bucket, artifact, destination)
+        if before is None or not _all_there(bucket, artifact, destination, archive_bytes, beside):
+            return None
+    return Published(
+        digest=artifact.digest,
+        prefix=prefix,
+        archive_bytes=archive_bytes,
+        uploaded_bytes=0,
+        reused_files=len(artifact.manifest.files),
+        before_us=before.publisher,
+    )
+
+
+class _Publication:
+    """One attempt to publish."""
+
+    def __init__(
+        self,
+        artifact: VerifiedArtifact,
+        destination: Destination,
+        s3: AwsClient,
+        *,
+        report: Callable[[str], None],
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self._artifact = artifact
+        self._to = destination
+        self._s3 = s3
+        self._report = report
+        self._blobs = _blobs(artifact)
+        self._archive_estimate = sum(file.size for file in artifact.manifest.files)
+        self._meter = Meter(
+            total_bytes=sum(blob.size for blob in self._blobs) + self._archive_estimate,
+            total_files=len(self._blobs) + 1,
+            tell=progress,
+        )
+
+    def run(self, beside: Mapping[str, bytes]) -> Published:
+        with Pool(workers_for(free_descriptors())) as pool:
+            bucket = Bucket(self._s3, self._to, stopping=pool.stopping)
+            bucket.check()
+            there = _manifest_there(bucket, self._artifact, self._to)
+            sender = Sender(bucket, pool, self._meter)
+            listing = _listing(bucket, len(self._blobs))
+            for blob in sorted(self._blobs, key=lambda blob: -blob.size):
+                sender.send(blob, absent=listing.lacks(blob.key))
+            with _scratch(self._archive_estimate) as folder:
+                archive = write_archive(artifact_members(self._artifact), folder / ARCHIVE)
+                self._meter.expect(archive.size - self._archive_estimate)
+                sender.send(self._archive_source(archive), absent=False)
+                pool.drain()
+            self._put_beside(bucket, beside, released=there is not None)
+            before_us = self._put_manifest(bucket) if there is None else there.publisher
+        self._tell(before_us)
+        return Published(
+            digest=self._artifact.digest,
+            prefix=release_prefix(self._to.name, self._artifact.digest),
+            archive_bytes=archive.size,
+            uploaded_bytes=self._meter.sent_bytes,
+            reused_files=self._meter.reused_files,
+            before_us=before_us,
+        )
+
+    def _archive_source(self, archive: Archive) -> Source:
+        key = archive_key(self._to.name, self._artifact.digest)
+        return Source(archive.path, key, archive.size, archive.sha256, shown=ARCHIVE)
+
+    def _put_beside(self, bucket: Bucket, beside: Mapping[str, bytes], *, released: bool) -> None:
+        prefix = release_prefix(self._to.name, self._artifact.digest)
+        for name, data in sorted(beside.items()):
+            if bucket.put(f"{prefix}/{name}", data, encoded(hashlib.sha256(data).digest()), create=released):
+                self._meter.sent(len(data))
+
+    def _put_manifest(self, bucket: Bucket) -> Publisher | None:
+        """Make it a release; who was faster, None if nobody.
+
+        Raises:
+            ReleaseTaken: something else lies there.
+        """
+        key = manifest_key(self._to.name, self._artifact.digest)
+        body = (self._artifact.root / MANIFEST).read_bytes()
+        run = uuid.uuid4().hex
+        who = {} if self._to.publisher is None else {_PUBLISHER: _ascii(self._to.publisher)}
+        checksum = encoded(bytes.fromhex(self._artifact.digest))
+        metadata = {**who, _PUBLICATION: run}
+        try:
+            made = bucket.put(
+                key, body, checksum, create=True, metadata=metadata, content_type="application/json"
+            )
+        except Exception as error:
+            # The answer is lost, which says nothing of the write.
+            if not is_transport(error):
+                raise
+            there = _manifest_there(bucket, self._artifact, self._to)
+            if there is None:
+                raise
+        else:
+            there = None if made else _manifest_there(bucket, self._artifact, self._to)
+        if there is not None and there.run != run:
+            return there.publisher
+        self._meter.sent(len(body))
+        return None
+
+    def _tell(self, before_us: Publisher | None) -> None:
+        sent = f"sent {self._meter.sent_bytes / 1e6:.1f} MB"
+        if self._meter.reused_files:
+            sent += f", {self._meter.reused_files} of {len(self._blobs) + 1} files were there"
+        self._report(sent)
+        if before_us is not None:
+            self._report(f"this release was published before, by {before_us}")
+
+
+@dataclass(frozen=True)
+class _ManifestThere:
+    """The manifest of our release, found in S3. ``run``: the number that its writer gave it."""
+
+    publisher: Publisher
+    run: str | None
+
+
+def _manifest_there(
+    bucket: Bucket, artifact: VerifiedArtifact, destination: Destination
+) -> _ManifestThere | None:
+    """The release's manifest, None where there is none.
+
+    Raises:
+        ReleaseTaken: something else lies in its place.
+    """
+    key = manifest_key(destination.name, artifact.digest)
+    found = bucket.get(key)
+    if found is None:
+        return None
+    metadata = found.get("Metadata", {})
+    publisher = Publisher(arn=metadata.get(_PUBLISHER), at=found["LastModified"])
+    if hashlib.sha256(found["Body"]).hexdigest() != artifact.digest:
+        version = f", version {found['VersionId']}" if found.get("VersionId") else ""
+        facts = f"{len(found['Body'])} bytes by {publisher}, ETag {found['ETag']}{version}"
+        raise ReleaseTaken(key=key, facts=facts)
+    return _ManifestThere(publisher=publisher, run=metadata.get(_PUBLICATION))
+
+
+def _all_there(
+    bucket: Bucket,
+    artifact: VerifiedArtifact,
+    destination: Destination,
+    archive_bytes: int,
+    beside: Collection[str],
+) -> bool:
+    """Whether everything but the manifest is there and right, asked in parallel."""
+    prefix = release_prefix(destination.name, artifact.digest)
+    missing: list[str] = []
+
+    def look(source: Source) -> None:
+        head = bucket.head(source.key)
+        if head is None or not is_right(head, source):
+            missing.append(source.key)
+
+    def look_for(key: str, size: int | None) -> None:
+        head = bucket.head(key)
+        if head is None or size not in {None, head.size}:
+            missing.append(key)
+
+    with Pool(workers_for(free_descriptors())) as pool:
+        pool.submit(lambda: look_for(archive_key(destination.name, artifact.digest), archive_bytes))
+        for name in beside:
+            pool.submit(lambda name=name: look_for(f"{prefix}/{name}", None))  # type: ignore[misc]
+        for blob in _blobs(artifact):
+            pool.submit(lambda blob=blob: look(blob))  # type: ignore[misc]
+        pool.drain()
+    return not missing
+
+
+def _blobs(artifact: VerifiedArtifact) -> list[Source]:
+    """What the manifest names, each content once."""
+    once: dict[str, File] = {}
+    for file in artifact.manifest.files:
+        once.setdefault(file.sha256, file)
+    return [
+        Source(artifact.root / file.path, blob_key(file.sha256), file.size, file.sha256, shown=file.path)
+        for file in once.values()
+    ]
+
+
+def _listing(bucket: Bucket, blobs: int) -> Listing:
+    """What S3 has of blobs: one call for many files, in place of one for each that is not there."""
+    return bucket.listing(blob_key(""), pages=1 + blobs // (LISTED_PER_PAGE // 10))
+
+
+@contextmanager
+def _scratch(needed: int) -> Iterator[Path]:
+    """A folder for the archive, removed at the end.
+
+    Raises:
+        ScratchUnusable: there is no room, or no place that can be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="traceship-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        where = tempfile.tempdir or "the folder for temporary files"
+        raise ScratchUnusable(folder=where, why=str(error.strerror), needed=needed) from error
+
+
+def _checked(beside: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    for name in beside:
+        if name in {MANIFEST, ARCHIVE, "", ".", ".."} or "/" in name:
+            raise NameReserved(name=name)
+    return beside
+
+
+def _ascii(text: str) -> str:
+    """Metadata travel in headers, which hold ASCII."""
+    return text.encode("ascii", "replace").decode()
