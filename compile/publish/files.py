@@ -29,6 +29,7 @@ class Sender:
             FileTooLarge: more than an object holds.
             ArtifactChanged: the file is no longer what it was; from the pool too.
         """
+        self._pool.check()
         if source.size > MAX_OBJECT_BYTES:
             raise FileTooLarge(path=source.shown, size=source.size)
         if in_one_piece(source.size):

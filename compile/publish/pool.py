@@ -52,6 +52,15 @@ class Pool:
             self._unfinished += 1
             self._changed.notify_all()
 
+    def check(self) -> None:
+        """Go no further once a task has failed.
+
+        Raises:
+            Whatever it raised.
+        """
+        with self._changed:
+            self._raise()
+
     def drain(self) -> None:
         """Wait until every task has run.
 
