@@ -20,6 +20,7 @@ from compile.publish.errors import BucketForeign
 ROUNDS = 4
 """Attempts of ours; each may be several of botocore's."""
 _PASSING = {
+    "409",
     "BadDigest",
     "ConditionalRequestConflict",
     "IncompleteBody",

@@ -46,7 +46,12 @@ class Request:
         left_out = {"expect", "connection", "content-length", "transfer-encoding"}
         lines = [f"{name}: {value}" for name, value in self.headers.items() if name not in left_out]
         lines += [f"content-length: {len(body)}", "connection: close"]
-        return f"{self.method} {self.target} HTTP/1.1\r\n".encode() + "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        return (
+            f"{self.method} {self.target} HTTP/1.1\r\n".encode()
+            + "\r\n".join(lines).encode()
+            + b"\r\n\r\n"
+            + body
+        )
 
 
 class Exchange:

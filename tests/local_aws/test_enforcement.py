@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws import names
 from local_aws.enforcement import Status, claims
 from local_aws.launcher import LocalAws
 from tests.local_aws.stacks import new_stack
@@ -61,6 +62,24 @@ def test_the_second_writer_loses(aws: LocalAws, bucket: str) -> None:
 
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"first"
     assert status_of("conditional writes") is Status.ENFORCED
+
+
+def test_a_bucket_of_another_owner_than_expected_is_refused(aws: LocalAws, bucket: str) -> None:
+    """Expected bucket owner: enforced, for reading, writing and listing."""
+    s3 = aws.client("s3")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"content", ExpectedBucketOwner=names.ACCOUNT)
+    stranger = {"Bucket": bucket, "ExpectedBucketOwner": "999999999999"}
+
+    for call in (
+        lambda: s3.put_object(Key="k", Body=b"other", **stranger),
+        lambda: s3.get_object(Key="k", **stranger),
+        lambda: s3.list_objects_v2(**stranger),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            call()
+
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"content"
+    assert status_of("expected bucket owner") is Status.ENFORCED
 
 
 def test_bucket_policies_are_only_present(aws: LocalAws, bucket: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from artifact.aws import client_config
 from compile.publish import Destination
+from compile.publish.parts import MIN_PART_BYTES
 from local_aws import launcher, names, processes
 from local_aws.conformance import tracebacks
 from local_aws.launcher import LocalAws
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
+from tests.kit.folders import CONTENT, write_folder
 
 KEY = f"arn:aws:kms:{names.REGION}:{names.ACCOUNT}:alias/minilm"
 PUBLISHER = f"arn:aws:iam::{names.ACCOUNT}:user/first"
@@ -67,8 +71,6 @@ def client_for(endpoint: str, **more: Any) -> Any:
     Args:
         more: changes to the configuration, such as a shorter wait for an answer.
     """
-    from botocore.config import Config
-
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -85,24 +87,17 @@ def s3(proxy: FaultProxy) -> Any:
     return client_for(proxy.endpoint)
 
 
-def large_content(parts: int, *, last: int = 1000) -> dict[str, bytes]:
+def large_content(parts: int, *, part: int = MIN_PART_BYTES, last: int = 1000) -> dict[str, bytes]:
     """Files of an artifact whose weights take ``parts`` parts, each unlike the others."""
-    import random
-
-    from compile.publish.parts import MIN_PART_BYTES
-    from tests.kit.folders import CONTENT
-
     made = random.Random(7)
     block = made.randbytes(1 << 16)
     whole = bytearray()
     for number in range(parts - 1):
-        whole += (number.to_bytes(8, "big") + block[8:]) * (MIN_PART_BYTES // len(block))
+        whole += (number.to_bytes(8, "big") + block[8:]) * (part // len(block))
     return {**CONTENT, "weights.safetensors": bytes(whole) + made.randbytes(last)}
 
 
 def folder_of(path: Path, content: dict[str, bytes]) -> Path:
     """An artifact of ``content`` below ``path``."""
-    from tests.kit.folders import write_folder
-
     write_folder(path, content)
     return path

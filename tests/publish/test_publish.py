@@ -17,8 +17,7 @@ from artifact.aws import AwsRefused, BucketMissing
 from artifact.manifest import MANIFEST
 from artifact.release import archive_key, blob_key, manifest_key
 from artifact.verify import ArtifactChanged, verify
-from compile import publish as publishing
-from compile.publish import Destination, FileTooLarge, Published, ReleaseTaken, find_release, publish
+from compile.publish import Destination, Progress, Published, ReleaseTaken, find_release, publish
 from tests.kit.folders import CONTENT, manifest_of, write_folder
 
 ACCOUNT = "123456789012"
@@ -197,22 +196,64 @@ def test_what_s3_refuses_keeps_its_code(root: Path, s3: Any) -> None:
 
     class Refusing(Recorder):
         def put_object(self, **_request: Any) -> Any:
-            raise ClientError({"Error": {"Code": "KMS.DisabledException", "Message": "off"}}, "PutObject")
+            raise ClientError({"Error": {"Code": "NewlyInvented", "Message": "off"}}, "PutObject")
 
-    with pytest.raises(AwsRefused, match="KMS"):
+    with pytest.raises(AwsRefused, match="NewlyInvented"):
         publish(root, TO, Refusing(s3), report=_quiet)
 
 
-def test_a_file_beyond_one_put_is_refused_with_the_limit(
-    s3: Any, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The limit is checked before hours of upload."""
-    monkeypatch.setattr(publishing, "MAX_PUT_BYTES", 10)
+def test_the_same_bytes_under_two_names_are_sent_once(s3: Any, tmp_path: Path) -> None:
+    """Blobs are named after their content."""
+    write_folder(tmp_path, {**CONTENT, "tokenizer/copy.json": CONTENT["tokenizer/tokenizer.json"]})
+    recorder = Recorder(s3)
 
-    with pytest.raises(FileTooLarge, match="10") as refused:
-        publish(root, TO, s3, report=_quiet)
+    publish(tmp_path, TO, recorder, report=_quiet)
 
-    assert refused.value.exit_code == 2
+    assert len(recorder.written) == len(set(recorder.written))
+
+
+def test_one_changed_file_is_the_only_blob_that_a_second_release_sends(s3: Any, tmp_path: Path) -> None:
+    """The archive and the manifest are of the release, all else is shared."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_folder(one, CONTENT)
+    digest = write_folder(two, {**CONTENT, "parity.json": b"[]\n"})
+    publish(one, TO, s3, report=_quiet)
+    recorder = Recorder(s3)
+
+    publish(two, TO, recorder, report=_quiet)
+
+    changed = hashlib.sha256(b"[]\n").hexdigest()
+    assert sorted(recorder.written) == sorted(
+        [blob_key(changed), archive_key(TO.name, digest), manifest_key(TO.name, digest)]
+    )
+
+
+def test_absent_blobs_are_not_asked_for_one_by_one(s3: Any, root: Path) -> None:
+    """One listing says what is there; only the archive is asked for by itself."""
+
+    class Asking(Recorder):
+        asked = 0
+
+        def head_object(self, **request: Any) -> Any:
+            self.asked += 1
+            return self._s3.head_object(**request)
+
+    asking = Asking(s3)
+
+    publish(root, TO, asking, report=_quiet)
+
+    assert asking.asked == 1
+
+
+def test_progress_ends_with_everything_done(s3: Any, root: Path) -> None:
+    """Bytes and files only grow, and the last call says that all of them are there."""
+    seen: list[Progress] = []
+
+    publish(root, TO, s3, report=_quiet, progress=seen.append)
+
+    done = [now.done_bytes for now in seen]
+    assert done == sorted(done)
+    assert seen[-1].done_files == seen[-1].total_files == len(CONTENT) + 1
 
 
 def _empty(s3: Any) -> None:
