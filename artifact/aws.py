@@ -265,15 +265,18 @@ def client_config(*, local: bool) -> Any:
     """How every client of ours waits, repeats and connects.
 
     Connections: enough for the threads of an upload. Attempts: the SDK's "standard" mode, with its
-    growing pauses; a local AWS that does not answer will not answer later.
+    growing pauses; a local AWS that does not answer will not answer later. Bodies that carry a
+    checksum of their own are not hashed a second time for the signature; over TLS the SDK sees to
+    that by itself.
     """
     from botocore.config import Config
 
     return Config(
         connect_timeout=5,
         read_timeout=60,
-        max_pool_connections=16,
+        max_pool_connections=32,
         retries={"mode": "standard", "total_max_attempts": 2 if local else 5},
+        s3={"payload_signing_enabled": False} if local else None,
     )
 
 

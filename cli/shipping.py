@@ -159,7 +159,7 @@ def publish_artifact(project: Project, root: Path) -> Shipped:
         published = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes)
     if published is None:
         with step(f"publish to s3://{to.bucket}"), transfer() as progress:
-            published = publish(root, to, s3, report=lambda line: talk(f"  {line}"), progress=progress)
+            published = publish(artifact, to, s3, report=lambda line: talk(f"  {line}"), progress=progress)
     lock = _lock(project.settings, artifact, published, to, before)
     unchanged = lock == before and published.uploaded_bytes == 0
     if unchanged:

@@ -16,6 +16,7 @@ from typing import Any
 
 from artifact.aws import AwsClient, BucketMissing, WrongRegion, error_code, is_broken_answer
 from compile.publish.errors import BucketForeign
+from compile.publish.parts import FilePart
 
 ROUNDS = 4
 """Attempts of ours; each may be several of botocore's."""
@@ -89,6 +90,7 @@ class Bucket:
     def __init__(
         self, s3: AwsClient, destination: Destination, *, stopping: threading.Event | None = None
     ) -> None:
+        s3.meta.events.register_last("before-call.s3", _at_once, unique_id="traceship-at-once")
         self._s3 = s3
         self._to = destination
         self._stopping = stopping or threading.Event()
@@ -169,7 +171,7 @@ class Bucket:
     def put(
         self,
         key: str,
-        body: bytes | bytearray,
+        body: bytes,
         checksum: str,
         *,
         create: bool,
@@ -184,7 +186,7 @@ class Bucket:
             self._call(
                 "put_object",
                 Key=key,
-                Body=body,
+                Body=_Held(body),
                 ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=checksum,
                 ContentType=content_type,
@@ -232,14 +234,14 @@ class Bucket:
                 return parts
             more = {"PartNumberMarker": found["NextPartNumberMarker"]}
 
-    def put_part(self, key: str, upload: str, number: int, body: Any, checksum: str) -> str:
+    def put_part(self, key: str, upload: str, number: int, body: bytearray | FilePart, checksum: str) -> str:
         """Store one part; its ETag."""
         answer = self._call(
             "upload_part",
             Key=key,
             UploadId=upload,
             PartNumber=number,
-            Body=body,
+            Body=_Held(body) if isinstance(body, bytearray) else body,
             ChecksumAlgorithm="SHA256",
             ChecksumSHA256=checksum,
         )
@@ -296,6 +298,29 @@ class Bucket:
                     raise
             self._stopping.wait(_pause(ROUNDS - left))
         raise AssertionError("the last round returns or raises")
+
+
+class _Held:
+    """A body that lies in memory, as something that botocore takes for a file and leaves alone."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = data
+
+    def read(self) -> bytes | bytearray:
+        """All of it; ``_at_once`` puts the bytes themselves in place of this before anything is read."""
+        return self.data
+
+
+def _at_once(params: dict[str, Any], **_: Any) -> None:
+    """Send a body that lies in memory with its headers, from where it lies.
+
+    botocore would ask S3 whether it may send it (``Expect: 100-continue``) and read it in pieces of
+    16 KiB: a round trip for every object, and for small ones most of the work.
+    """
+    body = params.get("body")
+    if isinstance(body, _Held):
+        params["body"] = body.data
+        params["headers"].pop("Expect", None)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -33,7 +33,7 @@ class Sender:
         if source.size > MAX_OBJECT_BYTES:
             raise FileTooLarge(path=source.shown, size=source.size)
         if in_one_piece(source.size):
-            self._pool.submit(lambda: self._whole(source, absent=absent))
+            self._pool.submit(lambda: self._whole(source, absent=absent), holds=source.size)
         else:
             self._parts(source, absent=absent)
 

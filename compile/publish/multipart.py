@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from functools import partial
 from typing import Any
 
 from compile.publish.bucket import Bucket, StoredPart, lost_race
 from compile.publish.errors import StoredWrong, UploadVanished
-from compile.publish.parts import HELD_PART_BYTES, FilePart, Part, chunks, composite, encoded, parts_of
+from compile.publish.parts import HELD_PART_BYTES, FilePart, Part, chunks, composite, encoded, hold, parts_of
 from compile.publish.pool import Pool
 from compile.publish.progress import Meter
 from compile.publish.source import Source, changed, is_right
@@ -59,7 +60,9 @@ class _Sending:
         whole = hashlib.sha256()
         for part in self._cut:
             digest, body = self._take(part, whole)
-            self._pool.submit(lambda part=part, digest=digest, body=body: self._send(part, digest, body))  # type: ignore[misc]
+            holds = part.size if isinstance(body, bytearray) else 0
+            self._pool.submit(partial(self._send, part, digest, body), holds=holds)
+            del body  # the pool counts it, so nobody else may hold it
         if whole.hexdigest() != self._source.sha256:
             self._vanished = True
             self._pool.drain()
@@ -87,9 +90,7 @@ class _Sending:
     def _take(self, part: Part, whole: Any) -> tuple[bytes | None, bytearray | FilePart]:
         """The part's body and, where it was hashed already, its digest. ``whole`` gets its bytes."""
         if part.size <= HELD_PART_BYTES:
-            held = bytearray()
-            for chunk in chunks(self._file, part):
-                held += chunk
+            held = hold(self._file, part)
             whole.update(held)
             return None, held
         digest = hashlib.sha256()

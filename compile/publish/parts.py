@@ -20,7 +20,7 @@ from typing import BinaryIO
 _MIB = 1024**2
 MIN_PART_BYTES = 8 * _MIB
 """Also the largest file that goes in one piece. S3 takes parts of 5 MiB; fewer and larger ones
-need fewer round trips, and eight threads with one each stay within 100 MiB."""
+need fewer round trips, and a few of them under way at once still take little memory."""
 MAX_PARTS = 10_000
 MAX_OBJECT_BYTES = 5 * 1024**4
 HELD_PART_BYTES = MIN_PART_BYTES
@@ -94,6 +94,17 @@ def chunks(file: BinaryIO, part: Part) -> Iterator[bytes]:
     while at < end and (chunk := os.pread(file.fileno(), min(_CHUNK, end - at), at)):
         yield chunk
         at += len(chunk)
+
+
+def hold(file: BinaryIO, part: Part) -> bytearray:
+    """The part's bytes in memory, fewer where the file ends early."""
+    held = bytearray(part.size)
+    view, at = memoryview(held), 0
+    while at < part.size and (got := os.preadv(file.fileno(), [view[at:]], part.offset + at)):
+        at += got
+    view.release()
+    del held[at:]
+    return held
 
 
 class FilePart:

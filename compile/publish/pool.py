@@ -11,8 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-WORKERS = 8
-"""Enough to keep a link of some Gbit/s full; more gain nothing against one bucket."""
+WORKERS = 24
+"""Small objects take a round trip each, so many must be under way; of large parts the budget
+lets fewer be."""
+BUDGET_BYTES = 80 * 1024**2
+"""What tasks may hold in memory between them: ten parts under way or waiting for a thread."""
 _DESCRIPTORS_EACH = 2
 """A connection and an open file."""
 _DESCRIPTORS_SPARE = 12
@@ -26,10 +29,12 @@ Task = Callable[[], None]
 class Pool:
     """Runs tasks in threads. The first one that fails stops the rest; its error is raised to the owner."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, budget: int = BUDGET_BYTES) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[Task] = deque()
+        self._waiting: deque[tuple[Task, int]] = deque()
         self._unfinished = 0
+        self._held = 0
+        self._budget = budget
         self._room = workers + max(1, workers // 4)
         self._closed = False
         self._error: BaseException | None = None
@@ -38,18 +43,22 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, task: Task) -> None:
-        """Queue ``task``; wait while too many are unfinished.
+    def submit(self, task: Task, *, holds: int = 0) -> None:
+        """Queue ``task``; wait while too many are unfinished, or hold too much.
+
+        Args:
+            holds: bytes in memory until the task is done; alone, it may hold any number.
 
         Raises:
             Whatever an earlier task raised.
         """
         with self._changed:
-            while self._error is None and self._unfinished >= self._room:
+            while self._error is None and self._is_full(holds):
                 self._changed.wait()
             self._raise()
-            self._waiting.append(task)
+            self._waiting.append((task, holds))
             self._unfinished += 1
+            self._held += holds
             self._changed.notify_all()
 
     def check(self) -> None:
@@ -93,25 +102,33 @@ class Pool:
         for thread in self._threads:
             thread.join(timeout=None if error is None else _PATIENCE_SECONDS / len(self._threads))
 
+    def _is_full(self, more: int) -> bool:
+        if self._unfinished >= self._room:
+            return True
+        return self._held > 0 and self._held + more > self._budget
+
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
 
     def _work(self) -> None:
-        while (task := self._next()) is not None:
+        while (found := self._next()) is not None:
+            task, holds = found
             error: BaseException | None = None
             try:
                 task()
             except BaseException as failed:  # the owner raises it
                 error = failed
+            del task, found  # and the body that it holds, before another may be made
             with self._changed:
                 self._unfinished -= 1
+                self._held -= holds
                 if error is not None and self._error is None:
                     self._error = error
                     self.stopping.set()
                 self._changed.notify_all()
 
-    def _next(self) -> Task | None:
+    def _next(self) -> tuple[Task, int] | None:
         with self._changed:
             while not self._waiting and not self._closed and self._error is None:
                 self._changed.wait()

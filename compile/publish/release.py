@@ -65,7 +65,7 @@ class Published:
 
 
 def publish(
-    root: Path,
+    root: Path | VerifiedArtifact,
     destination: Destination,
     s3: AwsClient,
     *,
@@ -76,6 +76,8 @@ def publish(
     """Upload the artifact at ``root`` and make it a release.
 
     Args:
+        root: a folder, which is verified before anything is sent, or an artifact that was verified
+            already. Every file is hashed again as it is sent, so what changed since is not published.
         report: gets a line for a person now and then.
         progress: is called after each part and file, from any thread, one call at a time.
         beside: small files to lie beside the manifest, by name, such as signatures; put before it.
@@ -87,7 +89,7 @@ def publish(
             what S3 said; run again to go on.
         FileTooLarge, NameReserved, ReleaseTaken, ScratchUnusable: see there.
     """
-    artifact = verify(root)
+    artifact = verify(root) if isinstance(root, Path) else root
     named = _checked(beside or {})
     with translated(f"publish to the bucket {destination.bucket}"):
         for left in range(_AGAIN - 1, -1, -1):

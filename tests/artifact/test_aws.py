@@ -80,8 +80,8 @@ def test_any_other_answer_keeps_its_code() -> None:
 def test_an_answer_that_we_know_has_its_own_fix(
     code: str, expected: type[TraceshipError], exit_code: int, fix: str
 ) -> None:
-    """Whoever reads it knows what to do, and can still look the service's code up."""
-    with pytest.raises(expected, match=code) as refused, translated("publish"):
+    """Whoever reads it knows what to do."""
+    with pytest.raises(expected) as refused, translated("publish"):
         raise _answer(code)
 
     assert type(refused.value) is expected

@@ -41,6 +41,28 @@ def test_whoever_submits_waits_while_everyone_is_busy() -> None:
         pool.drain()
 
 
+def test_tasks_that_hold_much_wait_for_each_other() -> None:
+    """Memory is bounded by what they hold and not by how many they are; one alone may hold any amount."""
+    gate, submitted = threading.Event(), threading.Semaphore(0)
+    with Pool(8, budget=10) as pool:
+
+        def submit_all() -> None:
+            for holds in (5, 5, 1, 100):
+                pool.submit(lambda: gate.wait() and None, holds=holds)  # type: ignore[func-returns-value]
+                submitted.release()
+
+        thread = threading.Thread(target=submit_all)
+        thread.start()
+        for _ in range(2):
+            submitted.acquire()
+
+        assert not submitted.acquire(timeout=0.2)
+        gate.set()
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+        pool.drain()
+
+
 def test_the_first_error_stops_the_rest_and_reaches_the_owner() -> None:
     """What waits is dropped, and whoever submits or drains is told."""
     ran: list[int] = []
