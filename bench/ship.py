@@ -1,10 +1,11 @@
-"""``python -m bench.ship``: publishing against ``aws s3 cp``, boto3 and sagemaker-core, to one S3.
+"""``python -m bench.ship``: publishing against ``aws s3 cp``, boto3 and sagemaker-core.
 
-The S3 is the local one of this checkout, a process of its own on this machine, so the seconds say
-little about AWS and the ratios say what each client costs. Every figure is taken in this run, each
-in a process of its own, the rounds interleaved; the best of each counts. Ours is the whole of
-``publish`` for the bytes that it sends: it verifies the artifact first, hashes every file, writes
-the archive, and puts the manifest last. The others copy files.
+To two S3s, each a process of its own on this machine: the local AWS of this checkout, which takes
+more processor time for a request than the clients do, and one that is far away and does no work
+(far_s3.py). Every figure is taken in this run, each in a process of its own, the rounds
+interleaved; the best of each counts. The peers copy files. "The files" are ours for the same bytes,
+of an artifact that was verified before, every file hashed again as it is sent; "the whole release"
+verifies first, writes and sends the archive too, and puts the manifest last.
 
     AWS_CLI   path of an ``aws`` command; without one, or without sagemaker-core, that peer is named as absent
 """
@@ -14,14 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).resolve().parent.parent
 _MIB = 1024**2
@@ -32,9 +37,15 @@ _CLIENT = """
 import json, os, resource, sys, time
 from pathlib import Path
 kind, folder, bucket, account, *rest = sys.argv[1:]
+def spent():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
 def resident():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    return peak
 sent = sum(p.stat().st_size for p in files)
 import boto3
 if kind == "publish":
@@ -43,7 +54,8 @@ if kind == "publish":
     s3 = boto3.client("s3", config=client_config(local=True))
     to = Destination(account=account, region="us-east-1", bucket=bucket, name="bench")
     s3.list_buckets()
-    idle, began = resident(), time.monotonic()
+    resident()
+    idle, before, began = resident(), spent(), time.monotonic()
     published = publish(Path(folder), to, s3, report=lambda _: None)
     seconds, sent = time.monotonic() - began, published.uploaded_bytes
 elif kind == "files":
@@ -58,8 +70,8 @@ elif kind == "files":
     s3 = boto3.client("s3", config=client_config(local=True))
     to = Destination(account=account, region="us-east-1", bucket=bucket, name="bench")
     s3.list_buckets()
-    idle, began = resident(), time.monotonic()
     blobs = release._blobs(verify(Path(folder)))
+    idle, before, began = resident(), spent(), time.monotonic()
     meter = Meter(total_bytes=1, total_files=1, tell=lambda _: None)
     with Pool(workers_for(free_descriptors())) as pool:
         own = Bucket(s3, to, stopping=pool.stopping)
@@ -71,14 +83,16 @@ elif kind == "files":
 elif kind == "upload_file":
     s3 = boto3.client("s3")
     s3.list_buckets()
-    idle, began = resident(), time.monotonic()
+    resident()
+    idle, before, began = resident(), spent(), time.monotonic()
     for path in files:
         s3.upload_file(str(path), bucket, str(path.relative_to(folder)))
     seconds = time.monotonic() - began
 elif kind == "put_object":
     s3 = boto3.client("s3")
     s3.list_buckets()
-    idle, began = resident(), time.monotonic()
+    resident()
+    idle, before, began = resident(), spent(), time.monotonic()
     for path in files:
         with path.open("rb") as body:
             s3.put_object(Bucket=bucket, Key=str(path.relative_to(folder)), Body=body)
@@ -86,18 +100,24 @@ elif kind == "put_object":
 elif kind == "sagemaker-core":
     from sagemaker.core.helper.session_helper import Session
     session = Session(boto3.Session(region_name="us-east-1"))
-    idle, began = resident(), time.monotonic()
+    idle, before, began = resident(), spent(), time.monotonic()
     session.upload_data(folder, bucket=bucket, key_prefix="data")
     seconds = time.monotonic() - began
-print(json.dumps({"seconds": seconds, "bytes": sent, "above_idle": resident() - idle}))
+told = {"seconds": seconds, "processor": spent() - before, "bytes": sent, "above_idle": resident() - idle}
+print(json.dumps(told))
 """
 
 
 @dataclass(frozen=True)
 class Run:
-    """``bytes`` that were sent; ``above_idle`` at the peak, None where it is not known."""
+    """``bytes`` that were sent; ``above_idle`` at the peak, None where it is not known.
+
+    ``seconds`` by the wall clock; ``processor``: seconds of it that the client took, which other work
+    on the machine disturbs less.
+    """
 
     seconds: float
+    processor: float
     bytes: int
     above_idle: int | None
 
@@ -115,32 +135,56 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     sys.path.insert(0, str(_ROOT))
-    from local_aws import launcher
-
     with tempfile.TemporaryDirectory(prefix="bench-ship-") as folder:
         base = Path(folder)
-        aws = launcher.up(base / "aws")
+        large = _artifact(base / "large", {"weights.safetensors": options.large * _MIB})
+        files = {f"tokenizer/{n:05}.bin": 1 << 16 for n in range(options.count)}
+        small = _artifact(base / "small", files)
+        for server in (_far, _local):
+            with server(base) as (name, environment):
+                print(f"to {name}")
+                bench = Bench(environment, options.rounds)
+                bench.compare(f"1 x {options.large} MiB", large, LARGE_GOAL)
+                bench.compare(f"{options.count} x 64 KiB", small, SMALL_GOAL)
+        with _local(base) as (_, environment):
+            Bench(environment, 1).changed(small)
+
+
+@contextmanager
+def _local(base: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    from local_aws import launcher
+
+    aws = launcher.up(base / "aws")
+    try:
+        yield "the local AWS", {**_own_environment(), **aws.environment(), "PYTHONPATH": str(_ROOT)}
+    finally:
+        launcher.down(base / "aws")
+
+
+@contextmanager
+def _far(base: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    from bench.far_s3 import ROUND_TRIP_SECONDS
+    from local_aws import names
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.far_s3"], cwd=_ROOT, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        environment = {**_own_environment(), **names.client_environment(base, port), "PYTHONPATH": str(_ROOT)}
         try:
-            environment = {**_own_environment(), **aws.environment(), "PYTHONPATH": str(_ROOT)}
-            bench = Bench(environment, aws.client("s3"), options.rounds)
-            large = _artifact(base / "large", {"weights.safetensors": options.large * _MIB})
-            bench.compare(f"1 x {options.large} MiB", large, LARGE_GOAL)
-            shutil.rmtree(large)
-            files = {f"tokenizer/{n:05}.bin": 1 << 16 for n in range(options.count)}
-            small = _artifact(base / "small", files)
-            bench.compare(f"{options.count} x 64 KiB", small, SMALL_GOAL)
-            bench.changed(small)
+            yield f"an S3 that is {ROUND_TRIP_SECONDS * 1e3:.0f} ms away", environment
         finally:
-            launcher.down(base / "aws")
+            server.kill()
 
 
 class Bench:
     """Runs clients against one S3, each time into a bucket of its own."""
 
-    def __init__(self, environment: dict[str, str], s3: object, rounds: int) -> None:
+    def __init__(self, environment: dict[str, str], rounds: int) -> None:
         self._environment = environment
-        self._s3 = s3
         self._rounds = rounds
+        self._starts: list[tuple[float, float]] = []
 
     def compare(self, title: str, folder: Path, goal: float) -> None:
         kinds = ["files", "publish", "upload_file", "put_object", *self._present()]
@@ -149,33 +193,45 @@ class Bench:
             for kind in kinds:
                 runs[kind].append(self._run(kind, folder, self._bucket()))
         best = {kind: max(tried, key=lambda run: run.speed) for kind, tried in runs.items()}
-        fastest = max(("upload_file", "put_object", *self._present()), key=lambda kind: best[kind].speed)
-        print(f"{title}; load {os.getloadavg()[0]:.1f}; fastest peer {fastest}")
+        peers = ["upload_file", *self._present()]
+        fastest = max(peers, key=lambda kind: best[kind].speed)
+        absent = {"aws s3 cp", "sagemaker-core"} - set(peers)
+        print(f"  {title}; load {os.getloadavg()[0]:.1f}; fastest peer {fastest}; absent {absent or 'none'}")
         for kind, run in best.items():
             ratio = run.speed / best[fastest].speed
             memory = "" if run.above_idle is None else f"{run.above_idle / _MIB:7.0f} MiB above idle"
             wanted = f" (goal {goal})" if kind in {"files", "publish"} else ""
-            print(
-                f"  {_NAMES[kind]:38}{run.seconds:8.2f} s{run.speed / 1e6:9.1f} MB/s"
-                f"{ratio:7.2f} x{wanted:11}{memory}"
-            )
+            told = f"{run.processor:7.2f} s CPU{run.seconds:8.2f} s{run.speed / 1e6:8.1f} MB/s{ratio:7.2f} x"
+            print(f"  {_NAMES[kind]:36}{told}{wanted:11}{memory}")
 
     def changed(self, folder: Path) -> None:
         """Publish, change one file, publish again: what is sent then."""
         bucket = self._bucket()
         first = self._run("publish", folder, bucket)
         _artifact(folder, {"tokenizer/00000.bin": 1 << 16}, keep=True)
-        second = self._run("files", folder, bucket)
-        third = self._run("publish", folder, bucket)
-        print(f"again with one changed file of 64 KiB: {second.bytes} bytes of files, ", end="")
+        again = self._run("files", folder, bucket)
+        rest = self._run("publish", folder, bucket)
         print(
-            f"then {third.bytes / 1e6:.1f} MB of archive and manifest; the first time {first.bytes / 1e6:.1f} MB"
+            f"published {first.bytes / 1e6:.1f} MB; again with one changed file: {again.bytes} bytes of files"
         )
+        print(f"and {rest.bytes / 1e6:.1f} MB of archive and manifest")
 
     def _bucket(self) -> str:
         name = f"bench-{uuid.uuid4().hex[:12]}"
-        self._s3.create_bucket(Bucket=name)  # type: ignore[attr-defined]
+        self._s3().create_bucket(Bucket=name)
         return name
+
+    def _s3(self) -> Any:
+        import boto3
+
+        here = self._environment
+        return boto3.client(
+            "s3",
+            endpoint_url=here["AWS_ENDPOINT_URL"],
+            region_name=here["AWS_REGION"],
+            aws_access_key_id=here["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=here["AWS_SECRET_ACCESS_KEY"],
+        )
 
     def _present(self) -> Sequence[str]:
         found = ["aws s3 cp"] if self._environment.get("AWS_CLI") or shutil.which("aws") else []
@@ -195,22 +251,31 @@ class Bench:
         return Run(**json.loads(done.stdout.splitlines()[-1]))
 
     def _cli(self, folder: Path, bucket: str) -> Run:
-        """The command's start is taken off: seconds of ``aws --version``."""
-        import time
-
+        """The command's start is taken off: what ``aws --version`` took, at best."""
         aws = self._environment.get("AWS_CLI") or "aws"
-        began = time.monotonic()
-        subprocess.run([aws, "--version"], env=self._environment, capture_output=True, check=True)
-        start = time.monotonic() - began
-        began = time.monotonic()
+        self._starts.append(self._timed([aws, "--version"]))
+        start, start_processor = min(self._starts)
         copy = [aws, "s3", "cp", "--recursive", "--quiet", str(folder), f"s3://{bucket}/data"]
-        subprocess.run(copy, env=self._environment, check=True)
+        seconds, processor = self._timed(copy)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return Run(seconds=time.monotonic() - began - start, bytes=size, above_idle=None)
+        return Run(
+            seconds=seconds - start, processor=processor - start_processor, bytes=size, above_idle=None
+        )
+
+    def _timed(self, command: list[str]) -> tuple[float, float]:
+        """Seconds of the wall clock and of the processor."""
+
+        def spent() -> float:
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return used.ru_utime + used.ru_stime
+
+        before, began = spent(), time.monotonic()
+        subprocess.run(command, env=self._environment, capture_output=True, check=True)
+        return time.monotonic() - began, spent() - before
 
 
 _NAMES = {
-    "files": "ours, the files (verified, hashed)",
+    "files": "ours, the files",
     "publish": "ours, the whole release",
     "upload_file": "boto3 upload_file, file by file",
     "put_object": "boto3 put_object, file by file",

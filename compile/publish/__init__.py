@@ -2,6 +2,7 @@
 
     release.py     the order of things: what makes a release, and who made it
     files.py       one file: is it there and right, else send it
+    source.py      that file, and when an object is it
     multipart.py   a file of many parts, continued where an earlier process stopped
     parts.py       how a file is cut, and the checksum that S3 then has of the whole
     bucket.py      every call to S3, with owner, key and checksum, repeated where that helps

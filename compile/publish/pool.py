@@ -14,8 +14,8 @@ from types import TracebackType
 WORKERS = 24
 """Small objects take a round trip each, so many must be under way; of large parts the budget
 lets fewer be."""
-BUDGET_BYTES = 80 * 1024**2
-"""What tasks may hold in memory between them: ten parts under way or waiting for a thread."""
+BUDGET_BYTES = 96 * 1024**2
+"""What tasks may hold in memory between them: twelve parts under way or waiting for a thread."""
 _DESCRIPTORS_EACH = 2
 """A connection and an open file."""
 _DESCRIPTORS_SPARE = 12

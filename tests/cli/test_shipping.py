@@ -72,6 +72,18 @@ def test_shipping_again_writes_nothing_and_says_so(
     assert "nothing changed since the last compile" in talk
 
 
+def test_what_is_shipped_is_encrypted_with_the_projects_key_and_says_who_shipped_it(
+    project: Project, s3: Any
+) -> None:
+    """The key by the alias that the artifacts stack gives it; the ARN for those who come second."""
+    shipped = publish_artifact(_again(project), compile_artifact(_again(project)).path)
+
+    where = shipped.lock.location
+    manifest = s3.head_object(Bucket=where.bucket, Key=f"{where.prefix}/manifest.json")
+    assert manifest["SSEKMSKeyId"] == f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/traceship"
+    assert manifest["Metadata"]["publisher"].startswith(f"arn:aws:sts::{ACCOUNT}:")
+
+
 def test_a_release_that_is_gone_is_published_again_without_a_compile(project: Project, s3: Any) -> None:
     """The lock alone does not mean that the release exists."""
     built = compile_artifact(_again(project))

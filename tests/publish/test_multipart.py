@@ -14,6 +14,7 @@ from artifact.aws import CredentialsExpired
 from artifact.release import archive_key, blob_key, manifest_key
 from artifact.verify import ArtifactChanged, verify
 from compile.publish import Destination, FileTooLarge, find_release, parts, publish
+from compile.publish.errors import StoredWrong
 from compile.publish.parts import MIN_PART_BYTES, encoded, hash_file
 from inference_code.fetch import FetchOptions, fetch
 from local_aws.launcher import LocalAws
@@ -268,3 +269,22 @@ def test_the_checksum_computed_here_is_the_one_that_s3_names(
     weights = root / "weights.safetensors"
     assert named["ChecksumSHA256"] == hash_file(weights, weights.stat().st_size).composite
     assert parts.part_size(weights.stat().st_size) == MIN_PART_BYTES
+
+
+def test_parts_that_s3_put_together_otherwise_are_no_release(
+    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path
+) -> None:
+    """S3 names the checksum of what it made; it must be the one of what was sent."""
+
+    async def another(exchange: Exchange) -> None:
+        answer = await exchange.forward()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        start = body.index(b"<ChecksumSHA256>") + len(b"<ChecksumSHA256>")
+        await exchange.answer(head + b"\r\n\r\n" + body[:start] + b"AAAA" + body[start + 4 :])
+
+    proxy.spoil(lambda r: r.method == "POST" and "uploadId" in r.query, another)
+    with pytest.raises(StoredWrong, match="AAAA"):
+        publish(root, to, s3, report=_quiet)
+
+    keys = [e["Key"] for e in aws.client("s3").list_objects_v2(Bucket=to.bucket)["Contents"]]
+    assert not any(key.endswith("manifest.json") for key in keys)

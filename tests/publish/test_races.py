@@ -14,6 +14,7 @@ import pytest
 from artifact.release import blob_key, manifest_key, release_prefix
 from artifact.verify import verify
 from compile.publish import Destination, NameReserved, ReleaseTaken, find_release, parts, publish
+from compile.publish.errors import UploadVanished
 from inference_code.fetch import FetchOptions, ReleaseMissing, fetch
 from local_aws.launcher import LocalAws
 from tests.kit.fault_proxy import Exchange, FaultProxy, lose_answer, refuse, reset
@@ -249,3 +250,13 @@ def test_an_upload_that_is_removed_under_us_is_begun_again(
     weights = blob_key(hashlib.sha256(CONTENT["weights.safetensors"]).hexdigest())
     assert own.get_object(Bucket=to.bucket, Key=weights)["Body"].read() == CONTENT["weights.safetensors"]
     assert "Uploads" not in own.list_multipart_uploads(Bucket=to.bucket)
+
+
+def test_an_upload_that_is_removed_each_time_is_one_error(
+    aws: LocalAws, proxy: FaultProxy, to: Destination, root: Path
+) -> None:
+    """Beginning again has an end."""
+    proxy.spoil(lambda r: r.part == 2, refuse(404, "NoSuchUpload"), times=99)
+
+    with pytest.raises(UploadVanished, match="disappeared"):
+        publish(root, to, client_for(proxy.endpoint), report=_quiet)
