@@ -8,8 +8,9 @@ after an interruption uploads only what is missing. Pairs with ``inference_code/
 from __future__ import annotations
 
 import base64
+import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,17 @@ class Published:
 
 
 def publish(
-    root: Path, destination: Destination, s3: AwsClient, *, report: Callable[[str], None]
+    root: Path,
+    destination: Destination,
+    s3: AwsClient,
+    *,
+    beside: Mapping[str, bytes],
+    report: Callable[[str], None],
 ) -> Published:
     """Upload the artifact at ``root`` and make it a release.
+
+    Args:
+        beside: small files by name, put beside the manifest and before it.
 
     Raises:
         ArtifactChanged: the folder does not verify; nothing was sent.
@@ -91,6 +100,8 @@ def publish(
         with tempfile.TemporaryDirectory(prefix="traceship-") as folder:
             archive = write_archive(artifact_members(artifact), Path(folder) / "model.tar.gz")
             writer.put_archive(archive_key(destination.name, artifact.digest), archive)
+        for name, data in beside.items():
+            writer.put_beside(f"{release_prefix(destination.name, artifact.digest)}/{name}", data)
         writer.put_manifest(artifact)
     return Published(
         digest=artifact.digest,
@@ -217,6 +228,19 @@ class _Writer:
     def put_archive(self, key: str, archive: Archive) -> None:
         entry = File(path="model.tar.gz", size=archive.size, sha256=archive.sha256)
         self._put_file(key, archive.path, entry, shown="model.tar.gz")
+
+    def put_beside(self, key: str, data: bytes) -> None:
+        self._s3.put_object(
+            Bucket=self._to.bucket,
+            Key=key,
+            Body=data,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=_base64(hashlib.sha256(data).hexdigest()),
+            ContentType="application/json",
+            ExpectedBucketOwner=self._to.account,
+        )
+        self.uploaded_bytes += len(data)
+        self._report(f"uploaded {key}")
 
     def put_manifest(self, artifact: VerifiedArtifact) -> None:
         from botocore.exceptions import ClientError
