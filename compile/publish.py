@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from artifact.aws import AwsClient, BucketMissing, translated
@@ -24,6 +25,9 @@ from compile.archive import Archive, artifact_members, write_archive
 
 MAX_PUT_BYTES = 5 * 1024**3
 """Largest single PutObject (Amazon S3 user guide, "Uploading objects")."""
+
+
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 class FileTooLarge(UsageError):
@@ -78,7 +82,7 @@ def publish(
     destination: Destination,
     s3: AwsClient,
     *,
-    beside: Mapping[str, bytes],
+    beside: Mapping[str, bytes] = _NOTHING,
     report: Callable[[str], None],
 ) -> Published:
     """Upload the artifact at ``root`` and make it a release.
