@@ -228,6 +228,7 @@ def _reader(project: Project, lock: ReleaseLock) -> Callable[[str, int], bytes |
 
 def _request(words: Sequence[str], again: Again, made: Made, out: Path) -> CompileRequest:
     from compile.__main__ import parse
+    from compile.request import Work
 
     request = parse(words)
     if request.trust_remote_code and not (made.signed or again.trust_remote_code):
@@ -237,7 +238,7 @@ def _request(words: Sequence[str], again: Again, made: Made, out: Path) -> Compi
         model=again.model or request.model,
         samples=again.samples or request.samples,
         out=out,
-        work=replace(request.work, jobs=again.jobs),
+        work=Work(jobs=again.jobs),
     )
 
 
