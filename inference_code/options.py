@@ -41,12 +41,12 @@ class ServeOptions:
 
     path: Path
     digest: str | None
-    keys: tuple[PublicKey, ...]
-    signature: bytes | None
     host: str
     port: int
     limits: Limits
     lame_duck: float = LAME_DUCK_SECONDS
+    keys: tuple[PublicKey, ...] = ()
+    signature: bytes | None = None
 
 
 def serve_options(
