@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from artifact.errors import TraceshipError, UsageError
 
-MAX_KEY_BYTES = 4096
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 _P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\x04"
 """What every uncompressed P-256 key starts with; 64 bytes of coordinates follow."""
@@ -111,11 +110,9 @@ def read_key(text: str, *, name: str) -> PublicKey:
     stripped = text.strip()
     if "PRIVATE KEY" in stripped:
         raise KeyUnusable(name=name, why="it holds a private key, which must not be handed around")
-    if len(stripped) > MAX_KEY_BYTES:
-        raise KeyUnusable(name=name, why=f"it is longer than {MAX_KEY_BYTES} bytes")
     if stripped.startswith(_BEGIN):
         if not stripped.endswith(_END):
-            raise KeyUnusable(name=name, why=f"more or less follows than {_END}")
+            raise KeyUnusable(name=name, why=f"it does not end with {_END}")
         stripped = "".join(stripped[len(_BEGIN) : -len(_END)].split())
     try:
         der = base64.b64decode(stripped, validate=True)

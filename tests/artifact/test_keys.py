@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from artifact.keys import MAX_KEY_BYTES, KeyUnusable, read_key, read_keys
+from artifact.keys import KeyUnusable, read_key, read_keys
 from tests.kit.keys import Key
 
 KEY, OTHER = Key(), Key()
@@ -47,9 +47,10 @@ UNUSABLE = {
     "two keys": KEY.public.pem + OTHER.public.pem,
     "a certificate": KEY.public.pem.replace("PUBLIC KEY", "CERTIFICATE"),
     "no end": KEY.public.pem[:-10],
+    "another end of the same length": KEY.public.pem.replace("END PUBLIC", "END SECRET"),
     "nothing": "",
     "a wrong letter": KEY.public.line[:-3] + "!==",
-    "too much": "A" * (MAX_KEY_BYTES + 1),
+    "too much": KEY.public.line + KEY.public.line,
 }
 
 

@@ -181,13 +181,13 @@ def test_a_file_that_cannot_sign_says_why(tmp_path: Path, content: bytes | None,
 class KmsThatSignsDigests:
     """KMS as AWS documents it: MessageType DIGEST signs the 32 bytes as they are."""
 
-    def __init__(self, key: Key, *, signs_with: Key | None = None) -> None:
-        self.key, self.signs_with = key, signs_with or key
+    def __init__(self, key: Key, *, signs_with: Key | None = None, usage: str = "SIGN_VERIFY") -> None:
+        self.key, self.signs_with, self.usage = key, signs_with or key, usage
         self.asked: list[dict[str, Any]] = []
 
     def get_public_key(self, **asked: Any) -> dict[str, Any]:
         self.asked.append(asked)
-        return {"KeyId": "arn:key", "PublicKey": self.key.public.der, "KeyUsage": "SIGN_VERIFY"}
+        return {"KeyId": "arn:key", "PublicKey": self.key.public.der, "KeyUsage": self.usage}
 
     def sign(self, **asked: Any) -> dict[str, Any]:
         self.asked.append(asked)
@@ -214,6 +214,12 @@ def test_a_signature_that_the_signer_s_own_key_refuses_is_never_used() -> None:
 
     with pytest.raises(SignatureNotOurs, match="alias/signing"):
         seal(PAYLOAD, KmsKey("alias/signing", kms))
+
+
+def test_a_p256_key_that_is_for_something_else_is_refused() -> None:
+    """KMS has them for key agreement too."""
+    with pytest.raises(SigningKeyUnusable, match="KEY_AGREEMENT"):
+        KmsKey("alias/agreement", KmsThatSignsDigests(KEY, usage="KEY_AGREEMENT"))
 
 
 @pytest.fixture
