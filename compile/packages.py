@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import metadata
+from urllib.parse import quote
 
 _ROOTS = (
     "torch",
@@ -18,6 +19,7 @@ _ROOTS = (
     "neuron-cc",
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OF_AN_EXTRA = re.compile(r"\bextra\s*==")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class Package:
 
     name: str
     version: str
+
+    @property
+    def purl(self) -> str:
+        """The package's URL: ``pkg:pypi/NAME@VERSION``."""
+        version = f"@{quote(self.version, safe='')}" if self.version else ""
+        return f"pkg:pypi/{_normalised(self.name)}{version}"
 
 
 def installed() -> tuple[Package, ...]:
@@ -45,7 +53,9 @@ def installed() -> tuple[Package, ...]:
         except metadata.PackageNotFoundError:
             continue
         found[name] = distribution.version
-        waiting += [_required(line) for line in distribution.requires or () if "extra ==" not in line]
+        waiting += [
+            _required(line) for line in distribution.requires or () if _OF_AN_EXTRA.search(line) is None
+        ]
     return tuple(Package(name=name, version=found[name]) for name in sorted(found))
 
 

@@ -157,8 +157,9 @@ def _external(manifest: Manifest, run: Run | None) -> dict[str, Any]:
 def _dependencies(manifest: Manifest, run: Run | None) -> list[dict[str, Any]]:
     """The model with each of its files, the samples, the container and the packages."""
     source = manifest.source
+    commit = {"digest": {"gitCommit": source.revision}} if source.id.startswith(HUB) else {}
     found: list[dict[str, Any]] = [
-        {"name": "model", "uri": source.id, "annotations": {"revision": source.revision}}
+        {"name": "model", "uri": source.id, "annotations": {"revision": source.revision}, **commit}
     ]
     found += [{"name": f"model/{file.path}", "digest": {"sha256": file.sha256}} for file in source.files]
     if run is None:
@@ -168,10 +169,7 @@ def _dependencies(manifest: Manifest, run: Run | None) -> list[dict[str, Any]]:
     if run.image is not None:
         sha256 = run.image.rpartition("@")[2].removeprefix("sha256:")
         found.append({"name": "image", "uri": run.image, "digest": {"sha256": sha256}})
-    return found + [
-        {"name": package.name, "uri": f"pkg:pypi/{package.name}@{package.version}"}
-        for package in run.packages
-    ]
+    return found + [{"name": package.name, "uri": package.purl} for package in run.packages]
 
 
 def _parity(manifest: Manifest, figures: Sequence[Figure]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ it is a page of JSON; the tests hold it against the schema that the format's own
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -93,7 +92,7 @@ def _source(manifest: Manifest) -> dict[str, Any]:
     if source.revision is not None:
         found["version"] = source.revision
     if source.id.startswith("pypi:"):
-        found["purl"] = _purl(Package(name=source.id.removeprefix("pypi:"), version=source.revision or ""))
+        found["purl"] = Package(name=source.id.removeprefix("pypi:"), version=source.revision or "").purl
     if source.id.startswith("hub:"):
         version = "" if source.revision is None else f"@{quote(source.revision, safe='')}"
         found["purl"] = f"pkg:huggingface/{quote(source.id.removeprefix('hub:'))}{version}"
@@ -110,13 +109,12 @@ def _file(file: File, owner: str) -> dict[str, Any]:
 
 
 def _library(package: Package) -> dict[str, Any]:
-    purl = _purl(package)
     return {
-        "bom-ref": purl,
+        "bom-ref": package.purl,
         "type": "library",
         "name": package.name,
         "version": package.version,
-        "purl": purl,
+        "purl": package.purl,
     }
 
 
@@ -138,8 +136,3 @@ def _hashes(sha256: str) -> list[dict[str, str]]:
 
 def _tensor(name: str, dtype: str, shape: Sequence[str | int]) -> str:
     return f"{name} {dtype} ({', '.join(map(str, shape))})"
-
-
-def _purl(package: Package) -> str:
-    name = re.sub(r"[-_.]+", "-", package.name).lower()
-    return f"pkg:pypi/{name}" + (f"@{quote(package.version, safe='')}" if package.version else "")

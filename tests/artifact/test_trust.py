@@ -48,7 +48,7 @@ from artifact.trust import (
     verify_signed,
 )
 from artifact.verify import ArtifactChanged
-from tests.kit.folders import CONTENT, write_folder
+from tests.kit.folders import CONTENT, write_folder, write_manifest
 from tests.kit.keys import Key, other_s
 
 KEY, OTHER = Key(), Key()
@@ -176,6 +176,30 @@ def test_any_other_manifest_is_refused(digest: str) -> None:
     """Whatever was flipped in the manifest, its digest is another one."""
     with pytest.raises(SignedAnother):
         check_signature(digest, ENVELOPE, [KEY.public])
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed folder whose manifest a test changes and puts back."""
+    root = tmp_path_factory.mktemp("signed") / "artifact"
+    KEY.sign_folder(root, write_folder(root, CONTENT))
+    return root
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_flipped_bit_of_the_manifest_is_refused(signed: Path, data: st.DataObject) -> None:
+    """Also by somebody who writes the digest beside it anew, as anybody can."""
+    original = (signed / MANIFEST).read_bytes()
+    changed = bytearray(original)
+    changed[data.draw(st.integers(0, len(original) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    write_manifest(signed, bytes(changed))
+
+    try:
+        with pytest.raises(ProofFailed):
+            verify_signed(signed, keys=[KEY.public])
+    finally:
+        write_manifest(signed, original)
 
 
 @settings(max_examples=50, deadline=None)

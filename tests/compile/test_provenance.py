@@ -125,7 +125,7 @@ def test_the_statement_names_all_that_went_in(artifact: VerifiedArtifact) -> Non
     assert by_name[f"model/{source.files[0].path}"]["digest"] == {"sha256": source.files[0].sha256}
     assert by_name["samples"]["digest"] == {"sha256": "cd" * 32}
     assert by_name["image"] == {"name": "image", "uri": IMAGE, "digest": {"sha256": "a" * 64}}
-    assert by_name["torch"]["uri"] == "pkg:pypi/torch@2.13.0+cpu"
+    assert by_name["torch"]["uri"] == "pkg:pypi/torch@2.13.0%2Bcpu"
     assert details["metadata"] == {"startedOn": "2026-01-02T03:04:05Z", "finishedOn": "2026-01-02T03:04:05Z"}
     parity, bill = details["byproducts"]
     assert parity["annotations"]["tolerance"] == 1e-5
@@ -219,13 +219,15 @@ def test_the_bill_names_model_checkpoint_image_and_packages_with_digests(artifac
 
 
 def test_a_checkpoint_of_the_hub_is_named_as_such(artifact: VerifiedArtifact) -> None:
-    """By its commit."""
+    """By its commit, in both files."""
     source = Source(id="hub:org/name", revision="f" * 40, files=(File(path="x", size=1, sha256="0" * 64),))
     other = replace(artifact, manifest=replaced(artifact.manifest, source=source))
 
     purl = next(row for row in _bill(other)["components"] if row["bom-ref"] == "source")["purl"]
 
     assert purl == f"pkg:huggingface/org/name@{'f' * 40}"
+    model = _statement(other, _run()).predicate["buildDefinition"]["resolvedDependencies"][0]
+    assert model["digest"] == {"gitCommit": "f" * 40}
 
 
 def test_equal_contents_give_equal_bills(artifact: VerifiedArtifact) -> None:
