@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from artifact.manifest import Bucket, NonNegative, Positive, Record, Requires, Sha256, Task, Waiver
 
 SCHEMA: Literal["traceship.lock/1"] = "traceship.lock/1"
 LOCK_FILE = "release.lock.json"
 ARCHIVE = "model.tar.gz"
+SIGNATURE_FILE = "manifest.dsse.json"
+PROVENANCE_FILE = "provenance.json"
+SIGNED_PROVENANCE_FILE = "provenance.dsse.json"
+SBOM_FILE = "sbom.cdx.json"
+"""Beside the manifest of a release; what a key signed lies in an envelope."""
+
 PLACEHOLDER_DIGEST = "0" * 64
 PLACEHOLDER_AMI = "ami-00000000000000000"
 
@@ -35,6 +43,11 @@ def manifest_key(name: str, digest: str) -> str:
 def archive_key(name: str, digest: str) -> str:
     """S3 key of the archive that SageMaker unpacks."""
     return f"{release_prefix(name, digest)}/{ARCHIVE}"
+
+
+def signature_key(name: str, digest: str) -> str:
+    """S3 key of the envelope that vouches for the manifest, where the release is signed."""
+    return f"{release_prefix(name, digest)}/{SIGNATURE_FILE}"
 
 
 class Location(Record, frozen=True, kw_only=True):
@@ -81,6 +94,17 @@ class Throughput(Record, frozen=True, kw_only=True):
     source: str
 
 
+class Signed(Record, frozen=True, kw_only=True):
+    """Who vouches for the manifest: the key's id, and the envelope in base64.
+
+    The envelope is here, and from here in the template, so that no container needs to fetch one and
+    nobody who can write the bucket can take it away (docs/decisions/0011-signatures.md).
+    """
+
+    key: Sha256
+    envelope: str
+
+
 class ReleaseLock(Record, frozen=True, kw_only=True):
     """release.lock.json: what runs. Committed to git, written by ``traceship ship``."""
 
@@ -95,3 +119,4 @@ class ReleaseLock(Record, frozen=True, kw_only=True):
     ami: Ami
     throughput: Throughput
     startup_seconds: NonNegative
+    signed: Signed | msgspec.UnsetType = msgspec.UNSET

@@ -39,5 +39,15 @@ ENV_DEADLINE_SECONDS = "TRACESHIP_DEADLINE_SECONDS"
 ENV_QUEUE_LIMIT = "TRACESHIP_QUEUE_LIMIT"
 """``[serve]`` of the settings, as the stacks hand it to the server (defaults 2, 20, 256)."""
 
+ENV_PUBLIC_KEYS = "TRACESHIP_PUBLIC_KEYS"
+"""Pinned public keys, one line each (``artifact/keys.py``) with commas between them; one of them must
+have signed the manifest."""
+
+ENV_SIGNATURE = "TRACESHIP_SIGNATURE"
+"""The release's envelope in base64, as the lock carries it; unset: the one beside the artifact's folder."""
+
+MAX_ENV_BYTES = 1024
+"""Longest value of a container's environment (SageMaker API reference, ContainerDefinition)."""
+
 ENV_BUCKET_OWNER = "TRACESHIP_BUCKET_OWNER"
 """Twelve-digit account that must own the release's bucket (S3's ExpectedBucketOwner)."""

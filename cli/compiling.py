@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from cli.console import talk
@@ -16,10 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Runner:
-    """Something that compiles, and what of its surroundings shapes the result."""
+    """Something that compiles, and what of its surroundings shapes the result.
+
+    ``name`` is local, docker or batch; ``image`` the container that it compiles in.
+    """
 
     build: Build
     environment: Environment
+    name: str
+    image: str | None = None
 
 
 def caches(*, shared: str | None, gigabytes: float) -> Caches:
@@ -61,11 +67,18 @@ def runner_of(
     from compile.runners import build_image, run_docker, run_local
 
     if runner == "local":
-        return Runner(build=lambda request: run_local(request, report), environment=this_python())
+        return Runner(
+            build=lambda request: run_local(request, report), environment=this_python(), name=runner
+        )
     if runner == "batch":
         return _batch(project, fresh=fresh, spread=spread)
     chosen = image or build_image(report)
-    return Runner(build=lambda request: run_docker(request, chosen, report), environment=in_image(chosen))
+    return Runner(
+        build=lambda request: run_docker(request, chosen, report),
+        environment=in_image(chosen),
+        name=runner,
+        image=chosen,
+    )
 
 
 def _batch(project: Project, *, fresh: bool, spread: bool | None) -> Runner:
@@ -76,6 +89,8 @@ def _batch(project: Project, *, fresh: bool, spread: bool | None) -> Runner:
     return Runner(
         build=lambda request: run_batch(to, request, report, afresh=word, spread=spread),
         environment=to.environment,
+        name="batch",
+        image=to.image,
     )
 
 
@@ -86,7 +101,7 @@ def compile_on(
     through: Caches | None,
     explain: Explain = lambda _explanation: None,
 ) -> CompiledArtifact:
-    """Compile with ``chosen``, or take what an earlier compile of the same made.
+    """Compile with ``chosen``, or take what an earlier compile of the same made; record how.
 
     Args:
         through: ``None``: compile in any case, and keep nothing.
@@ -95,6 +110,17 @@ def compile_on(
     Raises:
         Whatever the compile stage raises; ``request.out`` is whole or untouched.
     """
+    from cli.recording import record
+
+    started = datetime.now(timezone.utc)
+    compiled = _compiled(chosen, request, through, explain)
+    record(chosen, request, compiled, started)
+    return compiled
+
+
+def _compiled(
+    chosen: Runner, request: CompileRequest, through: Caches | None, explain: Explain
+) -> CompiledArtifact:
     if through is None:
         return chosen.build(request)
     from compile.cache.through import compile_through

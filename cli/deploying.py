@@ -19,6 +19,7 @@ from cli.cdk import Cdk
 from cli.console import step
 from cli.project import Project
 from infra.names import ENDPOINT, FLEET, endpoint_name, stack_name, stack_names
+from infra.signing import signing_environment
 
 TOOLKIT_STACK = "CDKToolkit"
 
@@ -137,15 +138,17 @@ def deploy(
 
 
 def check_release(project: Project, lock: ReleaseLock) -> None:
-    """Compare the release in S3 with the lock; on a real account refuse placeholders too.
+    """See that a pinned key signed the release, and that S3 holds it; on a real account refuse placeholders.
 
     Raises:
+        SignatureMissing, WrongKey, …: from ``artifact.trust``.
         ReleaseAbsent, ReleaseDamaged, PlaceholdersLeft, AwsDenied, AwsUnreachable.
     """
     from botocore.exceptions import ClientError
 
     if not is_local():
         _refuse_placeholders(project, lock)
+    signing_environment(project.settings.signing, lock)
     s3, where = project.client("s3"), lock.location
     key = f"{where.prefix}/manifest.json"
     place = f"s3://{where.bucket}/{key}"

@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET, UnsetType
+
 from artifact.errors import TraceshipError
 from artifact.interpreter import module_command
 from artifact.release import (
@@ -26,6 +28,7 @@ from artifact.release import (
     Image,
     Location,
     ReleaseLock,
+    Signed,
     Throughput,
     release_prefix,
 )
@@ -33,6 +36,7 @@ from artifact.verify import VerifiedArtifact, verify
 from cli.console import step, talk
 from cli.failure import SubprocessFailed
 from cli.project import Project
+from cli.signing import is_signed_by, signed_by, signed_files, signer_of
 from cli.transfer import transfer
 from infra.lock import LockInvalid, read_lock
 from infra.names import artifacts_bucket, key_alias_arn, repository
@@ -153,14 +157,20 @@ def publish_artifact(project: Project, root: Path) -> Shipped:
         kms_key=key_alias_arn(project.settings.project.name, project.account, project.region),
         publisher=project.caller,
     )
-    s3, before = project.client("s3"), _lock_before(project, artifact, to)
-    published = None
-    if before is not None:
+    s3, before, signer = project.client("s3"), _lock_before(project, artifact, to), signer_of(project)
+    published: Published | None = None
+    signed: Signed | UnsetType = UNSET
+    if before is not None and is_signed_by(before, signer):
         published = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes)
+        signed = before.signed if signer is not None else UNSET
     if published is None:
+        files = signed_files(project, artifact)
+        signed = signed_by(files, signer)
         with step(f"publish to s3://{to.bucket}"), transfer() as progress:
-            published = publish(artifact, to, s3, report=lambda line: talk(f"  {line}"), progress=progress)
-    lock = _lock(project.settings, artifact, published, to, before)
+            published = publish(
+                artifact, to, s3, beside=files, report=lambda line: talk(f"  {line}"), progress=progress
+            )
+    lock = _lock(project.settings, artifact, published, to, before=before, signed=signed)
     unchanged = lock == before and published.uploaded_bytes == 0
     if unchanged:
         talk(f"  nothing to do: {published.prefix} is in s3://{to.bucket} and the lock names it")
@@ -192,7 +202,9 @@ def _lock(
     artifact: VerifiedArtifact,
     published: Published,
     to: Destination,
+    *,
     before: ReleaseLock | None,
+    signed: Signed | UnsetType,
 ) -> ReleaseLock:
     """The lock of a published artifact; what ``before`` measured of the same one is not measured again."""
     manifest = artifact.manifest
@@ -224,6 +236,7 @@ def _lock(
         ami=_ami(settings),
         throughput=throughput,
         startup_seconds=startup_seconds,
+        signed=signed,
     )
 
 

@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from artifact.keys import PublicKey
 from artifact.release import ReleaseLock
-from artifact.verify import verify
+from artifact.trust import AnotherRelease, check_signature, read_beside, verify_signed
 from infra.lock import read_lock
 
 _BUFFER = 1024 * 1024
 
 
 @dataclass(frozen=True)
+class Proof:
+    """What an artifact is held to.
+
+    ``digest``: the manifest's SHA-256. ``keys``: of which one must have signed; none: no signature
+    is asked for. ``envelope``: in place of the one that lies beside it.
+    """
+
+    digest: str | None
+    keys: tuple[PublicKey, ...] = ()
+    envelope: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Verified:
-    """What was found to be whole: the manifest's SHA-256, and how many files it names."""
+    """What was found to be whole: the manifest's SHA-256, the number of its files, the id of who signed it."""
 
     digest: str
     files: int
+    signed_by: str | None
 
 
-def verified(what: str, *, digest: str | None, lock_path: Path) -> Verified:
+def verified(what: str, proof: Proof, *, lock_path: Path) -> Verified:
     """Check the artifact that ``what`` names: a path if there is one, else a release.
 
     Args:
-        digest: what the manifest must have; the lock's own unless it is given.
-        lock_path: where a release may be named.
+        lock_path: where a release may be named; its digest counts unless ``proof`` has one.
 
     Raises:
         NotAnArtifact: neither of them.
-        ProofFailed: it is not whole, or not the one that was asked for.
+        ProofFailed: it is not whole, not the one that was asked for, or not signed by a key of ``proof``.
         OptionInvalid, ReleaseMissing, DownloadBroken: see ``inference_code/fetch.py``.
     """
     path = Path(what)
     if what.startswith("s3://"):
-        return _release(what, digest, owner=None)
+        return _release(what, proof, owner=None)
     if path.is_file():
-        return _archive(path, digest)
+        return _archive(path, proof)
     if not path.exists() and (lock := _named(what, lock_path)) is not None:
         at = lock.location
-        return _release(f"s3://{at.bucket}/{at.prefix}", digest or lock.digest, owner=at.account)
-    artifact = verify(path, digest=digest)
-    return Verified(digest=artifact.digest, files=len(artifact.manifest.files))
+        named = replace(proof, digest=proof.digest or lock.digest)
+        return _release(f"s3://{at.bucket}/{at.prefix}", named, owner=at.account)
+    artifact = verify_signed(path, digest=proof.digest, keys=proof.keys, signature=proof.envelope)
+    signer = _signer(artifact.digest, proof, path) if proof.keys else None
+    return Verified(artifact.digest, len(artifact.manifest.files), signer)
+
+
+def _signer(digest: str, proof: Proof, path: Path) -> str:
+    """Who of ``proof.keys`` signed; the envelope lies beside ``path`` unless it was given."""
+    envelope = read_beside(path) if proof.envelope is None else proof.envelope
+    return check_signature(digest, envelope, proof.keys).id
 
 
 def _named(name: str, lock_path: Path) -> ReleaseLock | None:
@@ -49,19 +71,24 @@ def _named(name: str, lock_path: Path) -> ReleaseLock | None:
     return lock if lock is not None and lock.name == name else None
 
 
-def _archive(path: Path, digest: str | None) -> Verified:
+def _archive(path: Path, proof: Proof) -> Verified:
     from artifact.packed import verify_packed
     from cli.cdk import CHECKOUT
     from compile.archive import code_files
 
+    pinned = None if proof.keys else proof.digest
     with path.open("rb", buffering=_BUFFER) as file:
-        packed = verify_packed(file, digest=digest, code=code_files(CHECKOUT))
-    return Verified(digest=packed.digest, files=len(packed.manifest.files))
+        packed = verify_packed(file, digest=pinned, code=code_files(CHECKOUT))
+    signer = _signer(packed.digest, proof, path) if proof.keys else None
+    if proof.digest not in (None, packed.digest):
+        raise AnotherRelease(found=packed.digest, pinned=str(proof.digest))
+    return Verified(packed.digest, len(packed.manifest.files), signer)
 
 
-def _release(url: str, digest: str | None, *, owner: str | None) -> Verified:
+def _release(url: str, proof: Proof, *, owner: str | None) -> Verified:
     from inference_code.fetch import fetch_options, s3_client, verify_release
 
-    options = fetch_options({}, release=url, digest=digest, owner=owner)
-    manifest = verify_release(options, s3_client())
-    return Verified(digest=options.digest, files=len(manifest.files))
+    options = fetch_options({}, release=url, digest=proof.digest, owner=owner)
+    found = verify_release(replace(options, keys=proof.keys, signature=proof.envelope), s3_client())
+    signer = None if found.signer is None else found.signer.id
+    return Verified(options.digest, len(found.manifest.files), signer)

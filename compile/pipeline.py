@@ -14,6 +14,7 @@ from artifact.manifest import Manifest
 from compile.buckets import TracedModel, shared_weights, trace_buckets
 from compile.jobs import ModelJob
 from compile.package import OutputNotWritable, Packaged, check_out, package
+from compile.packages import installed
 from compile.parity import ProvenModel, prove
 from compile.parts import assemble, write_part
 from compile.preflight import Plan, plan
@@ -187,6 +188,7 @@ def _compiled(
         about=_about(packaged.manifest),
         verdicts=proven.verdicts,
         fillings=proven.fillings,
+        packages=installed(),
     )
 
 

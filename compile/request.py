@@ -20,6 +20,7 @@ from artifact.manifest import (
     Waiver,
     bucket_name,
 )
+from compile.packages import Package
 from compile.sources.selection import Allowed
 
 if TYPE_CHECKING:
@@ -241,6 +242,7 @@ class CompiledArtifact:
 
     ``support`` generic: the architecture is in no table. ``metric``: of the user's labelled examples.
     ``cached``: an earlier compile made it; the figures are that one's, ``seconds`` is this run's.
+    ``packages``: those of the Python that compiled.
     """
 
     path: Path
@@ -258,3 +260,4 @@ class CompiledArtifact:
     support: Support = "listed"
     metric: Metric | None = None
     cached: bool = False
+    packages: tuple[Package, ...] = ()

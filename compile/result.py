@@ -10,6 +10,7 @@ import msgspec
 
 from artifact.manifest import Coverage, Waiver
 from compile.jobs import Filling, Verdict
+from compile.packages import Package
 from compile.request import About, BucketReport, CompiledArtifact, Figure, Metric
 
 
@@ -31,6 +32,7 @@ def result_data(compiled: CompiledArtifact) -> dict[str, Any]:
         "about": msgspec.to_builtins(compiled.about),
         "verdicts": msgspec.to_builtins(compiled.verdicts),
         "fillings": msgspec.to_builtins(compiled.fillings),
+        "packages": msgspec.to_builtins(compiled.packages),
     }
 
 
@@ -52,6 +54,7 @@ def read_result(data: dict[str, Any], path: Path) -> CompiledArtifact:
         about=msgspec.convert(data["about"], About),
         verdicts=msgspec.convert(data["verdicts"], tuple[Verdict, ...]),
         fillings=msgspec.convert(data["fillings"], tuple[Filling, ...]),
+        packages=msgspec.convert(data["packages"], tuple[Package, ...]),
     )
 
 

@@ -41,6 +41,8 @@ def _serve(arguments: argparse.Namespace) -> None:
             host=arguments.host,
             port=arguments.port,
             digest=arguments.digest,
+            keys=arguments.key,
+            signature=arguments.signature,
             lame_duck=arguments.lame_duck,
         )
     )
@@ -55,6 +57,8 @@ def _fetch(arguments: argparse.Namespace) -> None:
         digest=arguments.digest,
         to=arguments.to,
         owner=arguments.expected_bucket_owner,
+        keys=arguments.key,
+        signature=arguments.signature,
     )
     fetch(options, s3_client())
 
@@ -67,13 +71,21 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on (TRACESHIP_HOST, 127.0.0.1)")
     serve.add_argument("--port", help="0 for any free one (SAGEMAKER_BIND_TO_PORT, 8080)")
     serve.add_argument("--digest", help="the manifest's SHA-256 to insist on (TRACESHIP_DIGEST)")
+    _add_signature(serve)
     serve.add_argument("--lame-duck", help="seconds to fail /ping before closing on SIGTERM (2)")
     fetch = commands.add_parser("fetch", help="download a release from S3 and verify it")
     fetch.add_argument("--release", help="s3://bucket/releases/NAME/DIGEST (TRACESHIP_RELEASE)")
     fetch.add_argument("--digest", help="the manifest's SHA-256 to insist on (TRACESHIP_DIGEST)")
     fetch.add_argument("--to", help="folder to make (TRACESHIP_MODEL_DIR, /opt/ml/model)")
     fetch.add_argument("--expected-bucket-owner", help="account of the bucket (TRACESHIP_BUCKET_OWNER)")
+    _add_signature(fetch)
     return parser
+
+
+def _add_signature(parser: argparse.ArgumentParser) -> None:
+    help_of_key = "PEM file of a public key that must have signed it; repeat (TRACESHIP_PUBLIC_KEYS)"
+    parser.add_argument("--key", action="append", default=[], metavar="FILE", help=help_of_key)
+    parser.add_argument("--signature", metavar="FILE", help="the envelope (TRACESHIP_SIGNATURE, beside it)")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,18 @@ from urllib.parse import urlsplit
 
 from artifact import serving
 from artifact.aws import AwsClient, BucketMissing, client_config, is_local, translated
+from artifact.envelope import MAX_ENVELOPE_BYTES
 from artifact.errors import ProofFailed, TraceshipError, UsageError
+from artifact.keys import PublicKey
 from artifact.listing import digest_file
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
 from artifact.packed import verify_packed
-from artifact.release import ARCHIVE, blob_key
+from artifact.release import ARCHIVE, SIGNATURE_FILE, blob_key
+from artifact.trust import SignatureMissing, check_signature, signature_path
 from artifact.verify import MAX_MANIFEST_BYTES, VerifiedArtifact, parse_manifest, verify
 from inference_code.log import logger
-from inference_code.options import OptionInvalid, pinned_digest
-from inference_code.place import put, staged
+from inference_code.options import OptionInvalid, given_signature, pinned_digest, pinned_keys
+from inference_code.place import CannotWrite, put, staged
 
 _CHUNK = 1024 * 1024
 _ATTEMPTS = 3
@@ -77,13 +80,19 @@ class DownloadBroken(TraceshipError):
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """``owner``: twelve-digit account that must own the bucket, or None to trust its name."""
+    """``owner``: twelve-digit account that must own the bucket, or None to trust its name.
+
+    ``keys``: of which one must have signed the manifest. ``signature``: the envelope; ``None``: the
+    release's own.
+    """
 
     bucket: str
     prefix: str
     digest: str
     to: Path
     owner: str | None
+    keys: tuple[PublicKey, ...] = ()
+    signature: bytes | None = None
 
 
 def fetch_options(
@@ -93,6 +102,8 @@ def fetch_options(
     digest: str | None = None,
     to: str | None = None,
     owner: str | None = None,
+    keys: Sequence[str] = (),
+    signature: str | None = None,
 ) -> FetchOptions:
     """Arguments first, then the environment. Without a digest, the one in the release's name counts.
 
@@ -117,6 +128,8 @@ def fetch_options(
         digest=pinned or last,
         to=Path(to or environ.get(serving.ENV_MODEL_DIR) or serving.MODEL_DIR),
         owner=account,
+        keys=pinned_keys(environ, keys),
+        signature=given_signature(environ, signature),
     )
 
 
@@ -135,14 +148,20 @@ def s3_client() -> AwsClient:
 def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
     """Download the release to ``options.to`` and verify it; a whole folder is left as it is.
 
+    Where keys are pinned, the signature is verified before anything is downloaded but the envelope,
+    which is put beside the folder unless it was given.
+
     Raises:
+        SignatureMissing, WrongKey, …: from ``artifact.trust``; nothing was downloaded.
         ReleaseMissing, DownloadChanged, DownloadBroken: see there; nothing is left behind.
         BucketMissing, AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
         CannotWrite, PlaceTaken: about the folder.
     """
     to = options.to
+    envelope = _checked_envelope(options, s3)[1] if options.keys else None
     there = _already_there(to, options.digest)
     if there is not None:
+        _put_beside(to, envelope)
         logger.info("already fetched", extra={"digest": there.digest, "path": str(to)})
         return there
     with staged(to) as folder:
@@ -150,25 +169,61 @@ def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
             _Download(options, s3, partial(_created, folder)).run()
         verify(folder, digest=options.digest)
         put(folder, to)
+    _put_beside(to, envelope)
     artifact = verify(to, digest=options.digest)
     logger.info("fetched", extra={"digest": artifact.digest, "path": str(to)})
     return artifact
 
 
-def verify_release(options: FetchOptions, s3: AwsClient) -> Manifest:
+@dataclass(frozen=True)
+class WholeRelease:
+    """What a release that was checked holds, and who signed it; None where no key was pinned."""
+
+    manifest: Manifest
+    signer: PublicKey | None
+
+
+def verify_release(options: FetchOptions, s3: AwsClient) -> WholeRelease:
     """Stream all that a release consists of and compare it; nothing is written, ``to`` is not looked at.
 
     The blobs are what ``fetch`` brings to an instance, the archive is what SageMaker unpacks.
 
     Raises:
         ReleaseMissing, DownloadChanged, DownloadBroken, UnknownSchema, ArtifactChanged: see there.
+        SignatureMissing, WrongKey, …: from ``artifact.trust``, where keys are pinned.
         BucketMissing, AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
     """
+    signer = _checked_envelope(options, s3)[0] if options.keys else None
     with translated(f"read the release from the bucket {options.bucket}"):
         download = _Download(options, s3, _nowhere)
         manifest = download.run()
         download.archive()
-    return manifest
+    return WholeRelease(manifest=manifest, signer=signer)
+
+
+def _checked_envelope(options: FetchOptions, s3: AwsClient) -> tuple[PublicKey, bytes | None]:
+    """Who signed, and the release's envelope if it had to be fetched; it or the given one fits the digest."""
+    envelope = options.signature
+    if envelope is None:
+        key = f"{options.prefix}/{SIGNATURE_FILE}"
+        try:
+            with translated(f"fetch the signature from the bucket {options.bucket}"):
+                envelope = _get(options, s3, key)["Body"].read(MAX_ENVELOPE_BYTES + 1)
+        except ReleaseMissing:
+            raise SignatureMissing(place=f"s3://{options.bucket}/{key}") from None
+    signer = check_signature(options.digest, envelope, options.keys)
+    logger.info("signature verified", extra={"digest": options.digest, "key": signer.id})
+    return signer, envelope if options.signature is None else None
+
+
+def _put_beside(to: Path, envelope: bytes | None) -> None:
+    if envelope is None:
+        return
+    place = signature_path(to)
+    try:
+        place.write_bytes(envelope)
+    except OSError as error:
+        raise CannotWrite(path=place, why=error.strerror or str(error)) from error
 
 
 def _created(folder: Path, path: str) -> BinaryIO:
@@ -253,18 +308,22 @@ class _Download:
         return digest.hexdigest()
 
     def _get(self, key: str) -> AwsClient:
-        from botocore.exceptions import ClientError
+        return _get(self._options, self._s3, key)
 
-        owner = {"ExpectedBucketOwner": self._options.owner} if self._options.owner else {}
-        try:
-            return self._s3.get_object(Bucket=self._options.bucket, Key=key, **owner)
-        except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code"))
-            if code in {"NoSuchKey", "404"}:
-                raise ReleaseMissing(key=key, bucket=self._options.bucket) from None
-            if code == "NoSuchBucket":
-                raise BucketMissing(bucket=self._options.bucket, why="there is no such bucket") from None
-            raise
+
+def _get(options: FetchOptions, s3: AwsClient, key: str) -> AwsClient:
+    from botocore.exceptions import ClientError
+
+    owner = {"ExpectedBucketOwner": options.owner} if options.owner else {}
+    try:
+        return s3.get_object(Bucket=options.bucket, Key=key, **owner)
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code"))
+        if code in {"NoSuchKey", "404"}:
+            raise ReleaseMissing(key=key, bucket=options.bucket) from None
+        if code == "NoSuchBucket":
+            raise BucketMissing(bucket=options.bucket, why="there is no such bucket") from None
+        raise
 
 
 def _already_there(to: Path, digest: str) -> VerifiedArtifact | None:

@@ -24,7 +24,7 @@ from inference_code.batching import Planner
 from inference_code.errors import InferenceFailed, RequestError
 from inference_code.load import LoadedModel, load
 from inference_code.log import logger
-from inference_code.options import pinned_digest
+from inference_code.options import given_signature, pinned_digest, pinned_keys
 from inference_code.rows import Outputs, Row
 from inference_code.selfcheck import selfcheck
 
@@ -61,7 +61,12 @@ def model_fn(model_dir: str, context: Context | None = None) -> StockModel:
         TraceshipError: whatever is wrong with it; the worker must not come up.
     """
     del context
-    model = load(_artifact_folder(model_dir), digest=pinned_digest(os.environ))
+    model = load(
+        _artifact_folder(model_dir),
+        digest=pinned_digest(os.environ),
+        keys=pinned_keys(os.environ),
+        signature=given_signature(os.environ),
+    )
     return StockModel(model=model, planner=Planner(model.manifest.buckets, selfcheck(model)))
 
 

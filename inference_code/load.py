@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifact.graphs import load_graph, load_weights, prepare
+from artifact.keys import PublicKey
 from artifact.manifest import GOLDEN, Bucket, Manifest, bucket_name
-from artifact.verify import VerifiedArtifact, verify
+from artifact.trust import signature_path, verify_signed
+from artifact.verify import VerifiedArtifact
 from inference_code.encoding import Encoder, fill
+from inference_code.log import logger
 from inference_code.rows import Outputs, Row
 from inference_code.tasks import task_of
 from inference_code.translation import translated
@@ -114,18 +117,37 @@ def loadable(manifest: Manifest) -> set[str]:
     return {path for path in (*graphs, manifest.weights, manifest.tokenizer, GOLDEN) if path is not None}
 
 
-def load(root: Path, *, digest: str | None = None, loader: Loader = load_graphs) -> LoadedModel:
+def load(
+    root: Path,
+    *,
+    digest: str | None = None,
+    keys: Sequence[PublicKey] = (),
+    signature: bytes | None = None,
+    loader: Loader = load_graphs,
+) -> LoadedModel:
     """Verify the whole folder, then load it.
 
     Args:
         digest: the manifest's SHA-256 that the stack was told to trust.
+        keys: of which one must have signed it; none: no signature is asked for.
+        signature: the envelope; ``None``: the one beside the folder.
 
     Raises:
         ArtifactChanged, AnotherArtifact, NotAnArtifact, UnknownSchema: from ``artifact.verify``;
             nothing was loaded.
+        SignatureMissing, SignatureEmpty, WrongKey, …: from ``artifact.trust``; nothing was loaded.
         TaskUnknown, TokenizerUnusable, NeuronMissing, GraphUnreadable, WeightsDoNotFit: see there.
     """
-    artifact = verify(root, digest=digest, hold=loadable)
+    artifact = verify_signed(root, digest=digest, keys=keys, signature=signature, hold=loadable)
+    if digest is None and not keys:
+        _warn_unproven(root)
     task_of(artifact.manifest)
     encoder = Encoder(artifact.read(artifact.manifest.tokenizer), artifact.manifest)
     return LoadedModel(artifact=artifact, encoder=encoder, graphs=loader(artifact))
+
+
+def _warn_unproven(root: Path) -> None:
+    """Say once that nobody vouches for the artifact: it agrees with itself, which anybody can arrange."""
+    signed = signature_path(root).exists()
+    why = "its signature is not checked: no key is pinned" if signed else "it is not signed"
+    logger.warning("unproven origin", extra={"path": str(root), "why": why, "fix": "docs/signing.md"})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import serving
 from artifact.errors import UsageError
+from artifact.keys import PublicKey, read_key, read_keys
+from artifact.trust import read_envelope_file
 from inference_code.engine import Limits
 
 LAME_DUCK_SECONDS = 2.0
@@ -30,7 +34,10 @@ class OptionInvalid(UsageError):
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """``digest`` None: serve whatever verifies. Port 0: any free one, named in the log."""
+    """``digest`` None and no ``keys``: serve whatever verifies. Port 0: any free one, named in the log.
+
+    ``signature``: the envelope; ``None``: the one beside the folder.
+    """
 
     path: Path
     digest: str | None
@@ -38,6 +45,8 @@ class ServeOptions:
     port: int
     limits: Limits
     lame_duck: float = LAME_DUCK_SECONDS
+    keys: tuple[PublicKey, ...] = ()
+    signature: bytes | None = None
 
 
 def serve_options(
@@ -47,16 +56,21 @@ def serve_options(
     host: str | None = None,
     port: str | None = None,
     digest: str | None = None,
+    keys: Sequence[str] = (),
+    signature: str | None = None,
     lame_duck: str | None = None,
 ) -> ServeOptions:
     """Return the options, each validated.
 
     Raises:
         OptionInvalid: names the argument or the variable.
+        KeyUnusable, SignatureMissing, EnvelopeUnreadable: about the files that were named.
     """
     return ServeOptions(
         path=Path(path or environ.get(serving.ENV_MODEL_DIR) or serving.MODEL_DIR),
         digest=pinned_digest(environ, digest),
+        keys=pinned_keys(environ, keys),
+        signature=given_signature(environ, signature),
         host=host or environ.get(serving.ENV_HOST) or "127.0.0.1",
         port=_port(environ, port),
         limits=_limits(environ),
@@ -72,6 +86,48 @@ def pinned_digest(environ: Mapping[str, str], digest: str | None = None) -> str 
     if not _SHA256.fullmatch(value):
         raise OptionInvalid(name=name, value=value, wanted="a SHA-256 of 64 small hex digits")
     return value
+
+
+def pinned_keys(environ: Mapping[str, str], files: Sequence[str] = ()) -> tuple[PublicKey, ...]:
+    """The keys in PEM ``files``, or those of TRACESHIP_PUBLIC_KEYS; none: no signature is asked for.
+
+    Raises:
+        OptionInvalid: a file cannot be read.
+        KeyUnusable: it holds no key of ours.
+    """
+    if files:
+        return tuple(_key_in(file) for file in files)
+    lines = environ.get(serving.ENV_PUBLIC_KEYS)
+    return read_keys(lines, name=serving.ENV_PUBLIC_KEYS) if lines else ()
+
+
+def given_signature(environ: Mapping[str, str], file: str | None = None) -> bytes | None:
+    """The envelope in ``file``, or the one of TRACESHIP_SIGNATURE, or None.
+
+    Raises:
+        OptionInvalid: the variable does not hold base64.
+        SignatureMissing, EnvelopeUnreadable: there is no such file, or it is none.
+    """
+    if file:
+        return read_envelope_file(Path(file))
+    value = environ.get(serving.ENV_SIGNATURE)
+    if not value:
+        return None
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        shown = value[:16] + "…"
+        raise OptionInvalid(
+            name=serving.ENV_SIGNATURE, value=shown, wanted="the base64 of an envelope"
+        ) from None
+
+
+def _key_in(file: str) -> PublicKey:
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise OptionInvalid(name="--key", value=file, wanted="a readable PEM file") from None
+    return read_key(text, name=file)
 
 
 def _port(environ: Mapping[str, str], port: str | None) -> int:

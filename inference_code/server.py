@@ -113,9 +113,10 @@ class _Server(uvicorn.Server):
         """Verify, load and prove the artifact; runs in its own thread."""
         started = time.monotonic()
         try:
-            model = load(self._options.path, digest=self._options.digest)
+            options = self._options
+            model = load(options.path, digest=options.digest, keys=options.keys, signature=options.signature)
             planner = Planner(model.manifest.buckets, selfcheck(model))
-            engine = Engine(model.run, planner, self._options.limits, observe=self._application.metrics.batch)
+            engine = Engine(model.run, planner, options.limits, observe=self._application.metrics.batch)
         except Exception as error:
             self._application.state = "failed"
             self.failure = error

@@ -17,7 +17,8 @@ import aws_cdk as cdk
 from artifact import serving
 from artifact.release import ReleaseLock, release_prefix
 from infra.images import uri
-from settings.model import Serve
+from infra.signing import signing_environment
+from settings.model import Serve, Signing
 
 UNIT = "traceship.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
@@ -41,6 +42,7 @@ class Boot:
 
     lock: ReleaseLock
     serve: Serve
+    signing: Signing
     bucket: str
     log_group: str
     chips: int
@@ -67,6 +69,7 @@ class Boot:
             serving.ENV_HOST: "0.0.0.0",  # noqa: S104 - the security group admits the load balancer only
             serving.ENV_PORT: str(serving.PORT),
             **serve_limits(self.serve),
+            **signing_environment(self.signing, self.lock),
             ENV_IMAGE: uri(self.lock.serving_image),
         }
         return "".join(f"{name}={value}\n" for name, value in values.items())

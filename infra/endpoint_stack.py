@@ -30,6 +30,7 @@ from infra.boot import serve_limits
 from infra.images import uri
 from infra.logs import make_log_group
 from infra.roles import attach_to_vpc, pull_image, read_objects, service_role, write_log
+from infra.signing import signing_environment
 from infra.stack import ProjectStack
 from infra.throughput import per_replica_minute
 from settings.model import Endpoint, Settings
@@ -111,7 +112,11 @@ class EndpointStack(ProjectStack):
             "primary_container": sagemaker.CfnModel.ContainerDefinitionProperty(
                 image=uri(self._lock.serving_image),
                 model_data_url=f"s3://{self._artifacts.bucket.bucket_name}/{archive}",
-                environment={serving.ENV_DIGEST: self._lock.digest, **serve_limits(self._settings.serve)},
+                environment={
+                    serving.ENV_DIGEST: self._lock.digest,
+                    **serve_limits(self._settings.serve),
+                    **signing_environment(self._settings.signing, self._lock),
+                },
             ),
             "vpc_config": sagemaker.CfnModel.VpcConfigProperty(
                 security_group_ids=[group.security_group_id], subnets=subnets.subnet_ids

@@ -163,6 +163,7 @@ class FleetStack(ProjectStack):
         boot = Boot(
             lock=self._lock,
             serve=self._settings.serve,
+            signing=self._settings.signing,
             bucket=self._artifacts.bucket.bucket_name,
             log_group=self._logs.log_group_name,
             chips=instances()[self._fleet.instance_types[0]].chips,

@@ -11,9 +11,11 @@ from pydantic import (
     Field,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
     model_validator,
 )
 
+from artifact.keys import KeyUnusable, read_key
 from artifact.manifest import Casting, Pooling, Target, Task, Tier
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
@@ -163,6 +165,27 @@ class Serve(Section):
     """Serving image with its ``@sha256:`` digest. Unset: a placeholder, refused on a real account."""
 
 
+class Signing(Section):
+    """[signing]"""
+
+    key: str | None = None
+    """What `ship` signs with: a PEM file of an ECDSA P-256 private key, beside this file, or
+    ``awskms:`` with a key's ARN or ``alias/NAME``. Unset: releases are not signed."""
+    trusted_keys: tuple[str, ...] = ()
+    """Public keys, one line each as `traceship key show` prints them. Where there is one, `verify`, `serve`,
+    the fleet and the endpoint refuse what none of them signed."""
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _are_public_keys(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            try:
+                read_key(line, name="the line")
+            except KeyUnusable as error:
+                raise ValueError(error.why) from None
+        return lines
+
+
 class Fleet(Section):
     """[fleet]: the stack exists iff this table does."""
 
@@ -243,6 +266,7 @@ class Settings(Section):
     model: Model = Model()
     compile: Compile = Compile()
     serve: Serve = Serve()
+    signing: Signing = Signing()
     fleet: Fleet | None = None
     endpoint: Endpoint | None = None
     network: Network = Network()

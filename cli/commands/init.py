@@ -32,6 +32,10 @@ runner = "{runner}"
 deadline_seconds = 20.0
 queue_limit = 256
 
+# [signing]                            # docs/signing.md
+# key = "awskms:alias/{name}-signing"  # ship signs with it; or a PEM file beside this one
+# trusted_keys = ["MFkw…"]             # serve nothing that none of them signed
+
 [fleet]                                # remove the table to have no fleet
 instance_types = {instance_types}
 min_size = 1

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from artifact.aws import AwsClient, is_transport, translated
 from artifact.manifest import MANIFEST, File
-from artifact.release import archive_key, blob_key, manifest_key, release_prefix
+from artifact.release import ARCHIVE, archive_key, blob_key, manifest_key, release_prefix
 from artifact.verify import VerifiedArtifact, verify
 from compile.archive import Archive, artifact_members, write_archive
 from compile.publish.bucket import LISTED_PER_PAGE, Bucket, Destination, Listing
@@ -30,7 +30,6 @@ from compile.publish.pool import Pool, free_descriptors, workers_for
 from compile.publish.progress import Meter, Progress
 from compile.publish.source import Source, is_right
 
-ARCHIVE = "model.tar.gz"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.ENOENT}
 _AGAIN = 3
 """Attempts, where another process completes or removes an upload that we continue."""
@@ -80,8 +79,8 @@ def publish(
             already. Every file is hashed again as it is sent, so what changed since is not published.
         report: gets a line for a person now and then.
         progress: is called after each part and file, from any thread, one call at a time.
-        beside: small files to lie beside the manifest, by name, such as signatures; put before it.
-            One that is there when the manifest is there too is left as it is.
+        beside: small files to lie beside the manifest, by name, such as signatures; put before it, in
+            place of what has the name already.
 
     Raises:
         ArtifactChanged: the folder does not verify, or changed meanwhile; no release is made.
@@ -175,7 +174,7 @@ class _Publication:
                 self._meter.expect(archive.size - self._archive_estimate)
                 sender.send(self._archive_source(archive), absent=False)
                 pool.drain()
-            self._put_beside(bucket, beside, released=there is not None)
+            self._put_beside(bucket, beside)
             before_us = self._put_manifest(bucket) if there is None else there.publisher
         self._tell(before_us)
         return Published(
@@ -191,10 +190,14 @@ class _Publication:
         key = archive_key(self._to.name, self._artifact.digest)
         return Source(archive.path, key, archive.size, archive.sha256, shown=ARCHIVE)
 
-    def _put_beside(self, bucket: Bucket, beside: Mapping[str, bytes], *, released: bool) -> None:
+    def _put_beside(self, bucket: Bucket, beside: Mapping[str, bytes]) -> None:
+        """A signature that is there gives way to ours: keys are changed for a reason, and so are records."""
         prefix = release_prefix(self._to.name, self._artifact.digest)
         for name, data in sorted(beside.items()):
-            if bucket.put(f"{prefix}/{name}", data, encoded(hashlib.sha256(data).digest()), create=released):
+            key, checksum = f"{prefix}/{name}", encoded(hashlib.sha256(data).digest())
+            head = bucket.head(key)
+            if head is None or (head.size, head.checksum) != (len(data), checksum):
+                bucket.put(key, data, checksum, create=False)
                 self._meter.sent(len(data))
 
     def _put_manifest(self, bucket: Bucket) -> Publisher | None:

@@ -163,18 +163,21 @@ def test_what_lies_beside_the_manifest_is_there_before_it(
     assert put[-2:] == [SIGNATURE, "manifest.json"]
 
 
-def test_what_lies_beside_a_release_stays_as_it_is(aws: LocalAws, to: Destination, root: Path) -> None:
-    """A second publisher adds what is missing and replaces nothing."""
+def test_a_new_signature_takes_the_old_ones_place_beside_a_release(
+    aws: LocalAws, to: Destination, root: Path
+) -> None:
+    """Its key may have been changed; a publisher who has none takes none away."""
     s3 = client_for(aws.endpoint)
     made = publish(root, to, s3, report=_quiet, beside={SIGNATURE: b"first"})
 
     publish(root, to, s3, report=_quiet, beside={SIGNATURE: b"second", "provenance.json": b"more"})
+    publish(root, to, s3, report=_quiet)
 
     def stored(name: str) -> bytes:
         body: bytes = s3.get_object(Bucket=to.bucket, Key=f"{made.prefix}/{name}")["Body"].read()
         return body
 
-    assert (stored(SIGNATURE), stored("provenance.json")) == (b"first", b"more")
+    assert (stored(SIGNATURE), stored("provenance.json")) == (b"second", b"more")
 
 
 def test_what_lies_beside_no_release_is_replaced(aws: LocalAws, to: Destination, root: Path) -> None:
