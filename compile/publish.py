@@ -8,14 +8,18 @@ after an interruption uploads only what is missing. Pairs with ``inference_code/
 from __future__ import annotations
 
 import base64
+import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from artifact.aws import AwsClient, BucketMissing, translated
 from artifact.errors import Conflict, UsageError
+from artifact.failpoints import failpoint
 from artifact.manifest import MANIFEST, File
 from artifact.release import archive_key, blob_key, manifest_key, release_prefix
 from artifact.verify import VerifiedArtifact, verify
@@ -73,9 +77,19 @@ class Published:
 
 
 def publish(
-    root: Path, destination: Destination, s3: AwsClient, *, report: Callable[[str], None]
+    root: Path,
+    destination: Destination,
+    s3: AwsClient,
+    *,
+    report: Callable[[str], None],
+    archive: Archive | None = None,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Published:
     """Upload the artifact at ``root`` and make it a release.
+
+    Args:
+        archive: its model.tar.gz where the caller has it; else one is written, and is lost with this process.
+        beside: small files, such as signatures, that the release has beside its manifest.
 
     Raises:
         ArtifactChanged: the folder does not verify; nothing was sent.
@@ -87,18 +101,31 @@ def publish(
         _check_bucket(s3, destination)
         writer = _Writer(s3, destination, report)
         for file in artifact.manifest.files:
-            writer.put_blob(artifact, file)
-        with tempfile.TemporaryDirectory(prefix="traceship-") as folder:
-            archive = write_archive(artifact_members(artifact), Path(folder) / "model.tar.gz")
-            writer.put_archive(archive_key(destination.name, artifact.digest), archive)
-        writer.put_manifest(artifact)
+            with failpoint("publish.blob"):
+                writer.put_blob(artifact, file)
+        with _given_or_made(archive, artifact) as packed, failpoint("publish.archive"):
+            writer.put_archive(archive_key(destination.name, artifact.digest), packed)
+        for name, data in beside.items():
+            with failpoint("publish.beside"):
+                writer.put_beside(f"{release_prefix(destination.name, artifact.digest)}/{name}", data)
+        with failpoint("publish.manifest"):
+            writer.put_manifest(artifact)
     return Published(
         digest=artifact.digest,
         prefix=release_prefix(destination.name, artifact.digest),
-        archive_bytes=archive.size,
+        archive_bytes=packed.size,
         uploaded_bytes=writer.uploaded_bytes,
         reused_files=writer.reused_files,
     )
+
+
+@contextmanager
+def _given_or_made(archive: Archive | None, artifact: VerifiedArtifact) -> Iterator[Archive]:
+    if archive is not None:
+        yield archive
+        return
+    with tempfile.TemporaryDirectory(prefix="traceship-") as folder:
+        yield write_archive(artifact_members(artifact), Path(folder) / "model.tar.gz")
 
 
 def find_release(
@@ -217,6 +244,20 @@ class _Writer:
     def put_archive(self, key: str, archive: Archive) -> None:
         entry = File(path="model.tar.gz", size=archive.size, sha256=archive.sha256)
         self._put_file(key, archive.path, entry, shown="model.tar.gz")
+
+    def put_beside(self, key: str, data: bytes) -> None:
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self._reader.holds(key, File(path=key, size=len(data), sha256=sha256)):
+            return
+        self._s3.put_object(
+            Bucket=self._to.bucket,
+            Key=key,
+            Body=data,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=_base64(sha256),
+            ExpectedBucketOwner=self._to.account,
+        )
+        self.uploaded_bytes += len(data)
 
     def put_manifest(self, artifact: VerifiedArtifact) -> None:
         from botocore.exceptions import ClientError
