@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +19,7 @@ from cli.project import Project
 from cli.shipping import compile_artifact, publish_artifact
 from compile.package import beside, install
 from compile.request import CompiledArtifact, CompileRequest
-from tests.compile.cache.world import HERE, Compiler, write_model
+from tests.compile.cache.world import HERE, Compiler
 
 NAME = "ships"
 SPEED = Speed(throughput=Throughput(per_second=12.5, measured=True, source="a test"), load_seconds=0.25)
