@@ -25,6 +25,7 @@ _COMMANDS = {
     "capacity": "how many copies of an artifact each Inf1 instance type holds",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
     "ship": "compile, verify, publish to S3 and write release.lock.json",
+    "gc": "list what the bucket holds and nothing needs; delete it on request",
     "deploy": "check the release, then `cdk deploy` the stacks",
     "destroy": "`cdk destroy` the stacks and say what is kept",
     "serve": "serve an artifact on this machine",

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 
 from artifact import failpoints
+from artifact.garbage import Garbage
 from cli.alone import alone
 from cli.failpoints import failpoints as in_the_source
 from infra.names import artifacts_bucket
 from local_aws import launcher, names
 from tests.cli.shipyard import ACTED, NAME, Yard, empty, make_yard
 from tests.compile.cache.world import write_model
+from tests.kit.command import traceship
 from tests.kit.folders import CONTENT
 
 POINTS = [point.name for point in in_the_source()]
@@ -249,3 +252,18 @@ def test_two_ships_at_once_are_one(yard: Yard) -> None:
     assert code == 1
     assert "ShipRunning" in yard.talk()
     assert yard.objects() == {}
+
+
+def test_gc_lists_a_release_as_the_schema_says_and_keeps_it(yard: Yard) -> None:
+    """The real command against an S3 of this machine; without a git repository nothing is called unnamed."""
+    assert yard.in_a_process() == 0, yard.talk()
+    given = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+    plain = traceship("gc", cwd=yard.root, env=given)
+    answer = traceship("gc", "--delete", "--json", cwd=yard.root, env=given)
+
+    found = msgspec.json.decode(answer.stdout, type=Garbage)
+    assert answer.code == plain.code == 0, answer.stderr
+    assert found.releases[0].kept_by[0] == "release.lock.json"
+    assert "nothing was deleted" in plain.stdout
+    assert len(yard.objects()) == len(CONTENT) + 4
