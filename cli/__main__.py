@@ -19,6 +19,7 @@ _COMMANDS = {
     "init": "write a commented traceship.toml",
     "plan": "choose the buckets that waste least on padding, from measured lengths",
     "compile": "trace a model and prove that the trace gives its answers",
+    "adopt": "make an artifact of TorchScript files that you traced yourself",
     "report": "draw the page that says what a compile proved",
     "verify": "check an artifact's every byte against its manifest",
     "export": "write an artifact's buckets as plain TorchScript files",

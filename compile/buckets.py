@@ -90,6 +90,12 @@ class TracedModel:
         return self.buckets[0].result.generation
 
     @property
+    def adopted(self) -> tuple[str, ...]:
+        """Of each bucket the digest of the user's own file; empty where we traced."""
+        found = (bucket.result.adopted for bucket in self.buckets)
+        return tuple(sha256 for sha256 in found if sha256 is not None)
+
+    @property
     def built_with(self) -> BuiltWith:
         """The versions that traced."""
         return self.buckets[0].result.built_with
@@ -148,7 +154,7 @@ def check_alike(buckets: Sequence[TracedBucket]) -> None:
         BucketsDisagree: the first that differs from the first of all.
     """
     for bucket in buckets[1:]:
-        if _essence(bucket.result) != _essence(buckets[0].result):
+        if essence(bucket.result) != essence(buckets[0].result):
             raise BucketsDisagree(bucket=bucket.shape.name)
 
 
@@ -190,7 +196,8 @@ def _told(bucket: TracedBucket) -> str:
     return text
 
 
-def _essence(result: TraceResult) -> tuple[object, ...]:
+def essence(result: TraceResult) -> tuple[object, ...]:
+    """What is the same for every bucket of one model."""
     return result.inputs, result.outputs, result.weights_sha256, result.generation
 
 

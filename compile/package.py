@@ -183,6 +183,7 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
         embedding=embedding if plan.spec.agreement == "cosine" else None,
         generic=plan.row.support == "generic",
         choices=plan.choices,
+        adopted=traced.adopted,
         mask_token_id=model.mask_token_id,
         generation=traced.generation,
         buckets=tuple(

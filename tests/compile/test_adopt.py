@@ -1,0 +1,226 @@
+"""A trace that a team already has becomes an artifact, by the same gates or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from artifact.graphs import load_graph
+from artifact.verify import verify
+from compile.adopt import AdoptMismatch, NotAdoptable, adopt
+from compile.adopted import TraceUnusable
+from compile.parity import ParityFailed
+from compile.request import CompileRequest
+from compile.wrapper import InputDropped
+from tests.compile.world import make_request
+from tests.kit.command import traceship
+from tests.kit.models import tiny_model
+
+ORDER = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model") / "m", labels=("no", "yes", "maybe"))
+
+
+class Theirs(torch.nn.Module):
+    """What a team traces: its model, its order of inputs, its form of the answer."""
+
+    def __init__(self, model: Any, order: tuple[str, ...], form: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.model, self.order, self.form = model, order, form
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        return self.form(self.model(**dict(zip(self.order, tensors)), return_dict=True))
+
+
+def _traced(
+    folder: Path,
+    out: Path,
+    *,
+    order: tuple[str, ...] = ORDER,
+    form: Callable[[Any], Any] = lambda answer: (answer.logits,),
+    kind: str = "AutoModelForSequenceClassification",
+    shape: tuple[int, int] = (1, 16),
+) -> Path:
+    """As the guide does: torch.jit.trace of a model in eval mode, saved with its weights."""
+    import transformers
+
+    model = getattr(transformers, kind).from_pretrained(folder, attn_implementation="eager").eval()
+    example = tuple(torch.ones(shape, dtype=torch.int64) for _ in order)
+    with torch.no_grad():
+        traced = torch.jit.trace(Theirs(model, order, form).eval(), example, strict=False, check_trace=False)
+    torch.jit.save(traced, str(out))
+    return out
+
+
+def _request(model: Path, out: Path, *shapes: str, **options: Any) -> CompileRequest:
+    return make_request(model, out, *(shapes or ("1x16",)), **{"task": "text-classification", **options})
+
+
+def _quiet(_line: str) -> None:
+    """Nobody reads the progress of a test."""
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda answer: (answer.logits,),
+        lambda answer: {"logits": answer.logits, "more": answer.logits.sum()},
+        lambda answer: answer.logits,
+    ],
+    ids=["tuple", "dict", "tensor"],
+)
+def test_a_trace_becomes_an_artifact_that_answers_as_the_model(
+    classifier: Path, tmp_path: Path, form: Callable[[Any], Any]
+) -> None:
+    """Whatever form its answer has; the manifest says which file was brought."""
+    file = _traced(classifier, tmp_path / "theirs.pt", form=form)
+
+    made = adopt(_request(classifier, tmp_path / "out"), (file,), (), _quiet)
+
+    artifact = verify(made.path, digest=made.digest)
+    assert artifact.manifest.adopted == (hashlib.sha256(file.read_bytes()).hexdigest(),)
+    assert [tensor.name for tensor in artifact.manifest.inputs] == list(ORDER)
+    assert artifact.manifest.weights is None
+    assert all(verdict.passed for verdict in made.verdicts)
+    graph = load_graph(artifact.read("graphs/b1_s16.pt"), None)
+    (logits,) = graph(*(torch.ones((1, 16), dtype=torch.int64) for _ in ORDER))
+    assert logits.shape == (1, 3)
+
+
+def test_the_same_file_gives_the_same_artifact(classifier: Path, tmp_path: Path) -> None:
+    """Adopting is reproducible."""
+    file = _traced(classifier, tmp_path / "theirs.pt")
+
+    one = adopt(_request(classifier, tmp_path / "one"), (file,), (), _quiet)
+    two = adopt(_request(classifier, tmp_path / "two"), (file,), (), _quiet)
+
+    assert one.digest == two.digest
+
+
+def test_an_order_of_inputs_that_is_told_is_kept(classifier: Path, tmp_path: Path) -> None:
+    """The tokenizer's own order, which differs from forward's, is the commonest one."""
+    order = ("input_ids", "token_type_ids", "attention_mask")
+    file = _traced(classifier, tmp_path / "theirs.pt", order=order)
+
+    made = adopt(_request(classifier, tmp_path / "out"), (file,), order, _quiet)
+
+    assert all(verdict.passed for verdict in made.verdicts)
+
+
+def test_a_wrong_order_of_inputs_fails_the_gates(classifier: Path, tmp_path: Path) -> None:
+    """Mask and token types swapped give answers without any error; the proof sees it."""
+    file = _traced(classifier, tmp_path / "t.pt", order=("input_ids", "token_type_ids", "attention_mask"))
+
+    with pytest.raises(ParityFailed) as refused:
+        adopt(_request(classifier, tmp_path / "out"), (file,), (), _quiet)
+
+    assert refused.value.exit_code == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trace_of_another_model_fails_the_gates(classifier: Path, tmp_path: Path) -> None:
+    """Last month's trace beside this month's weights."""
+    other = tiny_model(tmp_path / "other", labels=("no", "yes", "maybe"), seed=7)
+    file = _traced(other, tmp_path / "theirs.pt")
+
+    with pytest.raises(ParityFailed):
+        adopt(_request(classifier, tmp_path / "out"), (file,), (), _quiet)
+
+
+def test_inputs_that_the_model_does_not_have_or_that_are_left_out_are_refused(
+    classifier: Path, tmp_path: Path
+) -> None:
+    """Before anything is compared."""
+    file = _traced(classifier, tmp_path / "theirs.pt")
+
+    with pytest.raises(InputDropped):
+        adopt(_request(classifier, tmp_path / "out"), (file,), ("input_ids", "attention_mask"), _quiet)
+
+
+def test_a_trace_that_takes_fewer_inputs_says_so(classifier: Path, tmp_path: Path) -> None:
+    """torch's own words are the reason."""
+    file = _traced(classifier, tmp_path / "theirs.pt", order=ORDER[:2])
+
+    with pytest.raises(TraceUnusable) as refused:
+        adopt(_request(classifier, tmp_path / "out"), (file,), (), _quiet)
+
+    assert refused.value.exit_code == 2
+
+
+def test_a_file_that_is_no_trace_is_refused(classifier: Path, tmp_path: Path) -> None:
+    """Not a crash of torch."""
+    (tmp_path / "theirs.pt").write_bytes(b"not a trace")
+
+    with pytest.raises(TraceUnusable):
+        adopt(_request(classifier, tmp_path / "out"), (tmp_path / "theirs.pt",), (), _quiet)
+
+
+def test_an_answer_without_the_tasks_output_is_refused(classifier: Path, tmp_path: Path) -> None:
+    """The names that it has are told."""
+    file = _traced(classifier, tmp_path / "theirs.pt", form=lambda answer: {"scores": answer.logits})
+
+    with pytest.raises(TraceUnusable, match="scores"):
+        adopt(_request(classifier, tmp_path / "out"), (file,), (), _quiet)
+
+
+def test_pooling_is_put_around_a_trace_that_has_none(tmp_path: Path) -> None:
+    """Mean over the mask and L2 norm 1, as a compile of ours does."""
+    model = tiny_model(tmp_path / "m")
+    file = _traced(model, tmp_path / "t.pt", kind="AutoModel", form=lambda a: (a.last_hidden_state,))
+    pooled = {"task": "feature-extraction", "pooling": "mean", "normalize": True}
+
+    made = adopt(_request(model, tmp_path / "out", **pooled), (file,), (), _quiet)
+
+    assert all(verdict.passed for verdict in made.verdicts)
+    assert verify(made.path).manifest.embedding is not None
+
+
+def test_a_file_for_each_bucket(classifier: Path, tmp_path: Path) -> None:
+    """In the order of the buckets."""
+    files = tuple(
+        _traced(classifier, tmp_path / f"{batch}.pt", shape=(batch, length))
+        for batch, length in ((1, 16), (2, 32))
+    )
+
+    made = adopt(_request(classifier, tmp_path / "out", "1x16", "2x32"), files, (), _quiet)
+
+    assert [(bucket.batch, bucket.length) for bucket in made.buckets] == [(1, 16), (2, 32)]
+    assert len(set(verify(made.path).manifest.adopted)) == 2
+
+
+def test_files_and_buckets_that_do_not_go_together_are_refused(classifier: Path, tmp_path: Path) -> None:
+    """No guess at which is which."""
+    file = tmp_path / "x.pt"
+
+    with pytest.raises(AdoptMismatch):
+        adopt(_request(classifier, tmp_path / "out", "1x16", "2x16", "4x16"), (file, file), (), _quiet)
+
+
+def test_a_translation_cannot_be_adopted(tmp_path: Path) -> None:
+    """It has two graphs, which must fit our own search."""
+    model = tiny_model(tmp_path / "m", "marian")
+
+    with pytest.raises(NotAdoptable):
+        adopt(_request(model, tmp_path / "out", task="translation"), (tmp_path / "x.pt",), (), _quiet)
+
+
+def test_the_command_adopts_and_the_server_half_loads_it(classifier: Path, tmp_path: Path) -> None:
+    """One line, as a team types it."""
+    _traced(classifier, tmp_path / "theirs.pt")
+
+    answer = traceship(
+        "adopt", "theirs.pt", "--model", classifier, "--task", "text-classification",
+        "--bucket", "1x16", "--out", "made", "--json", cwd=tmp_path,
+    )  # fmt: skip
+
+    assert answer.code == 0, answer.stderr
+    assert verify(tmp_path / "made").digest == answer.json["digest"]
+    assert "torch" not in answer.json
