@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from artifact.errors import UsageError
-from artifact.manifest import bucket_name, graph_path
-from compile.buckets import BucketsDisagree, TracedBucket, TracedModel, essence
+from artifact.manifest import graph_path
+from compile.buckets import TracedBucket, TracedModel
 from compile.children import run
 from compile.jobs import AdoptJob, ModelJob, TraceResult
 from compile.pipeline import Report, compile_model
@@ -72,19 +72,19 @@ def adopt(
         if model.seq2seq:
             raise NotAdoptable(task=request.task)
         (place.staging / "graphs").mkdir()
-        buckets = tuple(
-            _taken(request, model, shape, file_of[shape], inputs=inputs, place=place) for shape in shapes
-        )
-        for bucket in buckets:
-            report(f"took {file_of[bucket.shape].name} as the bucket {bucket.shape}")
-            if essence(bucket.result) != essence(buckets[0].result):
-                raise BucketsDisagree(bucket=bucket.shape.name)
-        return TracedModel(staging=place.staging, buckets=buckets, weights=None)
+        buckets = []
+        for shape in shapes:
+            job = make_job(request, model, shape, file_of[shape], inputs=inputs, place=place)
+            name = f"adopt-{shape.name}"
+            answer = run("compile.adopted", job, TraceResult, folder=place.scratch, name=name, timeout=None)
+            buckets.append(taken(job, shape, answer.result))
+            report(f"took {file_of[shape].name} as the bucket {shape}")
+        return TracedModel(staging=place.staging, buckets=tuple(buckets), weights=None)
 
     return compile_model(request, report, trace=take)
 
 
-def _taken(
+def make_job(
     request: CompileRequest,
     model: ModelJob,
     shape: Shape,
@@ -92,25 +92,27 @@ def _taken(
     *,
     inputs: tuple[str, ...],
     place: Workplace,
-) -> TracedBucket:
-    path = graph_path(shape.batch, shape.length)
-    job = AdoptJob(
+) -> AdoptJob:
+    """What the child is told."""
+    return AdoptJob(
         model=model,
         target=request.target,
         batch=shape.batch,
         length=shape.length,
         file=str(file.absolute()),
         inputs=inputs,
-        graph=str(place.staging / path),
+        graph=str(place.staging / graph_path(shape.batch, shape.length)),
     )
-    name = f"adopt-{bucket_name(shape.batch, shape.length)}"
-    answer = run("compile.adopted", job, TraceResult, folder=place.scratch, name=name, timeout=None)
+
+
+def taken(job: AdoptJob, shape: Shape, result: TraceResult) -> TracedBucket:
+    """The bucket that the child has written."""
     return TracedBucket(
         shape=shape,
-        path=path,
+        path=graph_path(shape.batch, shape.length),
         decoder=None,
-        bytes=(place.staging / path).stat().st_size,
+        bytes=Path(job.graph).stat().st_size,
         seconds=0.0,
         coverage=None,
-        result=answer.result,
+        result=result,
     )

@@ -154,7 +154,7 @@ def check_alike(buckets: Sequence[TracedBucket]) -> None:
         BucketsDisagree: the first that differs from the first of all.
     """
     for bucket in buckets[1:]:
-        if essence(bucket.result) != essence(buckets[0].result):
+        if _essence(bucket.result) != _essence(buckets[0].result):
             raise BucketsDisagree(bucket=bucket.shape.name)
 
 
@@ -196,8 +196,7 @@ def _told(bucket: TracedBucket) -> str:
     return text
 
 
-def essence(result: TraceResult) -> tuple[object, ...]:
-    """What is the same for every bucket of one model."""
+def _essence(result: TraceResult) -> tuple[object, ...]:
     return result.inputs, result.outputs, result.weights_sha256, result.generation
 
 
