@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from artifact.graphs import load_graph
-from artifact.verify import verify
 from compile.adopt import AdoptMismatch, NotAdoptable, adopt, make_job, taken
 from compile.adopted import TraceUnusable, adopt_here
 from compile.buckets import TracedModel
@@ -21,10 +20,8 @@ from compile.jobs import TraceResult
 from compile.request import CompileRequest
 from compile.wrapper import InputDropped
 from tests.compile.world import compare_in, failed_gates, make_request, make_world
-from tests.kit.command import traceship
 from tests.kit.models import tiny_model
-
-ORDER = ("input_ids", "attention_mask", "token_type_ids")
+from tests.kit.traced import ORDER, traced_file
 
 
 @pytest.fixture(scope="module")
@@ -38,37 +35,6 @@ class Adopted:
 
     traced: TracedModel
     failed: set[str]
-
-
-class Theirs(torch.nn.Module):
-    """What a team traces: its model, its order of inputs, its form of the answer."""
-
-    def __init__(self, model: Any, order: tuple[str, ...], form: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.model, self.order, self.form = model, order, form
-
-    def forward(self, *tensors: torch.Tensor) -> Any:
-        return self.form(self.model(**dict(zip(self.order, tensors)), return_dict=True))
-
-
-def _traced(
-    folder: Path,
-    out: Path,
-    *,
-    order: tuple[str, ...] = ORDER,
-    form: Callable[[Any], Any] = lambda answer: (answer.logits,),
-    kind: str = "AutoModelForSequenceClassification",
-    shape: tuple[int, int] = (1, 16),
-) -> Path:
-    """As the guide does: torch.jit.trace of a model in eval mode, saved with its weights."""
-    import transformers
-
-    model = getattr(transformers, kind).from_pretrained(folder, attn_implementation="eager").eval()
-    example = tuple(torch.ones(shape, dtype=torch.int64) for _ in order)
-    with torch.no_grad():
-        traced = torch.jit.trace(Theirs(model, order, form).eval(), example, strict=False, check_trace=False)
-    torch.jit.save(traced, str(out))
-    return out
 
 
 def _request(model: Path, out: Path, *shapes: str, **options: Any) -> CompileRequest:
@@ -100,7 +66,7 @@ def test_a_trace_that_answers_as_the_model_passes_every_gate(
     classifier: Path, tmp_path: Path, form: Callable[[Any], Any]
 ) -> None:
     """Whatever form its answer has; it is known which file was brought."""
-    file = _traced(classifier, tmp_path / "theirs.pt", form=form)
+    file = traced_file(classifier, tmp_path / "theirs.pt", form=form)
 
     made = _adopted(_request(classifier, tmp_path / "out"), (file,), ())
 
@@ -114,7 +80,7 @@ def test_a_trace_that_answers_as_the_model_passes_every_gate(
 
 def test_the_same_file_gives_the_same_graph(classifier: Path, tmp_path: Path) -> None:
     """In fresh processes, as adopting has it: a second script in one process counts its names on."""
-    file = _traced(classifier, tmp_path / "theirs.pt")
+    file = traced_file(classifier, tmp_path / "theirs.pt")
     graphs = []
     for name in ("one", "two"):
         world = make_world(_request(classifier, tmp_path / name), tmp_path / name)
@@ -131,7 +97,7 @@ def test_the_same_file_gives_the_same_graph(classifier: Path, tmp_path: Path) ->
 def test_an_order_of_inputs_that_is_told_is_kept(classifier: Path, tmp_path: Path) -> None:
     """The tokenizer's own order, which differs from forward's, is the commonest one."""
     order = ("input_ids", "token_type_ids", "attention_mask")
-    file = _traced(classifier, tmp_path / "theirs.pt", order=order)
+    file = traced_file(classifier, tmp_path / "theirs.pt", order=order)
 
     made = _adopted(_request(classifier, tmp_path / "out"), (file,), order)
 
@@ -140,7 +106,7 @@ def test_an_order_of_inputs_that_is_told_is_kept(classifier: Path, tmp_path: Pat
 
 def test_a_wrong_order_of_inputs_fails_the_gates(classifier: Path, tmp_path: Path) -> None:
     """Mask and token types swapped give answers without any error; the proof sees it."""
-    file = _traced(classifier, tmp_path / "t.pt", order=("input_ids", "token_type_ids", "attention_mask"))
+    file = traced_file(classifier, tmp_path / "t.pt", order=("input_ids", "token_type_ids", "attention_mask"))
 
     made = _adopted(_request(classifier, tmp_path / "out"), (file,), ())
 
@@ -150,7 +116,7 @@ def test_a_wrong_order_of_inputs_fails_the_gates(classifier: Path, tmp_path: Pat
 def test_a_trace_of_another_model_fails_the_gates(classifier: Path, tmp_path: Path) -> None:
     """Last month's trace beside this month's weights."""
     other = tiny_model(tmp_path / "other", labels=("no", "yes", "maybe"), seed=7)
-    file = _traced(other, tmp_path / "theirs.pt")
+    file = traced_file(other, tmp_path / "theirs.pt")
 
     made = _adopted(_request(classifier, tmp_path / "out"), (file,), ())
 
@@ -161,7 +127,7 @@ def test_inputs_that_the_model_does_not_have_or_that_are_left_out_are_refused(
     classifier: Path, tmp_path: Path
 ) -> None:
     """Before anything is compared."""
-    file = _traced(classifier, tmp_path / "theirs.pt")
+    file = traced_file(classifier, tmp_path / "theirs.pt")
 
     with pytest.raises(InputDropped):
         _adopted(_request(classifier, tmp_path / "out"), (file,), ("input_ids", "attention_mask"))
@@ -169,7 +135,7 @@ def test_inputs_that_the_model_does_not_have_or_that_are_left_out_are_refused(
 
 def test_a_trace_that_takes_fewer_inputs_says_so(classifier: Path, tmp_path: Path) -> None:
     """torch's own words are the reason."""
-    file = _traced(classifier, tmp_path / "theirs.pt", order=ORDER[:2])
+    file = traced_file(classifier, tmp_path / "theirs.pt", order=ORDER[:2])
 
     with pytest.raises(TraceUnusable) as refused:
         _adopted(_request(classifier, tmp_path / "out"), (file,), ())
@@ -187,7 +153,7 @@ def test_a_file_that_is_no_trace_is_refused(classifier: Path, tmp_path: Path) ->
 
 def test_an_answer_without_the_tasks_output_is_refused(classifier: Path, tmp_path: Path) -> None:
     """The names that it has are told."""
-    file = _traced(classifier, tmp_path / "theirs.pt", form=lambda answer: {"scores": answer.logits})
+    file = traced_file(classifier, tmp_path / "theirs.pt", form=lambda answer: {"scores": answer.logits})
 
     with pytest.raises(TraceUnusable, match="scores"):
         _adopted(_request(classifier, tmp_path / "out"), (file,), ())
@@ -196,7 +162,7 @@ def test_an_answer_without_the_tasks_output_is_refused(classifier: Path, tmp_pat
 def test_pooling_is_put_around_a_trace_that_has_none(tmp_path: Path) -> None:
     """Mean over the mask and L2 norm 1, as a compile of ours does."""
     model = tiny_model(tmp_path / "m")
-    file = _traced(model, tmp_path / "t.pt", kind="AutoModel", form=lambda a: (a.last_hidden_state,))
+    file = traced_file(model, tmp_path / "t.pt", kind="AutoModel", form=lambda a: (a.last_hidden_state,))
     pooled = {"task": "feature-extraction", "pooling": "mean", "normalize": True}
 
     made = _adopted(_request(model, tmp_path / "out", **pooled), (file,), ())
@@ -208,7 +174,7 @@ def test_pooling_is_put_around_a_trace_that_has_none(tmp_path: Path) -> None:
 def test_a_file_for_each_bucket(classifier: Path, tmp_path: Path) -> None:
     """In the order of the buckets."""
     files = tuple(
-        _traced(classifier, tmp_path / f"{batch}.pt", shape=(batch, length))
+        traced_file(classifier, tmp_path / f"{batch}.pt", shape=(batch, length))
         for batch, length in ((1, 16), (2, 32))
     )
 
@@ -232,22 +198,3 @@ def test_a_translation_cannot_be_adopted(tmp_path: Path) -> None:
 
     with pytest.raises(NotAdoptable):
         adopt(_request(model, tmp_path / "out", task="translation"), (tmp_path / "x.pt",), (), [].append)
-
-
-def test_the_command_adopts_what_passes_and_refuses_what_does_not(classifier: Path, tmp_path: Path) -> None:
-    """In child processes, as a team types it; exit code 3 leaves nothing."""
-    _traced(classifier, tmp_path / "theirs.pt")
-    words = ("--model", classifier, "--task", "text-classification", "--bucket", "1x16", "--json")
-    swapped = [
-        word for name in ("input_ids", "token_type_ids", "attention_mask") for word in ("--input", name)
-    ]
-
-    made = traceship("adopt", "theirs.pt", *words, "--out", "made", cwd=tmp_path)
-    refused = traceship("adopt", "theirs.pt", *words, *swapped, "--out", "wrong", cwd=tmp_path)
-
-    assert made.code == 0, made.stderr
-    manifest = verify(tmp_path / "made", digest=made.json["digest"]).manifest
-    assert manifest.adopted == (hashlib.sha256((tmp_path / "theirs.pt").read_bytes()).hexdigest(),)
-    assert manifest.weights is None
-    assert (refused.code, refused.error["id"]) == (3, "parity-failed")
-    assert not (tmp_path / "wrong").exists()
