@@ -66,7 +66,6 @@ def adopt(
         shapes: tuple[Shape, ...],
         *,
         place: Workplace,
-        weights: str,  # noqa: ARG001 - each file holds its own
         report: Callable[[str], None],
     ) -> TracedModel:
         if model.seq2seq:

@@ -40,9 +40,7 @@ class Trace(Protocol):
     ) -> TracedModel: ...
 
 
-def compile_model(
-    request: CompileRequest, report: Report, *, trace: Trace | None = None
-) -> CompiledArtifact:
+def compile_model(request: CompileRequest, report: Report, *, trace: Trace | None = None) -> CompiledArtifact:
     """Trace, prove and package one model. ``request.out`` is a whole artifact afterwards, or untouched.
 
     Args:
@@ -111,9 +109,7 @@ def _prepared(request: CompileRequest, report: Report) -> Iterator[_Ready]:
         yield _Ready(source=source, planned=planned, model=model, place=place)
 
 
-def _traced(
-    request: CompileRequest, ready: _Ready, report: Report, trace: Trace | None
-) -> TracedModel:
+def _traced(request: CompileRequest, ready: _Ready, report: Report, trace: Trace | None) -> TracedModel:
     """The model's buckets, traced here or taken as they were traced before."""
     shapes, place = ready.planned.shapes, ready.place
     if trace is not None:
