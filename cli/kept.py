@@ -102,6 +102,11 @@ class Kept:
         self.journal.record("measure", self.artifact.digest, outcome)
         return speed
 
+    def finished(self) -> tuple[str, ...]:
+        """Steps of this artifact that a ship has recorded, in their order."""
+        records = (r for r in self.journal.records() if r["of"].startswith(self.artifact.digest))
+        return tuple(dict.fromkeys(record["step"] for record in records))
+
     def drop(self) -> None:
         """Remove what only an unfinished release needs, of this and of abandoned ships."""
         with failpoint("ship.clean"):

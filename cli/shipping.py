@@ -207,9 +207,9 @@ def publish_artifact(
     journal, before = Journal(project.state), _lock_before(project, artifact, to)
     kept = Kept(project.state, journal, artifact)
     published = _published(project, kept, to, before, sign=sign, signer=signer)
-    where = f"{to.account} {to.region} {to.bucket}/{published.prefix}"
+    where = f"{artifact.digest} in {to.account} {to.region} {to.bucket} as {to.name}"
     if published.uploaded_bytes > 0:
-        journal.record("publish", where, {"digest": published.digest})
+        journal.record("publish", where, {"prefix": published.prefix})
     known = before or kept.speed(measure or _speed)
     lock = _lock(project.settings, artifact, published, to, known)
     unchanged = lock == before and published.uploaded_bytes == 0
@@ -241,6 +241,8 @@ def _published(
         found = find_release(artifact, to, s3, archive_bytes=archive_bytes)
         if found is not None:
             return found
+    if done := kept.finished():
+        talk(f"  an earlier ship of this finished {', '.join(done)}: what still holds is not done again")
     with step("package"):
         archive = kept.archive()
     beside = {} if sign is None else kept.signed(sign, by=signer)

@@ -171,6 +171,7 @@ def test_a_finished_archive_is_not_written_again_unless_it_was_damaged(
 
     code = yard.in_a_process()
 
+    assert "an earlier ship of this finished package, sign:" in yard.talk()
     assert (first.st_ino, first.st_mtime_ns) == (second.st_ino, second.st_mtime_ns)
     assert code == 0, yard.talk()
     _assert_the_same(yard, undisturbed)
