@@ -73,7 +73,7 @@ class Kept:
             by: what would sign, so that another key signs anew.
         """
         folder = self.state / SIGNED / self.artifact.digest
-        of = f"{self.artifact.digest} by {by}"
+        of = self._signing(by)
         known = self.journal.outcome("sign", of)
         if known is not None and (files := _read(folder, known)) is not None:
             return files
@@ -88,6 +88,13 @@ class Kept:
         outcome = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         self.journal.record("sign", of, outcome)
         return files
+
+    def was_signed(self, *, by: str) -> bool:
+        """Whether this was ever signed here as ``by``."""
+        return self.journal.outcome("sign", self._signing(by)) is not None
+
+    def _signing(self, by: str) -> str:
+        return f"{self.artifact.digest} by {by}"
 
     def speed(self, measure: Measure) -> Speed:
         """The figures of the lock, measured once."""

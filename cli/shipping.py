@@ -237,7 +237,8 @@ def _published(
 
     s3, artifact = project.client("s3"), kept.artifact
     archive_bytes = kept.archive_bytes() if before is None else before.artifact.archive_bytes
-    if archive_bytes is not None:
+    signed = before is not None or sign is None or kept.was_signed(by=signer)
+    if archive_bytes is not None and signed:
         found = find_release(artifact, to, s3, archive_bytes=archive_bytes)
         if found is not None:
             return found
