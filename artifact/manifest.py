@@ -209,6 +209,7 @@ class Manifest(Record, frozen=True, kw_only=True, omit_defaults=True):
     the key stay what they are. ``generic``: the architecture is in no table, only the gates speak for it.
     ``choices`` (multiple-choice): how many candidates a row holds; inputs are then of shape
     (batch, choices, length). ``mask_token_id`` (fill-mask): the id whose place is filled.
+    ``adopted``: somebody else traced; of each bucket the digest of the file that was brought.
     ``compiler_args`` is the whole command line that ``compiler`` and raw arguments amounted to.
     """
 
@@ -223,6 +224,7 @@ class Manifest(Record, frozen=True, kw_only=True, omit_defaults=True):
     embedding: Embedding | None
     generic: bool = False
     choices: Positive | None = None
+    adopted: tuple[Sha256, ...] = ()
     mask_token_id: NonNegative | None = None
     generation: Generation | None = None
     buckets: tuple[Bucket, ...]

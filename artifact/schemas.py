@@ -9,12 +9,19 @@ from typing import Any
 
 import msgspec
 
+from artifact.garbage import Garbage
 from artifact.golden import Golden
 from artifact.manifest import Manifest
 from artifact.plan import BucketPlan
 from artifact.release import ReleaseLock
 
-_PUBLISHED = {"manifest-1": Manifest, "golden-1": Golden, "lock-1": ReleaseLock, "plan-1": BucketPlan}
+_PUBLISHED = {
+    "manifest-1": Manifest,
+    "golden-1": Golden,
+    "lock-1": ReleaseLock,
+    "plan-1": BucketPlan,
+    "gc-1": Garbage,
+}
 
 
 def schemas() -> dict[str, str]:

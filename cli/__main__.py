@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import shlex
 import sys
 
 import click
+
+from cli.stopping import INTERRUPTED, tell
 
 _COMMANDS = {
     "init": "write a commented traceship.toml",
     "plan": "choose the buckets that waste least on padding, from measured lengths",
     "compile": "trace a model and prove that the trace gives its answers",
+    "adopt": "make an artifact of TorchScript files that you traced yourself",
     "report": "draw the page that says what a compile proved",
     "verify": "check an artifact's every byte, and its signature where a key is pinned",
     "key": "keys that releases are signed with: create, show",
@@ -25,6 +29,7 @@ _COMMANDS = {
     "capacity": "how many copies of an artifact each Inf1 instance type holds",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
     "ship": "compile, verify, publish to S3 and write release.lock.json",
+    "gc": "list what the bucket holds and nothing needs; delete it on request",
     "deploy": "check the release, then `cdk deploy` the stacks",
     "destroy": "`cdk destroy` the stacks and say what is kept",
     "serve": "serve an artifact on this machine",
@@ -32,6 +37,7 @@ _COMMANDS = {
     "status": "what runs where, with which digest, and is it healthy",
     "local": "the AWS on this machine: up, down, env, status",
     "demo": "the whole path on this machine, from model to answers",
+    "debug": "for people who work on traceship: the failpoints of the tests",
 }
 
 
@@ -84,7 +90,7 @@ def traceship(ctx: click.Context, settings: str, stage: str | None, debug: bool)
     Exit codes: 0 done; 2 arguments or settings; 3 a proof failed; 4 credentials; 5 conflict;
     130 interrupted; 1 anything else. `traceship demo` shows the whole path on this machine.
     """
-    ctx.obj = {"settings": settings, "stage": stage, "debug": debug}
+    ctx.obj = {**(ctx.obj or {}), "settings": settings, "stage": stage, "debug": debug}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,12 +99,15 @@ def main(argv: list[str] | None = None) -> int:
     as_json, debug = "--json" in arguments, "--debug" in arguments
     if debug:  # an option of every command, wherever it is typed
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
+    typed = shlex.join(["traceship", *arguments])
     try:
-        return int(traceship.main(arguments, prog_name="traceship", standalone_mode=False) or 0)
+        told = {"typed": typed}
+        return int(traceship.main(arguments, prog_name="traceship", standalone_mode=False, obj=told) or 0)
     except click.ClickException as error:
         return _misuse(error, as_json=as_json)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        return _interrupted(arguments)
+        tell(typed)
+        return INTERRUPTED
     except Exception as error:  # the rim: every error becomes what, why and fix
         from cli.failure import report
 
@@ -116,14 +125,6 @@ def _misuse(error: click.ClickException, *, as_json: bool) -> int:
         fix=error.fix if isinstance(error, NoSuchCommand) else f"see `{path} --help`",
     )
     return report(problem, as_json=as_json, debug=False)
-
-
-def _interrupted(arguments: list[str]) -> int:
-    from cli.failure import INTERRUPTED
-
-    again = " ".join(["traceship", *arguments])
-    print(f"\ninterrupted; nothing is half-written. Go on with: {again}", file=sys.stderr)
-    return INTERRUPTED
 
 
 if __name__ == "__main__":

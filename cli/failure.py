@@ -8,7 +8,6 @@ import traceback
 
 from artifact.errors import TraceshipError, UsageError
 
-INTERRUPTED = 130
 UNEXPECTED = 1
 
 

@@ -13,7 +13,9 @@ import click
 from artifact.aws import AwsClient, client_config, is_local, translated
 from artifact.canonical import encode
 from artifact.errors import UsageError
+from artifact.failpoints import failpoint
 from artifact.release import LOCK_FILE, ReleaseLock
+from compile.durable import sync_file, sync_folder
 from infra.lock import LockMissing, read_lock
 from settings.load import load
 from settings.model import Settings
@@ -64,10 +66,14 @@ class Project:
         return lock
 
     def write_lock(self, lock: ReleaseLock) -> None:
-        """Replace the lock in one step; a reader sees the old one or the new one."""
+        """Replace the lock in one step; a reader sees the old one or the new one, after a power cut too."""
         partial = self.lock_path.with_suffix(".partial")
-        partial.write_bytes(encode(lock))
-        partial.replace(self.lock_path)
+        with failpoint("lock.write"):
+            partial.write_bytes(encode(lock))
+            sync_file(partial)
+        with failpoint("lock.replace"):
+            partial.replace(self.lock_path)
+            sync_folder(self.root)
 
     @cached_property
     def region(self) -> str:

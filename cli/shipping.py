@@ -1,24 +1,29 @@
-"""What ``traceship ship`` does: compile, verify, publish, lock. Run it again and it goes on.
+"""What ``traceship ship`` does: plan, compile, verify, package, sign, upload, publish, measure, lock.
 
-A finished compile is kept under the key that the compile cache gives it, so that a rerun after an
-interruption starts at the upload; blobs that S3 already has are not sent again. Where the release
-is in S3 and the lock names it, nothing is left to do.
+It may be killed anywhere; run again, it goes on and ends in the same release. A finished compile
+lies under the key that the compile cache gives it, blobs lie in S3 under their digest, and what
+neither tells (archive, signatures, measured speed) is kept with a record in the journal
+(``cli/kept.py``). Where the release is in S3 and the lock names it, nothing is left to do.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
+from artifact.canonical import encode
 from artifact.errors import TraceshipError
+from artifact.failpoints import failpoint
 from artifact.interpreter import module_command
 from artifact.release import (
     PLACEHOLDER_AMI,
@@ -35,7 +40,10 @@ from artifact.release import (
 from artifact.verify import VerifiedArtifact, verify
 from cli.console import step, talk
 from cli.failure import SubprocessFailed
+from cli.journal import Journal
+from cli.kept import Kept, Measure, Sign, Speed
 from cli.project import Project
+from cli.signers import Signer
 from cli.signing import is_signed_by, signed_by, signed_files, signer_of
 from cli.transfer import transfer
 from infra.lock import LockInvalid, read_lock
@@ -43,8 +51,15 @@ from infra.names import artifacts_bucket, key_alias_arn, repository
 from settings.model import Settings
 
 if TYPE_CHECKING:
+    from cli.compiling import Runner
     from compile.publish import Destination, Published
     from compile.request import CompileRequest
+
+ARTIFACTS = "artifacts"
+"""Folder in the state folder; an artifact's name there is its key in the compile cache."""
+
+FRESH = "fresh compile"
+"""The journal's name for a compile past the cache, which no content-addressed folder tells of."""
 
 FETCH_BYTES_PER_SECOND = 25e6
 """Allowance for reading an artifact from S3 through a gateway endpoint; not measured."""
@@ -68,11 +83,12 @@ class Shipped:
     unchanged: bool
 
 
-def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
+def compile_artifact(project: Project, *, fresh: bool = False, runner: Runner | None = None) -> Built:
     """Compile what the settings name, or take the finished artifact of an earlier run.
 
     Args:
         fresh: compile even if one is there.
+        runner: in place of the one that the settings name.
 
     Raises:
         What the compile stage raises; no artifact is left behind then.
@@ -83,22 +99,50 @@ def compile_artifact(project: Project, *, fresh: bool = False) -> Built:
 
     planned = _with_buckets(project)
     settings = planned.compile
-    chosen = runner_of(settings.runner, settings.image, project, fresh=fresh, spread=settings.spread)
+    chosen = runner or runner_of(
+        settings.runner, settings.image, project, fresh=fresh, spread=settings.spread
+    )
     through = caches(shared=settings.cache, gigabytes=settings.cache_gb)
     request = _compile_request(planned, project.state)
     key = key_of(request, chosen.environment, through.local, lambda line: talk(f"  {line}"))
-    out = project.state / "artifacts" / key.digest
+    made = project.state / ARTIFACTS
+    _remove_drafts(made)
+    out = made / key.digest
     # a branch on the Hub is resolved once, for the key and for the compile
     request = replace(request, out=out, revision=key.source.revision)
-    if fresh:
+    journal = Journal(project.state)
+    if fresh and not _is_open(journal, key.digest):
         shutil.rmtree(request.out, ignore_errors=True)
     elif (there := _whole(request.out)) is not None:
         talk("  nothing changed since the last compile: its artifact is used again")
         return Built(path=there.root, digest=there.digest, reused=True)
     compiled = compile_on(chosen, request, through=None if fresh else through)
-    keep_result(compiled)
+    with failpoint("compile.result"):
+        keep_result(compiled)
+    if fresh:
+        journal.record(FRESH, key.digest, {"digest": compiled.digest, "shipped": False})
     talk(result_text(compiled))
     return Built(path=compiled.path, digest=compiled.digest, reused=compiled.cached)
+
+
+def _is_open(journal: Journal, key: str) -> bool:
+    """Whether a ship compiled this afresh and was interrupted since: its rerun goes on from there."""
+    outcome = journal.outcome(FRESH, key)
+    return outcome is not None and not outcome["shipped"]
+
+
+def _close_fresh(journal: Journal, digest: str) -> None:
+    """The artifact is shipped: whoever wants a fresh compile now gets one."""
+    made = {record["of"]: record["outcome"] for record in journal.records() if record["step"] == FRESH}
+    for key, outcome in made.items():
+        if outcome == {"digest": digest, "shipped": False}:
+            journal.record(FRESH, key, {"digest": digest, "shipped": True})
+
+
+def _remove_drafts(folder: Path) -> None:
+    """What a compile that was killed left half-made; whoever ships holds the state folder alone."""
+    for draft in [*folder.glob(".*.partial"), *folder.glob(".*.docker")]:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _whole(folder: Path) -> VerifiedArtifact | None:
@@ -138,15 +182,43 @@ def _with_buckets(project: Project) -> Settings:
     return settings.model_copy(update={"compile": settings.compile.model_copy(update=buckets)})
 
 
-def publish_artifact(project: Project, root: Path) -> Shipped:
+@dataclass(frozen=True)
+class Vouching:
+    """Who signs, if anybody, and what makes the files that a release has beside its manifest."""
+
+    signer: Signer | None
+    sign: Sign
+
+    @classmethod
+    def of(cls, project: Project) -> Vouching:
+        """As the settings say."""
+        return cls(signer=signer_of(project), sign=partial(signed_files, project))
+
+    @property
+    def by(self) -> str:
+        """Whose signatures those are, so that another key signs anew."""
+        return "nobody" if self.signer is None else self.signer.public_key.id
+
+
+def publish_artifact(
+    project: Project,
+    root: Path,
+    *,
+    measure: Measure | None = None,
+    vouching: Vouching | None = None,
+) -> Shipped:
     """Upload the artifact at ``root``, then write the lock that names it.
 
     Only the lock and S3 decide what is left to do: a release that is gone there is published again.
 
+    Args:
+        measure: in place of a process that times the artifact.
+        vouching: in place of the settings' signer and what is recorded of the compile.
+
     Raises:
         What ``compile.publish.publish`` raises; the lock is untouched then.
     """
-    from compile.publish import Destination, find_release, publish
+    from compile.publish import Destination
 
     artifact = verify(root)
     to = Destination(
@@ -157,26 +229,63 @@ def publish_artifact(project: Project, root: Path) -> Shipped:
         kms_key=key_alias_arn(project.settings.project.name, project.account, project.region),
         publisher=project.caller,
     )
-    s3, before, signer = project.client("s3"), _lock_before(project, artifact, to), signer_of(project)
-    published: Published | None = None
-    signed: Signed | UnsetType = UNSET
-    if before is not None and is_signed_by(before, signer):
-        published = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes)
-        signed = before.signed if signer is not None else UNSET
-    if published is None:
-        files = signed_files(project, artifact)
-        signed = signed_by(files, signer)
-        with step(f"publish to s3://{to.bucket}"), transfer() as progress:
-            published = publish(
-                artifact, to, s3, beside=files, report=lambda line: talk(f"  {line}"), progress=progress
-            )
-    lock = _lock(project.settings, artifact, published, to, before=before, signed=signed)
+    journal, before = Journal(project.state), _lock_before(project, artifact, to)
+    kept = Kept(project.state, journal, artifact)
+    vouching = Vouching.of(project) if vouching is None else vouching
+    published, signed = _published(project, kept, to, before, vouching)
+    where = f"{artifact.digest} in {to.account} {to.region} {to.bucket} as {to.name}"
+    if published.uploaded_bytes > 0:
+        journal.record("publish", where, {"prefix": published.prefix})
+    known = before or kept.speed(measure or _speed)
+    lock = _lock(project.settings, artifact, published, to, known=known, signed=signed)
     unchanged = lock == before and published.uploaded_bytes == 0
     if unchanged:
         talk(f"  nothing to do: {published.prefix} is in s3://{to.bucket} and the lock names it")
     else:
         project.write_lock(lock)
+        journal.record("lock", where, {"sha256": hashlib.sha256(encode(lock)).hexdigest()})
+    _close_fresh(journal, artifact.digest)
+    kept.drop()
     return Shipped(lock=lock, published=published, unchanged=unchanged)
+
+
+def _published(
+    project: Project,
+    kept: Kept,
+    to: Destination,
+    before: ReleaseLock | None,
+    vouching: Vouching,
+) -> tuple[Published, Signed | UnsetType]:
+    """The release in S3, found there or made of what is kept and what is still to be made; who signed it."""
+    from compile.publish import find_release, publish
+
+    s3, artifact = project.client("s3"), kept.artifact
+    found = None
+    if before is not None and is_signed_by(before, vouching.signer):
+        signed = UNSET if vouching.signer is None else before.signed
+        found = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes)
+    elif (packed := kept.archive_bytes()) is not None and kept.was_signed(by=vouching.by):
+        beside = kept.signed(vouching.sign, by=vouching.by)
+        signed = signed_by(beside, vouching.signer)
+        found = find_release(artifact, to, s3, archive_bytes=packed, beside=beside)
+    if found is not None:
+        return found, signed
+    if done := kept.finished():
+        talk(f"  an earlier ship of this finished {', '.join(done)}: what still holds is not done again")
+    with step("package"):
+        archive = kept.archive()
+    beside = kept.signed(vouching.sign, by=vouching.by)
+    with step(f"publish to s3://{to.bucket}"), transfer() as progress:
+        published = publish(
+            artifact,
+            to,
+            s3,
+            report=lambda line: talk(f"  {line}"),
+            progress=progress,
+            archive=archive,
+            beside=beside,
+        )
+    return published, signed_by(beside, vouching.signer)
 
 
 def _lock_before(project: Project, artifact: VerifiedArtifact, to: Destination) -> ReleaseLock | None:
@@ -203,20 +312,16 @@ def _lock(
     published: Published,
     to: Destination,
     *,
-    before: ReleaseLock | None,
+    known: Speed | ReleaseLock,
     signed: Signed | UnsetType,
 ) -> ReleaseLock:
-    """The lock of a published artifact; what ``before`` measured of the same one is not measured again."""
+    """The lock of a published artifact. ``known``: its speed, or an earlier lock that holds it."""
     manifest = artifact.manifest
     size = sum(file.size for file in manifest.files)
-    if before is None:
-        speed = _speed(artifact.root)
-        throughput = Throughput(
-            per_second=float(speed["per_second"]), measured=speed["measured"], source=speed["source"]
-        )
-        startup_seconds = math.ceil(speed["load_seconds"] + size / FETCH_BYTES_PER_SECOND)
+    if isinstance(known, ReleaseLock):
+        startup_seconds = known.startup_seconds
     else:
-        throughput, startup_seconds = before.throughput, before.startup_seconds
+        startup_seconds = math.ceil(known.load_seconds + size / FETCH_BYTES_PER_SECOND)
     return ReleaseLock(
         tool_version=version("traceship"),
         name=settings.project.name,
@@ -234,13 +339,13 @@ def _lock(
         serving_image=_image(settings.serve.image, repository(settings.project.name, "serving")),
         compile_image=_image(settings.compile.image, repository(settings.project.name, "compile")),
         ami=_ami(settings),
-        throughput=throughput,
+        throughput=known.throughput,
         startup_seconds=startup_seconds,
         signed=signed,
     )
 
 
-def _speed(root: Path) -> dict[str, Any]:
+def _speed(root: Path) -> Speed:
     command = module_command("compile.measure", str(root.absolute()))
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
@@ -252,7 +357,10 @@ def _speed(root: Path) -> dict[str, Any]:
             fix="run `traceship verify` on the artifact, then ship again",
         )
     found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    throughput = Throughput(
+        per_second=float(found["per_second"]), measured=found["measured"], source=found["source"]
+    )
+    return Speed(throughput=throughput, load_seconds=found["load_seconds"])
 
 
 def _image(pinned: str | None, repository: str) -> Image:

@@ -28,7 +28,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found to be whole: the manifest's SHA-256, the number of its files, the id of who signed it."""
+    """What was found to be whole: the manifest's SHA-256, how many files, the id of who signed it."""
 
     digest: str
     files: int

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
+from compile.children import tied_to_runner
 from compile.exchange import brought, brought_parts, settled
 from compile.pipeline import compile_model, compile_part
 from compile.request import CompileRequest, CompilerOptions, Work, parse_shape
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words
     signal.signal(signal.SIGTERM, _interrupt)
+    if not tied_to_runner():
+        return 130
     try:
         told = _run(_parser().parse_args(words))
     except TraceshipError as error:

@@ -90,6 +90,12 @@ class TracedModel:
         return self.buckets[0].result.generation
 
     @property
+    def adopted(self) -> tuple[str, ...]:
+        """Of each bucket the digest of the user's own file; empty where we traced."""
+        found = (bucket.result.adopted for bucket in self.buckets)
+        return tuple(sha256 for sha256 in found if sha256 is not None)
+
+    @property
     def built_with(self) -> BuiltWith:
         """The versions that traced."""
         return self.buckets[0].result.built_with

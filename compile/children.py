@@ -37,6 +37,8 @@ _OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 _PR_SET_PDEATHSIG = 1
+RUNNER = "TRACESHIP_RUNNER"
+"""Environment variable with the process id of the runner, for the compile that it starts."""
 _POLL_SECONDS = 0.02
 """Between two looks at the running children; ``Popen.wait`` with a time-out looks as often."""
 
@@ -248,7 +250,7 @@ def _all_errors(base: type[TraceshipError]) -> list[type[TraceshipError]]:
 
 def child_main(job_type: type[J], work: Callable[[J], Record], arguments: list[str]) -> int:
     """The other end of ``run``: read the job, do the work, write the answer or the failure."""
-    _die_with_parent()
+    die_with_parent(signal.SIGKILL)
     job_path, result_path, failure_path = (Path(argument) for argument in arguments)
     try:
         result = work(decode(job_path.read_bytes(), job_type))
@@ -262,7 +264,17 @@ def child_main(job_type: type[J], work: Callable[[J], Record], arguments: list[s
     return 0
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with its parent; elsewhere the parent's ``finally`` must do."""
+def die_with_parent(number: signal.Signals) -> None:
+    """Ask Linux to send this process ``number`` when its parent dies; elsewhere the parent's
+    ``finally`` must do."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def tied_to_runner() -> bool:
+    """Have this process end with the runner that started it, if one did. False: it has died already."""
+    runner = os.environ.pop(RUNNER, None)
+    if runner is None:
+        return True
+    die_with_parent(signal.SIGTERM)
+    return os.getppid() == int(runner)

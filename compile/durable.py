@@ -16,10 +16,15 @@ def sync_tree(folder: Path) -> None:
             sync_folder(path)
             continue
         path.chmod(0o644)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(path)
     folder.chmod(0o755)
     sync_folder(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Have the file's bytes on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

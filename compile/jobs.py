@@ -6,7 +6,18 @@ A child gets the paths of both, and of a failure that it writes in the result's 
 
 from __future__ import annotations
 
-from artifact.manifest import BuiltWith, Generation, Pooling, Positive, Record, Target, Task, Tensor, Tier
+from artifact.manifest import (
+    BuiltWith,
+    Generation,
+    Pooling,
+    Positive,
+    Record,
+    Sha256,
+    Target,
+    Task,
+    Tensor,
+    Tier,
+)
 from compile.preflight import ProblemType
 from compile.request import Metric
 
@@ -63,14 +74,33 @@ class TraceJob(Record, frozen=True, kw_only=True):
     dynamic_batch: bool
 
 
+class AdoptJob(Record, frozen=True, kw_only=True):
+    """Put the user's TorchScript ``file`` behind our calling convention and write it to ``graph``.
+
+    ``inputs``: names in the order in which the file takes them; empty: the model's own order.
+    """
+
+    model: ModelJob
+    target: Target
+    batch: Positive
+    length: Positive
+    file: str
+    inputs: tuple[str, ...]
+    graph: str
+
+
 class TraceResult(Record, frozen=True, kw_only=True):
-    """What the child learnt of the model while tracing. ``weights_sha256`` is of the shared tensors."""
+    """What the child learnt of the model while tracing. ``weights_sha256`` is of the shared tensors.
+
+    ``adopted``: of the user's own file, where that is the trace.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     weights_sha256: str | None
     built_with: BuiltWith
     generation: Generation | None
+    adopted: Sha256 | None = None
 
 
 class BucketFile(Record, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from typing import Any
 
 from artifact.canonical import encode
 from artifact.errors import Conflict, TraceshipError
+from artifact.failpoints import failpoint
 from artifact.manifest import (
     MANIFEST,
     MANIFEST_DIGEST,
@@ -130,7 +131,8 @@ def install(staging: Path, out: Path, digest: str) -> None:
         return
     try:
         sync_tree(staging)
-        os.replace(staging, out)  # noqa: PTH105 - replaces an empty folder, which Path.rename may not
+        with failpoint("package.install"):
+            os.replace(staging, out)  # noqa: PTH105 - replaces an empty folder, which Path.rename may not
         sync_folder(out.parent)
     except OSError as error:
         raise OutputNotWritable(path=str(out), why=error.strerror or str(error)) from error
@@ -181,6 +183,7 @@ def _manifest(model: ProvenModel, source: ModelSource, plan: Plan, request: Comp
         embedding=embedding if plan.spec.agreement == "cosine" else None,
         generic=plan.row.support == "generic",
         choices=plan.choices,
+        adopted=traced.adopted,
         mask_token_id=model.mask_token_id,
         generation=traced.generation,
         buckets=tuple(

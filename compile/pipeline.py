@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from artifact.manifest import Manifest
 from compile.buckets import TracedModel, shared_weights, trace_buckets
@@ -26,8 +27,25 @@ Report = Callable[[str], None]
 """Called with one line of progress for people."""
 
 
-def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
+class Trace(Protocol):
+    """Fills the staging folder with the graphs of a model."""
+
+    def __call__(
+        self,
+        request: CompileRequest,
+        model: ModelJob,
+        shapes: tuple[Shape, ...],
+        *,
+        place: Workplace,
+        report: Report,
+    ) -> TracedModel: ...
+
+
+def compile_model(request: CompileRequest, report: Report, *, trace: Trace | None = None) -> CompiledArtifact:
     """Trace, prove and package one model. ``request.out`` is a whole artifact afterwards, or untouched.
+
+    Args:
+        trace: makes the graphs in place of our own traces.
 
     Raises:
         UsageError: the request does not fit the model or the place (see source.py, preflight.py).
@@ -36,7 +54,7 @@ def compile_model(request: CompileRequest, report: Report) -> CompiledArtifact:
     """
     started = time.monotonic()
     with _prepared(request, report) as ready:
-        traced = _traced(request, ready, report)
+        traced = _traced(request, ready, report, trace)
         with _timed(report, lambda: f"parity within {proven.parity.tolerance:g}: {_told(proven)}"):
             proven = prove(traced, request, ready.planned, ready.model, ready.place)
         with _timed(report, lambda: f"packaged {packaged.digest[:12]} at {packaged.path}"):
@@ -92,9 +110,11 @@ def _prepared(request: CompileRequest, report: Report) -> Iterator[_Ready]:
         yield _Ready(source=source, planned=planned, model=model, place=place)
 
 
-def _traced(request: CompileRequest, ready: _Ready, report: Report) -> TracedModel:
+def _traced(request: CompileRequest, ready: _Ready, report: Report, trace: Trace | None) -> TracedModel:
     """The model's buckets, traced here or taken as they were traced before."""
     shapes, place = ready.planned.shapes, ready.place
+    if trace is not None:
+        return trace(request, ready.model, shapes, place=place, report=report)
     if request.work.parts is None:
         return trace_buckets(request, ready.model, shapes, place=place, report=report)
     with _timed(report, lambda: f"took {len(shapes)} traced buckets"):

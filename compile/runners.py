@@ -21,7 +21,7 @@ from typing import Any
 from artifact.errors import TraceshipError, UsageError
 from artifact.interpreter import module_command
 from artifact.verify import verify
-from compile.children import Failure, as_raised
+from compile.children import RUNNER, Failure, as_raised
 from compile.package import OutputNotWritable, check_out, install
 from compile.repro import check_folder
 from compile.request import CompiledArtifact, CompileRequest
@@ -105,7 +105,8 @@ def run_local(request: CompileRequest, report: Report) -> CompiledArtifact:
     """
     command = module_command("compile", *arguments(request), "--json")
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
-    data = _run(command, {**os.environ, "PYTHONPATH": path}, None, report)
+    env = {**os.environ, "PYTHONPATH": path, RUNNER: str(os.getpid())}
+    data = _run(command, env, None, report)
     return read_result(data, request.out)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifact.manifest import BuiltWith, Tensor
 from compile.children import child_main
-from compile.jobs import TraceJob, TraceResult
+from compile.jobs import ModelJob, TraceJob, TraceResult
 
 if TYPE_CHECKING:
     import torch
@@ -72,27 +72,32 @@ def trace_here(job: TraceJob) -> TraceResult:
     if weights is not None and job.weights is not None:
         Path(job.weights).write_bytes(weights)
     return TraceResult(
-        inputs=tuple(_input(job, name) for name in names),
-        outputs=tuple(_output(job, name, shape) for name, shape in zip(job.model.outputs, shapes)),
+        inputs=tuple(input_tensor(job.model, name) for name in names),
+        outputs=tuple(
+            output_tensor(job.model, name, shape) for name, shape in zip(job.model.outputs, shapes)
+        ),
         weights_sha256=None if weights is None else hashlib.sha256(weights).hexdigest(),
-        built_with=_built_with(*backend.versions()),
+        built_with=built_with(*backend.versions()),
         generation=generation,
     )
 
 
-def _input(job: TraceJob, name: str) -> Tensor:
-    choices = () if job.model.choices is None else (job.model.choices,)
+def input_tensor(model: ModelJob, name: str) -> Tensor:
+    """An input as the manifest describes it."""
+    choices = () if model.choices is None else (model.choices,)
     return Tensor(name=name, dtype="int64", shape=("batch", *choices, "length"))
 
 
-def _output(job: TraceJob, name: str, shape: tuple[int, ...]) -> Tensor:
+def output_tensor(model: ModelJob, name: str, shape: tuple[int, ...]) -> Tensor:
+    """An output as the manifest describes it; ``shape`` is what one bucket gave."""
     symbols: tuple[str | int, ...] = ("batch", *shape[1:])
-    if job.model.token_level:
+    if model.token_level:
         symbols = ("batch", "length", *shape[2:])
     return Tensor(name=name, dtype="float32", shape=symbols)
 
 
-def _built_with(torch_neuron: str | None, neuron_cc: str | None) -> BuiltWith:
+def built_with(torch_neuron: str | None, neuron_cc: str | None) -> BuiltWith:
+    """The versions of this process."""
     import platform
 
     import tokenizers

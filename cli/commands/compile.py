@@ -171,7 +171,7 @@ def _request(*, debug: bool, buckets: tuple[str, ...], waivers: tuple[str, ...],
         samples=options["samples"],
         max_target_length=options["max_target_length"],
         num_beams=options["num_beams"],
-        waivers=tuple(Waiver(gate=gate, reason=reason) for gate, reason in map(_waiver, waivers)),
+        waivers=tuple(Waiver(gate=gate, reason=reason) for gate, reason in map(parse_waiver, waivers)),
         compiler=CompilerOptions(
             arguments=options["compiler_args"],
             casting=options["casting"],
@@ -267,7 +267,8 @@ def _nothing_to_spread() -> Exception:
     )
 
 
-def _waiver(text: str) -> tuple[str, str]:
+def parse_waiver(text: str) -> tuple[str, str]:
+    """Gate and reason of a `--waive`."""
     from cli.failure import Misuse
 
     gate, separator, reason = text.partition("=")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from cli.project import Project
 
 
 @click.command()
@@ -20,22 +24,30 @@ def command(
 
     Run it again after an interruption: what is finished is not repeated.
     """
-    from cli.console import data, step
+    from cli.stopping import stops_at_once
+
+    with stops_at_once(ctx.find_root().obj["typed"]):
+        _ship(ctx, artifact, no_cache, report, as_json)
+
+
+def _ship(
+    ctx: click.Context, artifact: Path | None, no_cache: bool, report: Path | None, as_json: bool
+) -> None:
+    from cli.alone import alone
+    from cli.console import data
     from cli.project import Project
     from cli.reporting import kept_result
-    from cli.shipping import compile_artifact, publish_artifact
+    from cli.shipping import publish_artifact
     from compile.report import check_place, write
 
     if report is not None:
         check_place(report)
     project = Project.of(ctx)
-    root = artifact
-    if root is None:
-        with step(f"compile {project.settings.model.source} for {project.settings.compile.target}"):
-            root = compile_artifact(project, fresh=no_cache).path
-    if report is not None:
-        write(kept_result(root), report)
-    shipped = publish_artifact(project, root)
+    with alone(project.state, ctx.find_root().obj["typed"]):
+        root = artifact or _compiled(project, fresh=no_cache)
+        if report is not None:
+            write(kept_result(root), report)
+        shipped = publish_artifact(project, root)
     where = shipped.lock.location
     location = f"s3://{where.bucket}/{where.prefix}"
     result = {
@@ -49,3 +61,11 @@ def command(
     if shipped.unchanged:
         told = f"nothing to do: {location} is released and {project.lock_path} names it"
     data(result, as_json=as_json, text=told)
+
+
+def _compiled(project: Project, *, fresh: bool) -> Path:
+    from cli.console import step
+    from cli.shipping import compile_artifact
+
+    with step(f"compile {project.settings.model.source} for {project.settings.compile.target}"):
+        return compile_artifact(project, fresh=fresh).path

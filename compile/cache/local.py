@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from artifact.errors import TraceshipError
+from artifact.failpoints import failpoint
 from compile.cache import locks
 from compile.cache.entry import ARTIFACT, KEY, Entry, read_entry, write_texts
 from compile.cache.key import CacheKey
@@ -135,7 +136,8 @@ class LocalCache:
                 found = read_entry(made, key)
                 found.check(made / ARTIFACT)
                 self.remove(key.digest)
-                made.replace(self._entries / key.digest)
+                with failpoint("cache.keep"):
+                    made.replace(self._entries / key.digest)
             self._evict(key.digest)
         except OSError as error:
             raise CacheUnusable(folder=str(self.folder), why=str(error)) from error

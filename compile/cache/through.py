@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from artifact.errors import TraceshipError
+from artifact.failpoints import failpoint
 from compile.cache.difference import Nearest, nearest, summary
 from compile.cache.entry import ARTIFACT, Entry, EntryDamaged
 from compile.cache.environment import Environment
@@ -185,7 +186,8 @@ class _Attempt:
         found = nearest(self.key.document, self.caches.local.documents())
         self.report(f"not in the cache: {summary(found)}")
         self.explain(Explanation(self.key, hit=False, nearest=found))
-        compiled = build(self.request)
+        with failpoint("compile.build"):
+            compiled = build(self.request)
         try:
             entry = self.caches.local.keep(self.key, compiled)
             if self.caches.shared is not None:
@@ -198,7 +200,7 @@ class _Attempt:
     def _place(self, entry: Entry) -> CompiledArtifact:
         """Copy the entry's artifact to ``out`` and verify the copy before it gets its name."""
         out = self.request.out
-        with beside(out) as staging:
+        with beside(out) as staging, failpoint("cache.take"):
             _copy(entry, staging)
             entry.check(staging)
             install(staging, out, entry.result.digest)

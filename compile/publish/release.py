@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from artifact.aws import AwsClient, is_transport, translated
+from artifact.failpoints import failpoint
 from artifact.manifest import MANIFEST, File
 from artifact.release import ARCHIVE, archive_key, blob_key, manifest_key, release_prefix
 from artifact.verify import VerifiedArtifact, verify
@@ -70,6 +71,7 @@ def publish(
     *,
     report: Callable[[str], None],
     progress: Callable[[Progress], None] = lambda _: None,
+    archive: Archive | None = None,
     beside: Mapping[str, bytes] | None = None,
 ) -> Published:
     """Upload the artifact at ``root`` and make it a release.
@@ -79,6 +81,7 @@ def publish(
             already. Every file is hashed again as it is sent, so what changed since is not published.
         report: gets a line for a person now and then.
         progress: is called after each part and file, from any thread, one call at a time.
+        archive: its model.tar.gz where the caller has it; else one is written, and gone afterwards.
         beside: small files to lie beside the manifest, by name, such as signatures; put before it, in
             place of what has the name already.
 
@@ -93,7 +96,8 @@ def publish(
     with translated(f"publish to the bucket {destination.bucket}"):
         for left in range(_AGAIN - 1, -1, -1):
             try:
-                return _Publication(artifact, destination, s3, report=report, progress=progress).run(named)
+                publication = _Publication(artifact, destination, s3, report=report, progress=progress)
+                return publication.run(archive, named)
             except UploadVanished:
                 if left == 0:
                     raise
@@ -160,7 +164,7 @@ class _Publication:
             tell=progress,
         )
 
-    def run(self, beside: Mapping[str, bytes]) -> Published:
+    def run(self, given: Archive | None, beside: Mapping[str, bytes]) -> Published:
         with Pool(workers_for(free_descriptors())) as pool:
             bucket = Bucket(self._s3, self._to, stopping=pool.stopping)
             bucket.check()
@@ -169,11 +173,11 @@ class _Publication:
             listing = _listing(bucket, len(self._blobs))
             for blob in sorted(self._blobs, key=lambda blob: -blob.size):
                 sender.send(blob, absent=listing.lacks(blob.key))
-            with _scratch(self._archive_estimate) as folder:
-                archive = write_archive(artifact_members(self._artifact), folder / ARCHIVE)
+            with self._archive(given) as archive:
                 self._meter.expect(archive.size - self._archive_estimate)
-                sender.send(self._archive_source(archive), absent=False)
-                pool.drain()
+                with failpoint("publish.archive"):
+                    sender.send(self._archive_source(archive), absent=False)
+                    pool.drain()
             self._put_beside(bucket, beside)
             before_us = self._put_manifest(bucket) if there is None else there.publisher
         self._tell(before_us)
@@ -186,6 +190,14 @@ class _Publication:
             before_us=before_us,
         )
 
+    @contextmanager
+    def _archive(self, given: Archive | None) -> Iterator[Archive]:
+        if given is not None:
+            yield given
+            return
+        with _scratch(self._archive_estimate) as folder:
+            yield write_archive(artifact_members(self._artifact), folder / ARCHIVE)
+
     def _archive_source(self, archive: Archive) -> Source:
         key = archive_key(self._to.name, self._artifact.digest)
         return Source(archive.path, key, archive.size, archive.sha256, shown=ARCHIVE)
@@ -197,7 +209,8 @@ class _Publication:
             key, checksum = f"{prefix}/{name}", encoded(hashlib.sha256(data).digest())
             head = bucket.head(key)
             if head is None or (head.size, head.checksum) != (len(data), checksum):
-                bucket.put(key, data, checksum, create=False)
+                with failpoint("publish.beside"):
+                    bucket.put(key, data, checksum, create=False)
                 self._meter.sent(len(data))
 
     def _put_manifest(self, bucket: Bucket) -> Publisher | None:
@@ -213,9 +226,10 @@ class _Publication:
         checksum = encoded(bytes.fromhex(self._artifact.digest))
         metadata = {**who, _PUBLICATION: run}
         try:
-            made = bucket.put(
-                key, body, checksum, create=True, metadata=metadata, content_type="application/json"
-            )
+            with failpoint("publish.manifest"):
+                made = bucket.put(
+                    key, body, checksum, create=True, metadata=metadata, content_type="application/json"
+                )
         except Exception as error:
             # The answer is lost, which says nothing of the write.
             if not is_transport(error):

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,70 @@ def test_a_compile_that_is_killed_here_is_not_blamed_on_docker(
         run_local(make_request(tiny_bert, tmp_path / "out"), lambda _: None)
 
     assert "memory" in died.value.why
+
+
+_SHIP = """
+import pathlib, sys
+from compile.runners import run_local
+from tests.compile.world import make_request
+run_local(make_request(sys.argv[1], pathlib.Path(sys.argv[2]), "1x16"), lambda line: print(line, flush=True))
+"""
+_RUNNER = """
+import os, subprocess, sys
+program = "import time, compile.children as c; print(c.tied_to_runner(), flush=True); time.sleep(60)"
+told = {"TRACESHIP_RUNNER": sys.argv[1] or str(os.getpid())}
+subprocess.run([sys.executable, "-c", program], env={**os.environ, **told})
+"""
+
+
+def _started(program: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_a_compile_ends_with_the_runner_that_started_it() -> None:
+    """Else a rerun would compile beside it."""
+    runner = _started(_RUNNER, "")
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == "True\n"
+    started = time.monotonic()
+
+    runner.kill()
+    runner.stdout.read()  # until the last process that could write there is gone
+    runner.wait()
+
+    assert time.monotonic() - started < 30
+
+
+def test_a_compile_whose_runner_is_dead_already_does_not_begin() -> None:
+    """It was killed between the start of the process and its first line."""
+    runner = _started(_RUNNER, "1")
+
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == "False\n"
+    runner.kill()
+    runner.communicate()
+
+
+def test_a_local_compile_knows_its_runner(tiny_bert: Path, tmp_path: Path) -> None:
+    """And leaves nothing half-made when that is killed."""
+    runner = _started(_SHIP, str(tiny_bert), str(tmp_path / "out"))
+    assert runner.stdout is not None
+    assert runner.stdout.readline().startswith("read ")
+    (child,) = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
+    told = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+
+    runner.kill()
+    runner.communicate()
+
+    assert f"TRACESHIP_RUNNER={runner.pid}".encode() in told
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(tmp_path.iterdir()) == []

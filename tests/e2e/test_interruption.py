@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
 from artifact.verify import verify
 from cli.commands.init import settings_text
-from local_aws import launcher, processes
+from infra.names import artifacts_bucket
+from local_aws import launcher, names, processes
 from local_aws.launcher import LocalAws
 from tests.kit.command import clean_environment, traceship
 from tests.kit.models import tiny_model
@@ -71,10 +73,26 @@ def aws(project: Path) -> Iterator[LocalAws]:
         launcher.down(aws.state)
 
 
+def _unpublish(aws: LocalAws) -> None:
+    """Take every release away, so that there is one to publish."""
+    given = aws.environment()
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=aws.endpoint,
+        region_name=names.REGION,
+        aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
+    )
+    bucket = artifacts_bucket("stops", names.ACCOUNT, names.REGION)
+    for found in s3.list_objects_v2(Bucket=bucket, Prefix="releases/").get("Contents", []):
+        s3.delete_object(Bucket=bucket, Key=found["Key"])
+
+
 @pytest.mark.parametrize("at", ["compile", "traced 1x16", "publish to s3"])
 def test_an_interrupted_ship_goes_on_when_it_is_run_again(project: Path, aws: LocalAws, at: str) -> None:
     """Exit code 130, no lock and no half artifact; the next run publishes a release that verifies."""
     (project / "release.lock.json").unlink(missing_ok=True)
+    _unpublish(aws)
 
     code, talk = _interrupted(["ship", "--no-cache"], cwd=project, at=at, env=aws.environment())
 
