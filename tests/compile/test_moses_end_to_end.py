@@ -138,9 +138,10 @@ def test_masked_words_are_those_of_the_pipeline(architecture: str, tmp_path: Pat
 
     answers = _ask(load(compile_model(request, [].append).path), text, {})
 
-    pipeline = transformers.pipeline("fill-mask", model=str(model), tokenizer=load_tokenizer(str(model)))
-    expected = pipeline(text)
-    for answer, own in zip(answers, expected):
-        assert answer.keys() == own.keys()
-        assert abs(answer.pop("score") - own.pop("score")) < 1e-5
+    own = load_tokenizer(str(model))
+    own.clean_up_tokenization_spaces = False  # which inference_code/vocabulary.py does not count
+    expected = transformers.pipeline("fill-mask", model=str(model), tokenizer=own)(text)
+    for answer, theirs in zip(answers, expected):
+        assert answer.keys() == theirs.keys()
+        assert abs(answer.pop("score") - theirs.pop("score")) < 1e-5
     assert answers == expected
