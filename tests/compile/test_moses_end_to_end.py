@@ -129,10 +129,9 @@ def test_the_gate_catches_other_rules(tmp_path: Path) -> None:
     assert not gates.tokenizer(subject, load_tokenizer(str(model))).passed
 
 
-@pytest.mark.parametrize("architecture", sorted(_TASKS))
-def test_masked_words_are_those_of_the_pipeline(architecture: str, tmp_path: Path) -> None:
+def test_masked_words_are_those_of_the_pipeline(tmp_path: Path) -> None:
     """Token, word and sentence, of the untraced model with transformers' tokenizer."""
-    model = moses_model(tmp_path / "model", architecture, task="fill-mask")
+    model = moses_model(tmp_path / "model", "xlm", task="fill-mask")
     request = make_request(model, tmp_path / "out", "1x32", task="fill-mask")
     text = "The cat, Mr. Smith\u2019s, is <special1> the mill."
 
