@@ -13,6 +13,8 @@
     trust.py      an artifact and a signature in, an artifact that a pinned key vouches for out
     golden.py     requests with expected answers, and how answers are compared
     graphs.py     graph and weight bytes in, a callable TorchScript module out
+    tokenization.py  tokenizer.json in, a tokenizer out; two families have rules of their own there
+                  (Marian; moses.py for XLM and FlauBERT, with aligned.py, bpe.py and encoded.py)
     release.py    where a release lies in S3, and release.lock.json as types
     serving.py    names and numbers that the server, the stacks and the local AWS agree on
 

@@ -11,7 +11,8 @@ Stages, in the order of the data (``pipeline.py`` calls them, ``__main__.py`` ca
     torchscript.py    TorchScript archive -> the same bytes for the same graph, always
     parity.py         another child compares the saved graphs with the untraced model
                       (comparison.py measures, samples.py and texts.json hold what is asked,
-                      golden.py writes the answers that the server replays); only
+                      golden.py writes the answers that the server replays,
+                      moses.py packs tokenizers that have no tokenizer.json); only
                       ``parity.prove`` makes a ``ProvenModel``
     package.py        ``ProvenModel`` -> artifact folder, read back before it gets its name
 
