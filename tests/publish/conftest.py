@@ -15,11 +15,11 @@ from botocore.config import Config
 from artifact.aws import client_config
 from compile.publish import Destination
 from compile.publish.parts import MIN_PART_BYTES
-from local_aws import launcher, names, processes
-from local_aws.conformance import tracebacks
+from local_aws import names
 from local_aws.launcher import LocalAws
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.folders import CONTENT, write_folder
+from tests.local_aws.emulator import running
 
 KEY = f"arn:aws:kms:{names.REGION}:{names.ACCOUNT}:alias/minilm"
 PUBLISHER = f"arn:aws:iam::{names.ACCOUNT}:user/first"
@@ -28,12 +28,10 @@ PUBLISHER = f"arn:aws:iam::{names.ACCOUNT}:user/first"
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A running server, stopped at the end; no test may have made it fail inside."""
-    state = tmp_path_factory.mktemp("local-aws")
-    server = launcher.up(state)
-    yield server
-    launcher.down(state)
-    assert processes.belonging_to(state) == []
-    assert tracebacks(server.log) == []
+    with running(tmp_path_factory.mktemp("local-aws")) as emulator:
+        server = LocalAws(state=emulator.state, port=emulator.port, pid=emulator.process.pid)
+        yield server
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.fixture(scope="module")

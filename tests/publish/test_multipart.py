@@ -80,6 +80,13 @@ def test_every_part_travels_with_its_sha256(proxy: FaultProxy, s3: Any, to: Dest
         assert request.headers["x-amz-checksum-sha256"] == encoded(hashlib.sha256(request.body).digest())
 
 
+def test_no_body_waits_to_be_asked_for(proxy: FaultProxy, s3: Any, to: Destination, root: Path) -> None:
+    """``Expect: 100-continue`` is a round trip for each object, most of which are small."""
+    publish(root, to, s3, report=_quiet)
+
+    assert [r.key for r in proxy.seen if "expect" in r.headers] == []
+
+
 def test_another_process_continues_and_sends_only_the_missing_parts(
     proxy: FaultProxy, s3: Any, to: Destination, root: Path
 ) -> None:
