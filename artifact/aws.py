@@ -243,14 +243,26 @@ def error_code(error: BaseException) -> str:
 
 
 def is_broken_answer(error: BaseException) -> bool:
-    """Whether an answer began and broke off, or is not one: botocore does not repeat those."""
-    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+    """Whether an answer began and broke off, or arrived damaged: botocore does not repeat those."""
+    from botocore.exceptions import (
+        FlexibleChecksumError,
+        IncompleteReadError,
+        ReadTimeoutError,
+        ResponseStreamingError,
+    )
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
     if isinstance(error, ReadTimeoutError):  # no answer at all, which botocore has waited for
         return False
-    return isinstance(error, (HTTPError, IncompleteReadError, ResponseStreamingError, ResponseParserError))
+    kinds = (
+        FlexibleChecksumError,
+        HTTPError,
+        IncompleteReadError,
+        ResponseParserError,
+        ResponseStreamingError,
+    )
+    return isinstance(error, kinds)
 
 
 def is_transport(error: BaseException) -> bool:

@@ -293,8 +293,13 @@ class _Download:
             )
 
     def _stream(self, key: str, file: File) -> str | None:
-        """Write the object of ``file``, no more than its size and a chunk; None if it broke off."""
-        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+        """Write the object of ``file``, at most its size and a chunk; None if it arrived cut or damaged."""
+        from botocore.exceptions import (
+            FlexibleChecksumError,
+            IncompleteReadError,
+            ReadTimeoutError,
+            ResponseStreamingError,
+        )
 
         body = self._get(key)["Body"]
         digest, written = hashlib.sha256(), 0
@@ -303,7 +308,7 @@ class _Download:
                 while written <= file.size and (chunk := body.read(_CHUNK)):
                     digest.update(chunk)
                     written += out.write(chunk)
-        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+        except (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
             return None
         return digest.hexdigest()
 

@@ -2,8 +2,8 @@
 
 So that none goes out without the account that must own the bucket, and none that stores anything
 without the key that must encrypt it. botocore repeats what it takes for passing (throttling, 5xx,
-broken connections); the rest of what passes is repeated here: bytes damaged on the way, an answer
-that broke off, two writers of one key at the same instant.
+broken connections); the rest of what passes is repeated here: bytes damaged on the way there or
+back, two writers of one key at the same instant.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ class Bucket:
             try:
                 return method(Bucket=self._to.bucket, ExpectedBucketOwner=self._to.account, **request)
             except Exception as error:
-                if left == 0 or self._stopping.is_set() or not _is_passing(error):
+                if left == 0 or self._stopping.is_set() or error_code(error) not in _PASSING:
                     raise
             self._stopping.wait(_pause(ROUNDS - left))
         raise AssertionError("the last round returns or raises")
@@ -321,10 +321,6 @@ def _at_once(params: dict[str, Any], **_: Any) -> None:
     if isinstance(body, _Held):
         params["body"] = body.data
         params["headers"].pop("Expect", None)
-
-
-def _is_passing(error: Exception) -> bool:
-    return error_code(error) in _PASSING or is_broken_answer(error)
 
 
 def _pause(attempt: int) -> float:

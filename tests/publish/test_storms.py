@@ -27,6 +27,7 @@ from artifact.errors import TraceshipError
 from artifact.release import blob_key
 from artifact.verify import verify
 from compile.publish import BucketForeign, Destination, bucket, find_release, parts, publish
+from inference_code.fetch import FetchOptions, fetch
 from local_aws.launcher import LocalAws
 from tests.kit.fault_proxy import (
     Fault,
@@ -158,6 +159,34 @@ def test_a_path_that_damages_every_body_is_one_error_and_no_release(
     assert "Contents" not in aws.client("s3").list_objects_v2(Bucket=to.bucket)
 
 
+@pytest.mark.parametrize("what", [damage_answer, cut_answer])
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda r: r.query.get("list-type") == "2",
+        lambda r: "uploads" in r.query and r.method == "GET",
+        lambda r: r.method == "GET" and r.key.endswith("manifest.json"),
+    ],
+    ids=["listing", "unfinished uploads", "manifest"],
+)
+def test_an_answer_that_cannot_be_read_is_asked_for_again(
+    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path, where: Any, what: Fault
+) -> None:
+    """botocore lets an unreadable answer through as an error of its own."""
+    publish(root, to, client_for(aws.endpoint), report=_quiet)
+    s3.delete_object(Bucket=to.bucket, Key=_weights())
+    proxy.spoil(where, what)
+
+    publish(root, to, s3, report=_quiet)
+
+    assert proxy.spoilt == 1
+    assert _is_whole(aws, to, root)
+
+
+def _weights() -> str:
+    return blob_key(hashlib.sha256(CONTENT["weights.safetensors"]).hexdigest())
+
+
 HOPELESS: dict[str, tuple[Callable[[Request], bool], Fault, type[TraceshipError], int, str]] = {
     "expired credentials": (_part, refuse(400, "ExpiredToken"), CredentialsExpired, 4, "aws sso login"),
     "clock skew": (_put, refuse(403, "RequestTimeTooSkewed"), ClockSkewed, 1, "timedatectl"),
@@ -254,3 +283,24 @@ def test_a_third_of_all_requests_spoilt_is_a_release_or_an_error_and_never_half_
 
     assert proxy.spoilt > 0
     assert _is_whole(aws, to, root)
+
+
+def test_a_download_that_is_damaged_on_its_way_is_asked_for_again(
+    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path, tmp_path: Path
+) -> None:
+    """The reader's side: what S3 has is right, so the next attempt is."""
+    published = publish(root, to, client_for(aws.endpoint), report=_quiet)
+    golden = blob_key(hashlib.sha256(CONTENT["golden.json"]).hexdigest())
+    proxy.spoil(lambda r: r.method == "GET" and r.key == golden, damage_answer)
+    options = FetchOptions(
+        bucket=to.bucket,
+        prefix=published.prefix,
+        digest=published.digest,
+        to=tmp_path / "got",
+        owner=to.account,
+    )
+
+    fetched = fetch(options, s3)
+
+    assert proxy.spoilt == 1
+    assert (fetched.root / "golden.json").read_bytes() == CONTENT["golden.json"]
