@@ -17,6 +17,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -133,15 +134,18 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=1024, help="MiB of the one large file (1024)")
     parser.add_argument("--count", type=int, default=2000, help="how many files of 64 KiB (2000)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--to", choices=("far", "local"), action="append", help="one of the two S3s (both)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the S3s are stopped then too
     sys.path.insert(0, str(_ROOT))
     with tempfile.TemporaryDirectory(prefix="bench-ship-") as folder:
         base = Path(folder)
         large = _artifact(base / "large", {"weights.safetensors": options.large * _MIB})
         files = {f"tokenizer/{n:05}.bin": 1 << 16 for n in range(options.count)}
         small = _artifact(base / "small", files)
-        for server in (_far, _local):
-            with server(base) as (name, environment):
+        servers = {"far": _far, "local": _local}
+        for which in options.to or servers:
+            with servers[which](base) as (name, environment):
                 print(f"to {name}")
                 bench = Bench(environment, options.rounds)
                 bench.compare(f"1 x {options.large} MiB", large, LARGE_GOAL)
