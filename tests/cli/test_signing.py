@@ -155,6 +155,19 @@ def test_shipping_again_with_the_same_key_signs_nothing_again(root: Path, s3: An
     assert second.lock == first.lock
 
 
+def test_a_signature_in_the_lock_that_somebody_changed_is_made_anew(root: Path, s3: Any) -> None:
+    """The key's id beside it is not taken for a proof."""
+    project = _project(root, key="release.pem")
+    first = _ship(project)
+    forged = Signed(key=KEY.public.id, envelope=base64.b64encode(NEW_KEY.release("0" * 64)).decode())
+    project.write_lock(msgspec.structs.replace(first.lock, signed=forged))
+
+    second = _ship(_project(root, key="release.pem"))
+
+    assert not second.unchanged
+    check_signature(second.lock.digest, _signed(second.lock).data, [KEY.public])
+
+
 def test_a_new_key_signs_the_same_release_without_an_upload_of_the_model(root: Path, s3: Any) -> None:
     """That is how a key is rotated."""
     first = _ship(_project(root, key="release.pem"))
