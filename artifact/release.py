@@ -6,10 +6,13 @@ everything it needs from the lock and looks nothing up.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Literal
 
 import msgspec
 
+from artifact.envelope import EnvelopeUnreadable
 from artifact.manifest import Bucket, NonNegative, Positive, Record, Requires, Sha256, Task, Waiver
 
 SCHEMA: Literal["traceship.lock/1"] = "traceship.lock/1"
@@ -103,6 +106,18 @@ class Signed(Record, frozen=True, kw_only=True):
 
     key: Sha256
     envelope: str
+
+    @property
+    def data(self) -> bytes:
+        """The envelope's own bytes.
+
+        Raises:
+            EnvelopeUnreadable: they are not spelt in base64.
+        """
+        try:
+            return base64.b64decode(self.envelope, validate=True)
+        except (binascii.Error, ValueError):
+            raise EnvelopeUnreadable(why="the lock does not hold it in base64") from None
 
 
 class ReleaseLock(Record, frozen=True, kw_only=True):

@@ -179,9 +179,19 @@ def check(made: Made, again: Again, project: Project) -> str:
         request = _request(how.words, again, made, Path(folder) / "artifact")
         _check_source(request, made.manifest)
         compiled = runner_of(runner, image, project, fresh=True).build(request)
-        if compiled.digest != made.digest:
-            raise _difference(made, verify(compiled.path).manifest, compiled.digest)
-    return compiled.digest
+        return compare(made, compiled.path)
+
+
+def compare(made: Made, rebuilt: Path) -> str:
+    """The digest of the artifact in ``rebuilt``, which is the recorded one.
+
+    Raises:
+        RebuildDiffers: names the files.
+    """
+    artifact = verify(rebuilt)
+    if artifact.digest != made.digest:
+        raise _difference(made, artifact.manifest, artifact.digest)
+    return artifact.digest
 
 
 def _made(manifest: Manifest, digest: str, data: bytes, keys: Sequence[PublicKey]) -> Made:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from artifact.errors import ProofFailed
 from artifact.keys import PublicKey, read_key
 from artifact.release import (
     PROVENANCE_FILE,
@@ -93,10 +94,16 @@ def signed_by(files: Mapping[str, bytes], signer: Signer | None) -> Signed | msg
 
 
 def is_signed_by(lock: ReleaseLock, signer: Signer | None) -> bool:
-    """Whether nothing is left to sign: the lock's release has this signer's signature, or needs none."""
+    """Whether nothing is left to sign: the lock holds this signer's signature, or needs none."""
     if signer is None:
         return True
-    return not isinstance(lock.signed, msgspec.UnsetType) and lock.signed.key == signer.public_key.id
+    if isinstance(lock.signed, msgspec.UnsetType):
+        return False
+    try:
+        check_signature(lock.digest, lock.signed.data, [signer.public_key])
+    except ProofFailed:
+        return False
+    return True
 
 
 def trusted_keys(project: Project) -> tuple[PublicKey, ...]:

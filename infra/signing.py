@@ -5,13 +5,9 @@ Verified at synth as well, so that a lock that no pinned key vouches for never b
 
 from __future__ import annotations
 
-import base64
-import binascii
-
 import msgspec
 
 from artifact import serving
-from artifact.envelope import EnvelopeUnreadable
 from artifact.errors import UsageError
 from artifact.keys import read_key
 from artifact.release import ReleaseLock
@@ -44,11 +40,7 @@ def signing_environment(signing: Signing, lock: ReleaseLock) -> dict[str, str]:
     if isinstance(lock.signed, msgspec.UnsetType):
         raise SignatureMissing(place="`signed` of the lock")
     keys = [read_key(line, name="signing.trusted_keys") for line in signing.trusted_keys]
-    try:
-        envelope = base64.b64decode(lock.signed.envelope, validate=True)
-    except (binascii.Error, ValueError):
-        raise EnvelopeUnreadable(why="the lock's is not base64") from None
-    check_signature(lock.digest, envelope, keys)
+    check_signature(lock.digest, lock.signed.data, keys)
     values = {
         serving.ENV_PUBLIC_KEYS: ",".join(key.line for key in keys),
         serving.ENV_SIGNATURE: lock.signed.envelope,

@@ -40,6 +40,7 @@ from cli.rebuilding import (
     RebuildDiffers,
     SourceDiffers,
     check,
+    compare,
     made_of_folder,
     made_of_release,
 )
@@ -49,8 +50,8 @@ from compile.provenance import PROVENANCE
 from inference_code.fetch import FetchOptions, fetch
 from infra.names import artifacts_bucket
 from tests.kit.command import traceship
-from tests.kit.folders import CONTENT, write_folder
-from tests.kit.handmade import rewrite
+from tests.kit.folders import CONTENT, manifest_of, write_folder
+from tests.kit.handmade import replaced
 from tests.kit.keys import Key
 from tests.kit.models import tiny_model
 
@@ -155,6 +156,19 @@ def test_shipping_again_with_the_same_key_signs_nothing_again(root: Path, s3: An
     assert second.lock == first.lock
 
 
+def test_a_signature_in_the_lock_that_somebody_changed_is_made_anew(root: Path, s3: Any) -> None:
+    """The key's id beside it is not taken for a proof."""
+    project = _project(root, key="release.pem")
+    first = _ship(project)
+    forged = Signed(key=KEY.public.id, envelope=base64.b64encode(NEW_KEY.release("0" * 64)).decode())
+    project.write_lock(msgspec.structs.replace(first.lock, signed=forged))
+
+    second = _ship(_project(root, key="release.pem"))
+
+    assert not second.unchanged
+    check_signature(second.lock.digest, _signed(second.lock).data, [KEY.public])
+
+
 def test_a_new_key_signs_the_same_release_without_an_upload_of_the_model(root: Path, s3: Any) -> None:
     """That is how a key is rotated."""
     first = _ship(_project(root, key="release.pem"))
@@ -251,20 +265,24 @@ def test_a_release_is_rebuilt_from_its_lock(root: Path, s3: Any) -> None:
         made_of_release(project, shipped.lock, [])
 
 
-def test_files_that_differ_are_named(root: Path, tmp_path: Path) -> None:
+def test_files_and_versions_that_differ_are_named(tmp_path: Path) -> None:
     """An artifact that somebody changed, manifest and all, is not what its source gives."""
-    copy = _copy(root, tmp_path / "artifact")
-    digest = rewrite(copy, "golden.json", (copy / "golden.json").read_bytes() + b" ")
-    record = provenance_path(copy)
-    record.write_bytes(
-        record.read_bytes().replace(compile_artifact(_project(root)).digest.encode(), digest.encode())
-    )
+    project = Project(settings_path=tmp_path / "traceship.toml", stage=None)
+    (tmp_path / "traceship.toml").write_text("")
+    manifest = manifest_of({**CONTENT, "golden.json": b"changed"})
+    older = replaced(manifest, built_with=msgspec.structs.replace(manifest.built_with, torch="2.12.0"))
+    write_folder(tmp_path / "recorded", {**CONTENT, "golden.json": b"changed"}, older)
+    write_folder(tmp_path / "rebuilt", CONTENT)
+    files = signed_files(project, verify(tmp_path / "recorded"))
+    provenance_path(tmp_path / "recorded").write_bytes(files["provenance.json"])
+    made = made_of_folder(tmp_path / "recorded", [])
 
-    with pytest.raises(RebuildDiffers) as refused:
-        check(made_of_folder(copy, []), Again(model=str(root / "model")), _project(root))
+    with pytest.raises(RebuildDiffers, match=r"torch 2\.12\.0 then and 2\.13\.0 now") as refused:
+        compare(made, tmp_path / "rebuilt")
 
     assert refused.value.files == ("golden.json",)
     assert refused.value.exit_code == 3
+    assert compare(made, tmp_path / "recorded") == made.digest
 
 
 def test_another_model_is_found_before_anything_is_compiled(root: Path, tmp_path: Path) -> None:
@@ -355,6 +373,17 @@ def test_an_unsigned_artifact_verifies_and_it_is_said_once_that_nobody_vouches(t
 
     assert (plain.code, pinned.code, pinned.stderr) == (0, 0, "")
     assert plain.stderr.count("who made it is not checked") == 1
+
+
+def test_serve_asks_for_the_signature_that_the_settings_pin(tmp_path: Path) -> None:
+    """The server process ends with 3 before it loads anything."""
+    write_folder(tmp_path / "artifact", CONTENT)
+    (tmp_path / "traceship.toml").write_text(f'[signing]\ntrusted_keys = ["{KEY.public.line}"]')
+
+    answer = traceship("serve", "artifact", "--port", "0", cwd=tmp_path)
+
+    assert answer.code == 3
+    assert "signature-missing" in answer.stderr
 
 
 def test_settings_refuse_a_line_that_is_no_key(tmp_path: Path) -> None:
