@@ -28,6 +28,7 @@ from artifact.interpreter import module_command
 from artifact.release import (
     PLACEHOLDER_AMI,
     PLACEHOLDER_DIGEST,
+    SIGNATURE_FILE,
     Ami,
     ArtifactFacts,
     Image,
@@ -263,7 +264,8 @@ def _published(
     found = None
     if before is not None and is_signed_by(before, vouching.signer):
         signed = UNSET if vouching.signer is None else before.signed
-        found = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes)
+        names = () if vouching.signer is None else (SIGNATURE_FILE,)
+        found = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes, beside=names)
     elif (packed := kept.archive_bytes()) is not None and kept.was_signed(by=vouching.by):
         beside = kept.signed(vouching.sign, by=vouching.by)
         signed = signed_by(beside, vouching.signer)

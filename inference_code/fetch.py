@@ -255,14 +255,12 @@ class _Download:
         return manifest
 
     def archive(self) -> None:
-        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
-
         for _ in range(_ATTEMPTS):
             body = self._get(f"{self._options.prefix}/{ARCHIVE}")["Body"]
             try:
                 verify_packed(body, digest=self._options.digest)
                 return
-            except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+            except _damages():
                 continue
             except ProofFailed as error:
                 raise DownloadChanged(file=ARCHIVE, why=str(error)) from error
@@ -294,13 +292,6 @@ class _Download:
 
     def _stream(self, key: str, file: File) -> str | None:
         """Write the object of ``file``, at most its size and a chunk; None if it arrived cut or damaged."""
-        from botocore.exceptions import (
-            FlexibleChecksumError,
-            IncompleteReadError,
-            ReadTimeoutError,
-            ResponseStreamingError,
-        )
-
         body = self._get(key)["Body"]
         digest, written = hashlib.sha256(), 0
         try:
@@ -308,12 +299,24 @@ class _Download:
                 while written <= file.size and (chunk := body.read(_CHUNK)):
                     digest.update(chunk)
                     written += out.write(chunk)
-        except (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+        except _damages():
             return None
         return digest.hexdigest()
 
     def _get(self, key: str) -> AwsClient:
         return _get(self._options, self._s3, key)
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    """What tells that an answer arrived cut or damaged, so that it is worth asking again."""
+    from botocore import exceptions
+
+    return (
+        exceptions.FlexibleChecksumError,
+        exceptions.IncompleteReadError,
+        exceptions.ReadTimeoutError,
+        exceptions.ResponseStreamingError,
+    )
 
 
 def _get(options: FetchOptions, s3: AwsClient, key: str) -> AwsClient:
