@@ -81,7 +81,7 @@ class Envelope(Record, frozen=True, kw_only=True, rename="camel"):
 
 
 @dataclass(frozen=True)
-class Sealed:
+class RawSignature:
     """A signature's bytes and the id of the key that made it."""
 
     keyid: str
@@ -94,7 +94,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def write_envelope(payload_type: str, payload: bytes, *signatures: Sealed) -> bytes:
+def write_envelope(payload_type: str, payload: bytes, *signatures: RawSignature) -> bytes:
     """The envelope as canonical JSON."""
     envelope = Envelope(
         payload=_text_of(payload),

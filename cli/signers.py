@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from artifact.aws import AwsClient, translated
-from artifact.envelope import Sealed, pae, write_envelope
+from artifact.envelope import RawSignature, pae, write_envelope
 from artifact.errors import Conflict, ProofFailed, UsageError
 from artifact.keys import KeyUnusable, PublicKey, key_of
 from artifact.statement import PAYLOAD_TYPE
@@ -149,7 +149,9 @@ def seal(payload: bytes, signer: Signer) -> bytes:
     signature = signer.sign(message)
     if not signer.public_key.accepts(signature, message):
         raise SignatureNotOurs(key=signer.name)
-    return write_envelope(PAYLOAD_TYPE, payload, Sealed(keyid=signer.public_key.id, signature=signature))
+    return write_envelope(
+        PAYLOAD_TYPE, payload, RawSignature(keyid=signer.public_key.id, signature=signature)
+    )
 
 
 def create_key(path: Path) -> KeyFile:

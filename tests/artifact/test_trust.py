@@ -20,7 +20,7 @@ from artifact.envelope import (
     MAX_ENVELOPE_BYTES,
     MAX_SIGNATURES,
     EnvelopeUnreadable,
-    Sealed,
+    RawSignature,
     SignatureEmpty,
     pae,
     read_envelope,
@@ -104,7 +104,7 @@ def test_the_wrong_key_is_refused_and_both_are_named() -> None:
 def test_a_signature_of_another_key_under_the_pinned_key_s_id_is_refused() -> None:
     """The id only says which key to try."""
     payload = release_statement(DIGEST)
-    forged = Sealed(keyid=KEY.public.id, signature=OTHER.sign(pae(PAYLOAD_TYPE, payload)))
+    forged = RawSignature(keyid=KEY.public.id, signature=OTHER.sign(pae(PAYLOAD_TYPE, payload)))
 
     with pytest.raises(SignatureWrong):
         check_signature(DIGEST, write_envelope(PAYLOAD_TYPE, payload, forged), [KEY.public])
@@ -268,7 +268,7 @@ def test_a_signature_of_a_stranger_beside_the_pinned_key_s_does_no_harm() -> Non
 def test_a_wrong_signature_of_one_pinned_key_is_not_made_good_by_another_s() -> None:
     """Whoever claims a pinned key must be right."""
     payload = release_statement(DIGEST)
-    forged = Sealed(keyid=OTHER.public.id, signature=KEY.sign(b"something else"))
+    forged = RawSignature(keyid=OTHER.public.id, signature=KEY.sign(b"something else"))
     envelope = write_envelope(PAYLOAD_TYPE, payload, KEY.sealed(payload), forged)
 
     with pytest.raises(SignatureWrong):
@@ -324,7 +324,7 @@ def test_a_release_says_nothing_but_which_manifest_it_is() -> None:
 
 def test_the_envelope_fits_into_a_container_s_environment() -> None:
     """In base64, below SageMaker's limit for a value, with DER's longest signature."""
-    longest = Sealed(keyid=KEY.public.id, signature=bytes(72))
+    longest = RawSignature(keyid=KEY.public.id, signature=bytes(72))
     envelope = write_envelope(PAYLOAD_TYPE, release_statement(DIGEST), longest)
 
     assert len(base64.b64encode(envelope)) <= MAX_ENV_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,19 @@ import pytest
 from moto import mock_aws
 
 from artifact.canonical import encode
+from artifact.errors import ProofFailed
 from artifact.manifest import MANIFEST
 from artifact.release import ARCHIVE, LOCK_FILE, Location, blob_key
+from artifact.trust import AnotherRelease, signature_path
 from artifact.verify import ArtifactChanged, NotAnArtifact, verify
-from cli.verifying import verified
+from cli.verifying import Proof, verified
 from compile.archive import artifact_members, write_archive
 from compile.publish import Destination, Published, publish
 from inference_code.fetch import DownloadChanged, ReleaseMissing
 from inference_code.options import OptionInvalid
 from tests.kit.command import CHECKOUT, traceship
 from tests.kit.folders import CONTENT, write_folder
+from tests.kit.keys import Key
 
 TO = Destination(account="123456789012", region="us-east-1", bucket="releases-of-a-test", name="minilm")
 
@@ -82,7 +85,8 @@ def test_an_archive_is_verified_as_it_lies_there(tmp_path: Path) -> None:
 
     answer = traceship("verify", ARCHIVE, "--digest", digest, "--json", cwd=tmp_path)
 
-    assert answer.json == {"path": ARCHIVE, "digest": digest, "files": len(CONTENT), "verified": True}
+    told = {"path": ARCHIVE, "digest": digest, "files": len(CONTENT), "verified": True, "signed_by": None}
+    assert answer.json == told
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -107,7 +111,7 @@ def test_a_file_that_is_no_archive_of_ours_exits_3(tmp_path: Path, data: bytes) 
 def test_a_release_is_verified_by_its_url_and_by_the_name_in_the_lock(shipped: Shipped) -> None:
     """Blobs, manifest and archive, from S3."""
     for what in (shipped.url, "minilm"):
-        found = verified(what, digest=None, lock_path=shipped.lock)
+        found = verified(what, Proof(None), lock_path=shipped.lock)
 
         assert (found.digest, found.files) == (shipped.published.digest, len(CONTENT))
 
@@ -116,7 +120,7 @@ def test_a_name_that_the_lock_does_not_hold_is_nothing(shipped: Shipped) -> None
     """Nor is one where there is no lock."""
     for lock in (shipped.lock, shipped.root / "absent"):
         with pytest.raises(NotAnArtifact):
-            verified("another", digest=None, lock_path=lock)
+            verified("another", Proof(None), lock_path=lock)
 
 
 @pytest.mark.parametrize("path", list(CONTENT))
@@ -126,7 +130,7 @@ def test_a_changed_blob_is_named(shipped: Shipped, path: str) -> None:
     shipped.put(blob_key(entry.sha256), CONTENT[path][::-1])
 
     with pytest.raises(DownloadChanged) as refused:
-        verified(shipped.url, digest=None, lock_path=shipped.lock)
+        verified(shipped.url, Proof(None), lock_path=shipped.lock)
 
     assert refused.value.file == path
 
@@ -139,7 +143,7 @@ def test_a_changed_archive_is_refused_though_every_blob_is_right(shipped: Shippe
     shipped.put(key, bytes(data))
 
     with pytest.raises(DownloadChanged) as refused:
-        verified(shipped.url, digest=None, lock_path=shipped.lock)
+        verified(shipped.url, Proof(None), lock_path=shipped.lock)
 
     assert refused.value.file == ARCHIVE
 
@@ -152,7 +156,7 @@ def test_an_older_release_in_the_place_of_the_locks_is_refused(shipped: Shipped,
         shipped.put(f"{shipped.published.prefix}/{name}", data)
 
     with pytest.raises(DownloadChanged, match="digest asked for") as refused:
-        verified("minilm", digest=None, lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_path=shipped.lock)
 
     assert refused.value.file == MANIFEST
 
@@ -164,7 +168,7 @@ def test_an_older_archive_beside_the_right_manifest_is_refused(shipped: Shipped,
     shipped.put(f"{shipped.published.prefix}/{ARCHIVE}", _as_published(shipped, older)[ARCHIVE])
 
     with pytest.raises(DownloadChanged, match="digest asked for") as refused:
-        verified("minilm", digest=None, lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_path=shipped.lock)
 
     assert refused.value.file == ARCHIVE
 
@@ -179,7 +183,7 @@ def test_a_release_without_its_archive_is_not_whole(shipped: Shipped) -> None:
     shipped.s3.delete_object(Bucket=TO.bucket, Key=f"{shipped.published.prefix}/{ARCHIVE}")
 
     with pytest.raises(ReleaseMissing) as missing:
-        verified(shipped.url, digest=None, lock_path=shipped.lock)
+        verified(shipped.url, Proof(None), lock_path=shipped.lock)
 
     assert missing.value.key.endswith(ARCHIVE)
 
@@ -187,7 +191,7 @@ def test_a_release_without_its_archive_is_not_whole(shipped: Shipped) -> None:
 def test_a_url_that_names_no_digest_needs_one(shipped: Shipped) -> None:
     """A release without a digest to insist on proves nothing."""
     with pytest.raises(OptionInvalid, match="digest"):
-        verified(f"s3://{TO.bucket}/releases/minilm", digest=None, lock_path=shipped.lock)
+        verified(f"s3://{TO.bucket}/releases/minilm", Proof(None), lock_path=shipped.lock)
 
 
 def test_a_path_goes_before_a_name_in_the_lock(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,4 +201,53 @@ def test_a_path_goes_before_a_name_in_the_lock(shipped: Shipped, monkeypatch: py
     Path("minilm/config.json").write_bytes(b"{}")
 
     with pytest.raises(ArtifactChanged):
-        verified("minilm", digest=None, lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_path=shipped.lock)
+
+
+SIGNATURE = "manifest.dsse.json"
+
+
+@pytest.mark.parametrize("form", ["folder", "archive", "release"])
+def test_every_form_of_an_artifact_is_held_to_the_pinned_key(shipped: Shipped, form: str) -> None:
+    """No signature, another key's, one of another artifact: the same refusals; then ours."""
+    ours, theirs, digest = Key(), Key(), shipped.published.digest
+    what = shipped.url
+    if form == "archive":
+        what = str(shipped.root.parent / ARCHIVE)
+        write_archive(artifact_members(verify(shipped.root)), Path(what))
+    elif form == "folder":
+        what = str(shipped.root)
+
+    def sign(envelope: bytes) -> None:
+        if form == "release":
+            shipped.put(f"{shipped.published.prefix}/{SIGNATURE}", envelope)
+        else:
+            signature_path(Path(what)).write_bytes(envelope)
+
+    def refused(proof: Proof) -> str:
+        with pytest.raises(ProofFailed) as error:
+            verified(what, proof, lock_path=shipped.lock)
+        return error.value.id
+
+    proof = Proof(digest, (ours.public,))
+    assert refused(proof) == "signature-missing"
+    sign(theirs.release(digest))
+    assert refused(proof) == "wrong-key"
+    sign(ours.release("0" * 64))
+    assert refused(proof) == "signed-another"
+    sign(ours.release(digest))
+    assert verified(what, proof, lock_path=shipped.lock).signed_by == ours.public.id
+    assert refused(replace(proof, envelope=theirs.release(digest))) == "wrong-key"
+
+
+@pytest.mark.parametrize("form", ["folder", "archive"])
+def test_a_signed_artifact_that_was_not_asked_for_is_refused(shipped: Shipped, form: str) -> None:
+    """An older one, for example: its signature is genuine."""
+    key, path = Key(), shipped.root
+    if form == "archive":
+        path = shipped.root.parent / ARCHIVE
+        write_archive(artifact_members(verify(shipped.root)), path)
+    key.sign_folder(path, shipped.published.digest)
+
+    with pytest.raises(AnotherRelease):
+        verified(str(path), Proof("0" * 64, (key.public,)), lock_path=shipped.lock)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from artifact.envelope import Sealed, pae, write_envelope
+from artifact.envelope import RawSignature, pae, write_envelope
 from artifact.keys import PublicKey, key_of
 from artifact.statement import PAYLOAD_TYPE, release_statement
 from artifact.trust import signature_path
@@ -37,8 +37,8 @@ class Key:
         """An envelope around any payload."""
         return write_envelope(kind, payload, self.sealed(payload, kind=kind))
 
-    def sealed(self, payload: bytes, *, kind: str = PAYLOAD_TYPE) -> Sealed:
-        return Sealed(keyid=self.public.id, signature=self.sign(pae(kind, payload)))
+    def sealed(self, payload: bytes, *, kind: str = PAYLOAD_TYPE) -> RawSignature:
+        return RawSignature(keyid=self.public.id, signature=self.sign(pae(kind, payload)))
 
     def release(self, digest: str) -> bytes:
         """The envelope that vouches for a manifest."""
