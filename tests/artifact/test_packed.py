@@ -219,8 +219,9 @@ def test_whatever_is_no_plain_file_is_refused_by_its_kind(world: World, kind: st
         (slice(329, 337), b"0000001\0"),
         (slice(345, 349), b"/etc"),
         (slice(508, 512), b"more"),
+        (slice(257, 262), b"sutar"),
     ],
-    ids=["mode", "owner", "time", "link", "name of the owner", "device", "folder", "rest"],
+    ids=["mode", "owner", "time", "link", "owner's name", "device", "folder", "rest", "same checksum"],
 )
 @pytest.mark.parametrize("nth", [0, 1, 2, len(CONTENT) + 1])
 def test_a_header_with_another_mode_owner_or_time_is_refused(
