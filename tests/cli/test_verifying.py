@@ -161,6 +161,15 @@ def test_an_older_release_in_the_place_of_the_locks_is_refused(shipped: Shipped,
     assert refused.value.file == MANIFEST
 
 
+def test_the_locks_digest_counts_not_the_one_in_its_place(shipped: Shipped) -> None:
+    """A lock whose location still names the release before."""
+    lock = json.loads(shipped.lock.read_bytes())
+    shipped.lock.write_bytes(encode({**lock, "digest": "0" * 64}))
+
+    with pytest.raises(DownloadChanged, match="digest asked for"):
+        verified("minilm", digest=None, lock_path=shipped.lock)
+
+
 def test_an_older_archive_beside_the_right_manifest_is_refused(shipped: Shipped, tmp_path: Path) -> None:
     """The same for the half that SageMaker reads."""
     older = tmp_path / "older"
