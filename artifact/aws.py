@@ -136,7 +136,7 @@ class KeyDenied(CredentialsError):
 class KeyUnusable(TraceshipError):
     """The encryption key does not exist, or is disabled, or is about to be deleted."""
 
-    id = "key-unusable"
+    id = "encryption-key-unusable"
 
     def __init__(self, *, doing: str, code: str, message: str) -> None:
         super().__init__(

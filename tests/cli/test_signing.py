@@ -371,8 +371,8 @@ def test_an_unsigned_artifact_verifies_and_it_is_said_once_that_nobody_vouches(t
     plain = traceship("verify", "artifact", cwd=tmp_path)
     pinned = traceship("verify", "artifact", "--digest", digest, cwd=tmp_path)
 
-    assert (plain.code, pinned.code, pinned.stderr) == (0, 0, "")
-    assert plain.stderr.count("who made it is not checked") == 1
+    assert (plain.code, pinned.code) == (0, 0)
+    assert [said.stderr.count("who made it is not checked") for said in (plain, pinned)] == [1, 0]
 
 
 def test_serve_asks_for_the_signature_that_the_settings_pin(tmp_path: Path) -> None:

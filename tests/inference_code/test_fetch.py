@@ -239,7 +239,7 @@ def test_an_archive_whose_connection_breaks_off_is_read_again(
 
     counting = Counting(release.s3, breaking)
     if breaks == 1:
-        assert len(verify_release(release.to(target), counting).files) == len(CONTENT)
+        assert len(verify_release(release.to(target), counting).manifest.files) == len(CONTENT)
     else:
         with pytest.raises(DownloadBroken, match=ARCHIVE):
             verify_release(release.to(target), counting)
