@@ -133,7 +133,7 @@ class KeyDenied(CredentialsError):
         )
 
 
-class KeyUnusable(TraceshipError):
+class EncryptionKeyUnusable(TraceshipError):
     """The encryption key does not exist, or is disabled, or is about to be deleted."""
 
     id = "encryption-key-unusable"
@@ -319,7 +319,7 @@ def _from_answer(error: Exception, doing: str) -> TraceshipError:
     if code in _EXPIRED_CODES:
         return CredentialsExpired(doing=doing, why=why)
     if code.startswith("KMS."):
-        return KeyUnusable(doing=doing, code=code, message=message)
+        return EncryptionKeyUnusable(doing=doing, code=code, message=message)
     if code in _CREDENTIAL_CODES:
         return KeyDenied(doing=doing, why=why) if "kms:" in message else AwsDenied(doing=doing, why=why)
     if code in _CLOCK_CODES:

@@ -22,8 +22,8 @@ from artifact.aws import (
     BytesDamaged,
     ClockSkewed,
     CredentialsExpired,
+    EncryptionKeyUnusable,
     KeyDenied,
-    KeyUnusable,
     WrongRegion,
     client_config,
     is_local,
@@ -69,7 +69,7 @@ def test_any_other_answer_keeps_its_code() -> None:
     [
         ("ExpiredToken", CredentialsExpired, 4, "aws sso login"),
         ("RequestTimeTooSkewed", ClockSkewed, 1, "timedatectl"),
-        ("KMS.DisabledException", KeyUnusable, 1, "enable the project's key"),
+        ("KMS.DisabledException", EncryptionKeyUnusable, 1, "enable the project's key"),
         ("PermanentRedirect", WrongRegion, 2, "project.region"),
         ("NoSuchBucket", BucketMissing, 5, "deploy --foundation"),
         ("SlowDown", AwsBusy, 1, "wait a minute"),

@@ -19,8 +19,8 @@ from artifact.aws import (
     BytesDamaged,
     ClockSkewed,
     CredentialsExpired,
+    EncryptionKeyUnusable,
     KeyDenied,
-    KeyUnusable,
     WrongRegion,
 )
 from artifact.errors import TraceshipError
@@ -198,7 +198,13 @@ HOPELESS: dict[str, tuple[Callable[[Request], bool], Fault, type[TraceshipError]
         4,
         "kms:GenerateDataKey",
     ),
-    "key missing": (_begin, refuse(400, "KMS.NotFoundException"), KeyUnusable, 1, "deploy --foundation"),
+    "key missing": (
+        _begin,
+        refuse(400, "KMS.NotFoundException"),
+        EncryptionKeyUnusable,
+        1,
+        "deploy --foundation",
+    ),
     "wrong region": (
         _put,
         refuse(400, "AuthorizationHeaderMalformed", extra="<Region>eu-west-1</Region>"),
