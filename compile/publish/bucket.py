@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artifact.aws import AwsClient, BucketMissing, WrongRegion, error_code, is_broken_answer
+from artifact.failpoints import failpoint
 from compile.publish.errors import BucketForeign
 from compile.publish.parts import FilePart
 
@@ -183,17 +184,18 @@ class Bucket:
 
         condition = {"IfNoneMatch": "*"} if create else {}
         try:
-            self._call(
-                "put_object",
-                Key=key,
-                Body=_Held(body),
-                ChecksumAlgorithm="SHA256",
-                ChecksumSHA256=checksum,
-                ContentType=content_type,
-                Metadata=dict(metadata or {}),
-                **condition,
-                **self._key,
-            )
+            with failpoint("upload.put"):
+                self._call(
+                    "put_object",
+                    Key=key,
+                    Body=_Held(body),
+                    ChecksumAlgorithm="SHA256",
+                    ChecksumSHA256=checksum,
+                    ContentType=content_type,
+                    Metadata=dict(metadata or {}),
+                    **condition,
+                    **self._key,
+                )
         except ClientError as error:
             if _status(error) == 412:
                 return False
@@ -210,14 +212,15 @@ class Bucket:
 
     def begin(self, key: str) -> str:
         """Id of a new upload."""
-        made = self._call(
-            "create_multipart_upload",
-            Key=key,
-            ChecksumAlgorithm="SHA256",
-            ChecksumType="COMPOSITE",
-            ContentType="application/octet-stream",
-            **self._key,
-        )
+        with failpoint("upload.begin"):
+            made = self._call(
+                "create_multipart_upload",
+                Key=key,
+                ChecksumAlgorithm="SHA256",
+                ChecksumType="COMPOSITE",
+                ContentType="application/octet-stream",
+                **self._key,
+            )
         return str(made["UploadId"])
 
     def stored_parts(self, key: str, upload: str) -> dict[int, StoredPart]:
@@ -236,15 +239,16 @@ class Bucket:
 
     def put_part(self, key: str, upload: str, number: int, body: bytearray | FilePart, checksum: str) -> str:
         """Store one part; its ETag."""
-        answer = self._call(
-            "upload_part",
-            Key=key,
-            UploadId=upload,
-            PartNumber=number,
-            Body=_Held(body) if isinstance(body, bytearray) else body,
-            ChecksumAlgorithm="SHA256",
-            ChecksumSHA256=checksum,
-        )
+        with failpoint("upload.part"):
+            answer = self._call(
+                "upload_part",
+                Key=key,
+                UploadId=upload,
+                PartNumber=number,
+                Body=_Held(body) if isinstance(body, bytearray) else body,
+                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=checksum,
+            )
         return str(answer["ETag"])
 
     def complete(self, key: str, upload: str, parts: Mapping[int, StoredPart], *, create: bool) -> str | None:
@@ -258,13 +262,14 @@ class Bucket:
             {"PartNumber": number, "ETag": part.etag, "ChecksumSHA256": part.checksum}
             for number, part in sorted(parts.items())
         ]
-        answer = self._call(
-            "complete_multipart_upload",
-            Key=key,
-            UploadId=upload,
-            MultipartUpload={"Parts": named},
-            **condition,
-        )
+        with failpoint("upload.complete"):
+            answer = self._call(
+                "complete_multipart_upload",
+                Key=key,
+                UploadId=upload,
+                MultipartUpload={"Parts": named},
+                **condition,
+            )
         found: str | None = answer.get("ChecksumSHA256")
         return found
 

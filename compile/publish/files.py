@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from artifact.failpoints import failpoint
 from compile.publish.bucket import Bucket
 from compile.publish.errors import FileTooLarge
 from compile.publish.multipart import send_parts
@@ -44,9 +43,7 @@ class Sender:
             self._reused(source)
             return
         data = read(source)
-        with failpoint("publish.file"):
-            made = self._bucket.put(source.key, data, source.checksum, create=head is None)
-        if not made:
+        if not self._bucket.put(source.key, data, source.checksum, create=head is None):
             # Somebody was faster, or an earlier attempt of ours arrived and only its answer was lost.
             now = self._bucket.head(source.key)
             if now is not None and is_right(now, source):

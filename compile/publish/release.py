@@ -173,13 +173,14 @@ class _Publication:
             listing = _listing(bucket, len(self._blobs))
             for blob in sorted(self._blobs, key=lambda blob: -blob.size):
                 sender.send(blob, absent=listing.lacks(blob.key))
-            with self._archive(given) as archive:
+            with self._archive(given) as archive, failpoint("publish.archive"):
                 self._meter.expect(archive.size - self._archive_estimate)
-                with failpoint("publish.archive"):
-                    sender.send(self._archive_source(archive), absent=False)
-                    pool.drain()
-            self._put_beside(bucket, beside)
-            before_us = self._put_manifest(bucket) if there is None else there.publisher
+                sender.send(self._archive_source(archive), absent=False)
+                pool.drain()
+            with failpoint("publish.beside"):
+                self._put_beside(bucket, beside)
+            with failpoint("publish.manifest"):
+                before_us = self._put_manifest(bucket) if there is None else there.publisher
         self._tell(before_us)
         return Published(
             digest=self._artifact.digest,
@@ -209,8 +210,7 @@ class _Publication:
             key, checksum = f"{prefix}/{name}", encoded(hashlib.sha256(data).digest())
             head = bucket.head(key)
             if head is None or (head.size, head.checksum) != (len(data), checksum):
-                with failpoint("publish.beside"):
-                    bucket.put(key, data, checksum, create=False)
+                bucket.put(key, data, checksum, create=False)
                 self._meter.sent(len(data))
 
     def _put_manifest(self, bucket: Bucket) -> Publisher | None:
@@ -226,10 +226,9 @@ class _Publication:
         checksum = encoded(bytes.fromhex(self._artifact.digest))
         metadata = {**who, _PUBLICATION: run}
         try:
-            with failpoint("publish.manifest"):
-                made = bucket.put(
-                    key, body, checksum, create=True, metadata=metadata, content_type="application/json"
-                )
+            made = bucket.put(
+                key, body, checksum, create=True, metadata=metadata, content_type="application/json"
+            )
         except Exception as error:
             # The answer is lost, which says nothing of the write.
             if not is_transport(error):

@@ -20,11 +20,14 @@ from cli.shipping import Vouching, compile_artifact, publish_artifact
 from compile.package import beside, install
 from compile.request import CompiledArtifact, CompileRequest
 from tests.compile.cache.world import HERE, Compiler
+from tests.kit.folders import CONTENT
 
 NAME = "ships"
 SPEED = Speed(throughput=Throughput(per_second=12.5, measured=True, source="a test"), load_seconds=0.25)
 SIGNATURES = {"manifest.dsse.json": b"a signature", "sbom.cdx.json": b"a list of packages"}
-ACTED, SETTLED = "acted", 0
+ACTED = "acted"
+LARGE = bytes(range(256)) * 4096 * 18
+"""Enough for a file to be sent in parts."""
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Yard:
     bucket: str
     session: Any
     fresh: bool = False
+    large: bool = False
     work: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,11 +123,12 @@ class Yard:
         return sorted(str(path.relative_to(state)) for path in [*drafts, *state.glob("archives")])
 
     def _runner(self) -> Runner:
-        return Runner(build=self._build, environment=HERE)
+        return Runner(build=self._build, environment=HERE, name="local")
 
     def _build(self, request: CompileRequest) -> CompiledArtifact:
         with beside(request.out) as staging:
-            made = Compiler()(replace(request, out=staging))
+            compiler = Compiler(answer=LARGE if self.large else CONTENT["golden.json"])
+            made = compiler(replace(request, out=staging))
             install(staging, request.out, made.digest)
         self.note("compiled")
         return replace(made, path=request.out)
@@ -137,17 +142,19 @@ class Yard:
         return SIGNATURES
 
 
-def make_yard(root: Path, model: Path, s3: Any, bucket: str, session: Any) -> Yard:
+def make_yard(root: Path, model: Path, s3: Any, bucket: str, session: Any, *, large: bool = False) -> Yard:
     """A project in ``root`` with an empty bucket; ``model`` is shared, so that all yards ship the same."""
     root.mkdir()
     text = f'[project]\nname = "{NAME}"\n[model]\nsource = "{model}"\n[compile]\nbuckets = ["1x32"]\n'
     (root / "traceship.toml").write_text(text)
     empty(s3, bucket)
-    return Yard(root=root, s3=s3, bucket=bucket, session=session)
+    return Yard(root=root, s3=s3, bucket=bucket, session=session, large=large)
 
 
 def empty(s3: Any, bucket: str) -> None:
-    """Remove every version of everything."""
+    """Remove every version of everything, and what was never finished."""
+    for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
     found = s3.list_object_versions(Bucket=bucket)
     for entry in [*found.get("Versions", []), *found.get("DeleteMarkers", [])]:
         s3.delete_object(Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"])

@@ -27,15 +27,17 @@ from tests.kit.folders import CONTENT
 
 POINTS = [point.name for point in in_the_source()]
 LATER = {
-    "publish.file": (len(CONTENT), len(CONTENT) + 1),
-    "publish.beside": (2,),
+    "upload.put": (len(CONTENT), len(CONTENT) + 4),
     "sign.keep": (2,),
     "journal.append": (3, 5),
 }
 """Where a point is reached several times: which later times are tried too."""
+IN_PARTS = ("upload.begin", "upload.part", "upload.complete")
+"""Reached only where a file is sent in parts."""
 CROSSING = [
     (name, action, nth)
     for name in POINTS
+    if name not in IN_PARTS
     for nth in (1, *LATER.get(name, ()))
     for action in failpoints.ACTIONS
 ]
@@ -55,6 +57,8 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Any, st
         session = boto3.Session(region_name=names.REGION)
         s3, bucket = session.client("s3"), artifacts_bucket(NAME, names.ACCOUNT, names.REGION)
         session.client("sts")
+        kms = session.client("kms")
+        kms.create_alias(AliasName=f"alias/{NAME}", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
         s3.create_bucket(Bucket=bucket)
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         yield session, s3, bucket
@@ -82,11 +86,24 @@ def undisturbed(
     aws: tuple[Any, Any, str], model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[bytes, dict[str, tuple[int, str]]]:
     """The lock and the bucket after a ship that nothing happened to."""
+    return _reference(aws, model, tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed_in_parts(
+    aws: tuple[Any, Any, str], model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[bytes, dict[str, tuple[int, str]]]:
+    """The same of an artifact with a file that is sent in parts."""
+    return _reference(aws, model, tmp_path_factory.mktemp("in-parts"), large=True)
+
+
+def _reference(
+    aws: tuple[Any, Any, str], model: Path, base: Path, *, large: bool = False
+) -> tuple[bytes, dict[str, tuple[int, str]]]:
     session, s3, bucket = aws
-    base = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRACESHIP_CACHE", str(base / "cache"))
-        yard = make_yard(base / "project", model, s3, bucket, session)
+        yard = make_yard(base / "project", model, s3, bucket, session, large=large)
         yard.ship()  # in this process, so that those it forks have everything imported
     assert yard.done() == ["compiled", "signed", "measured"]
     assert set(yard.uploads().values()) == {1}
@@ -123,6 +140,27 @@ def test_a_ship_that_fails_at_any_point_converges_when_it_is_run_again(
     assert done.count("compiled") <= 1
     assert done.count("signed") <= 1 + (name.startswith("sign.") or name == "journal.append")
     assert done.count("measured") <= 1 + (name in {"measure", "journal.append"})
+
+
+@pytest.mark.parametrize("action", failpoints.ACTIONS)
+@pytest.mark.parametrize(("name", "nth"), [*((name, 1) for name in IN_PARTS), ("upload.part", 2)])
+def test_a_ship_that_fails_within_a_file_of_many_parts_converges(
+    yard: Yard,
+    undisturbed_in_parts: tuple[bytes, dict[str, tuple[int, str]]],
+    name: str,
+    nth: int,
+    action: str,
+) -> None:
+    """No upload is left unfinished either."""
+    yard.large = True
+
+    code = yard.in_a_process(fault=(name, action, nth))
+    again = yard.in_a_process()
+
+    assert code in CODES[action], yard.talk()
+    assert again == 0, yard.talk()
+    _assert_the_same(yard, undisturbed_in_parts)
+    assert yard.s3.list_multipart_uploads(Bucket=yard.bucket).get("Uploads", []) == []
 
 
 def _forget(yard: Yard) -> None:
@@ -194,7 +232,7 @@ def test_a_damaged_signature_is_made_anew(
 def test_a_fresh_compile_that_was_interrupted_later_is_not_repeated(yard: Yard) -> None:
     """The same command goes on from it; once it is shipped, the next fresh compile is one."""
     yard.fresh = True
-    yard.in_a_process(fault=("publish.blob", "kill", 3))
+    yard.in_a_process(fault=("upload.put", "kill", 3))
 
     assert yard.in_a_process() == 0, yard.talk()
     after_rerun = yard.done().count("compiled")

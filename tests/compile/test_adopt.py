@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from artifact.graphs import load_graph
+from artifact.sealed import Sealed
 from compile.adopt import AdoptMismatch, NotAdoptable, adopt, make_job, taken
 from compile.adopted import TraceUnusable, adopt_here
 from compile.buckets import TracedModel
@@ -73,7 +74,7 @@ def test_a_trace_that_answers_as_the_model_passes_every_gate(
     assert made.failed == set()
     assert made.traced.adopted == (hashlib.sha256(file.read_bytes()).hexdigest(),)
     assert [tensor.name for tensor in made.traced.inputs] == list(ORDER)
-    graph = load_graph((made.traced.staging / "graphs/b1_s16.pt").read_bytes(), None)
+    graph = load_graph(Sealed([(made.traced.staging / "graphs/b1_s16.pt").read_bytes()]), None)
     (logits,) = graph(*(torch.ones((1, 16), dtype=torch.int64) for _ in ORDER))
     assert logits.shape == (1, 3)
 
