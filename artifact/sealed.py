@@ -17,14 +17,36 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
+from artifact.errors import TraceshipError
+
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+class MemoryFileRefused(TraceshipError):
+    """The kernel, or a sandbox around this process, gives no file in memory."""
+
+    id = "memory-file-refused"
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(
+            what="the artifact cannot be held where nobody can change it, so it is not loaded",
+            why=f"memfd_create(2): {why}",
+            fix="allow that call to the container (Docker's own profile does), or more open files (`ulimit -n`)",
+        )
 
 
 class Sealed:
     """Open until ``close``; whoever has it closes it, for as long as it is open it takes memory."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._descriptor = os.memfd_create("sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        """
+        Raises:
+            MemoryFileRefused: see there.
+        """
+        try:
+            self._descriptor = os.memfd_create("sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        except OSError as error:
+            raise MemoryFileRefused(why=error.strerror or str(error)) from error
         self._close = weakref.finalize(self, os.close, self._descriptor)
         with os.fdopen(self._descriptor, "wb", closefd=False) as file:
             for chunk in chunks:

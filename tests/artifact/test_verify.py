@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import gc
 import hashlib
 import json
@@ -20,7 +21,7 @@ import pytest
 
 from artifact.canonical import encode
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
-from artifact.sealed import Sealed
+from artifact.sealed import MemoryFileRefused, Sealed
 from artifact.verify import (
     MAX_FILES,
     MAX_MANIFEST_BYTES,
@@ -258,6 +259,21 @@ def test_an_empty_file_can_be_held(tmp_path: Path) -> None:
     artifact = verify(tmp_path, hold=lambda _: {"parity.json"})
 
     assert artifact.read("parity.json") == b""
+
+
+def test_a_sandbox_that_gives_no_file_in_memory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the artifact's, and nothing is loaded from where it could change."""
+    write_folder(tmp_path, CONTENT)
+
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+
+    with pytest.raises(MemoryFileRefused, match="memfd_create"):
+        verify(tmp_path, hold=lambda manifest: {manifest.tokenizer})
 
 
 def test_sealed_bytes_cannot_be_written_by_anybody() -> None:
