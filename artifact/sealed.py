@@ -31,7 +31,7 @@ class MemoryFileRefused(TraceshipError):
         super().__init__(
             what="the artifact cannot be held where nobody can change it, so it is not loaded",
             why=f"memfd_create(2): {why}",
-            fix="allow that call to the container (Docker's own profile does), or more open files (`ulimit -n`)",
+            fix="allow that call to the container (Docker's own profile does), or raise `ulimit -n`",
         )
 
 
