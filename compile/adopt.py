@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from artifact.errors import UsageError
+from artifact.errors import ProofFailed, UsageError
 from artifact.manifest import graph_path
 from compile.buckets import TracedBucket, TracedModel
 from compile.children import run
@@ -44,6 +44,19 @@ class NotAdoptable(UsageError):
         )
 
 
+class CoverageUnproven(ProofFailed):
+    """A Neuron trace without the compiler's log: nobody can tell what of it runs on the device."""
+
+    id = "coverage-unproven"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="it is not known how much of the adopted trace runs on the device",
+            why="only the compiler's log says so, and it is not in the file",
+            fix='look it up in the log of your trace and record it: `--waive coverage="94 % of operators"`',
+        )
+
+
 def adopt(
     request: CompileRequest, files: tuple[Path, ...], inputs: tuple[str, ...], report: Report
 ) -> CompiledArtifact:
@@ -53,9 +66,11 @@ def adopt(
         inputs: names in the order in which the files take them; empty: the model's own order.
 
     Raises:
-        AdoptMismatch, NotAdoptable: see there.
+        AdoptMismatch, NotAdoptable, CoverageUnproven: see there.
         InputDropped, TraceUnusable: see ``adopted.py``; and what ``compile_model`` raises.
     """
+    if request.target == "inf1" and not any(waiver.gate == "coverage" for waiver in request.waivers):
+        raise CoverageUnproven
     if len(files) not in (1, len(request.shapes)):
         raise AdoptMismatch(files=len(files), buckets=len(request.shapes))
     file_of = dict(zip(request.shapes, files if len(files) > 1 else files * len(request.shapes)))

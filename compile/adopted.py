@@ -43,6 +43,7 @@ def adopt_here(job: AdoptJob) -> TraceResult:
     import torch
 
     from artifact.graphs import prepare
+    from compile.backends.protocol import backend_of
     from compile.model import load_model, vocabulary, wrap
     from compile.samples import random_feed
     from compile.trace import built_with, input_tensor, output_tensor
@@ -72,7 +73,7 @@ def adopt_here(job: AdoptJob) -> TraceResult:
             for name, found in zip(job.model.outputs, expected)
         ),
         weights_sha256=None,
-        built_with=built_with(None, None),
+        built_with=built_with(*backend_of(job.target).versions()),
         generation=None,
         adopted=hashlib.sha256(data).hexdigest(),
     )

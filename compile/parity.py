@@ -129,7 +129,7 @@ def prove(
     answer = run(
         "compile.comparison", job, CompareResult, folder=place.scratch, name="comparison", timeout=None
     )
-    verdicts = answer.result.verdicts + _coverage_verdicts(traced, request.compiler)
+    verdicts = answer.result.verdicts + _coverage_verdicts(traced, request)
     waivers = judge(verdicts, request.waivers)
     proofs = tuple(
         Proof(gate=v.gate, bucket=v.bucket, passed=v.passed, compared=v.compared) for v in verdicts
@@ -181,16 +181,17 @@ def judge(verdicts: tuple[Verdict, ...], waivers: tuple[Waiver, ...]) -> tuple[W
     return tuple(sorted(waivers, key=lambda waiver: waiver.gate))
 
 
-def _coverage_verdicts(traced: TracedModel, policy: CompilerOptions) -> tuple[Verdict, ...]:
+def _coverage_verdicts(traced: TracedModel, request: CompileRequest) -> tuple[Verdict, ...]:
     """The coverage gate, which stopped the compile already unless it is waived."""
-    return tuple(
-        _coverage_verdict(bucket.coverage, policy, bucket.shape.name)
-        for bucket in traced.buckets
-        if bucket.coverage is not None
-    )
+    if request.target != "inf1":
+        return ()
+    return tuple(_coverage_verdict(b.coverage, request.compiler, b.shape.name) for b in traced.buckets)
 
 
-def _coverage_verdict(coverage: Coverage, policy: CompilerOptions, bucket: str) -> Verdict:
+def _coverage_verdict(coverage: Coverage | None, policy: CompilerOptions, bucket: str) -> Verdict:
+    if coverage is None:
+        why = "an adopted trace does not say what runs on the device"
+        return Verdict(gate="coverage", bucket=bucket, passed=False, compared=0, why=why)
     broken = shortfall(coverage, policy, bucket)
     told = f"{coverage.percent:g} % of operators on the device, {coverage.partitions} subgraphs"
     return Verdict(

@@ -21,6 +21,10 @@ import click
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME", help="In the file's order; unset: forward()'s order."
 )
+@click.option("--target", type=click.Choice(["cpu", "inf1"]), default="cpu", show_default=True)
+@click.option(
+    "--tier", type=click.Choice(["cpu", "neuron-no-cast", "neuron-default"]), help="1e-5, 1e-3, 1e-2."
+)
 @click.option("--revision", help="Commit, branch or tag on the Hub; recorded in the manifest.")
 @click.option("--pooling", type=click.Choice(["none", "cls", "mean"]), default="none", show_default=True)
 @click.option("--normalize", is_flag=True, help="With --pooling: L2-normalise the vector.")
@@ -36,9 +40,10 @@ import click
 )
 @click.option("--json", "as_json", is_flag=True, help="Print digest, sizes and parity figures as JSON.")
 def command(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Make an artifact of TorchScript FILES that you traced yourself, for the cpu target.
+    """Make an artifact of TorchScript FILES that you traced yourself.
 
     They pass the gates that our own traces pass, against the untraced model; exit code 3 if one fails.
+    A trace for inf1 needs torch-neuron here, and the reason why its coverage is accepted: --waive coverage=…
     A TorchScript file is a program: name only files that you trust.
     """
     from artifact.manifest import Waiver
@@ -52,6 +57,6 @@ def command(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     waivers = tuple(Waiver(gate=gate, reason=why) for gate, why in map(parse_waiver, options.pop("waivers")))
     shapes = tuple(parse_shape(text) for text in options.pop("buckets"))
     inputs, out = options.pop("inputs"), options.pop("out").absolute()
-    request = CompileRequest(target="cpu", shapes=shapes, out=out, waivers=waivers, **options)
+    request = CompileRequest(shapes=shapes, out=out, waivers=waivers, **options)
     adopted = adopt(request, files, inputs, report)
     data(result_data(adopted), as_json=as_json, text=result_text(adopted))
