@@ -93,7 +93,8 @@ class TracedModel:
     def adopted(self) -> tuple[str, ...]:
         """Of each bucket the digest of the user's own file; empty where we traced."""
         found = (bucket.result.adopted for bucket in self.buckets)
-        return tuple(sha256 for sha256 in found if sha256 is not None)
+        # Python 3.10 makes a new empty tuple here, which msgspec does not take for the default.
+        return tuple(sha256 for sha256 in found if sha256 is not None) or ()
 
     @property
     def built_with(self) -> BuiltWith:

@@ -35,7 +35,16 @@ from artifact.verify import (
 from tests.kit.folders import CONTENT, manifest_of, write_folder, write_manifest
 
 KEPT = sorted(Path(__file__).parent.glob("manifest-v1*.json"))
-OPTIONAL = {"choices", "compiler", "decoder", "generation", "generic", "mask_token_id", "remote_code"}
+OPTIONAL = {
+    "adopted",
+    "choices",
+    "compiler",
+    "decoder",
+    "generation",
+    "generic",
+    "mask_token_id",
+    "remote_code",
+}
 """Keys that may be left out, which says that they have their default."""
 EVERY_FILE = [*CONTENT, MANIFEST, MANIFEST_DIGEST]
 
@@ -292,6 +301,7 @@ def test_sealed_bytes_cannot_be_written_by_anybody() -> None:
 
 def test_sealed_memory_is_given_back_even_if_nobody_closes_it() -> None:
     """A refusal in the middle of a load leaves no descriptor behind."""
+    gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(10):
         Sealed([b"x"])
