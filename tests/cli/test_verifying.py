@@ -167,7 +167,7 @@ def test_the_locks_digest_counts_not_the_one_in_its_place(shipped: Shipped) -> N
     shipped.lock.write_bytes(encode({**lock, "digest": "0" * 64}))
 
     with pytest.raises(DownloadChanged, match="digest asked for"):
-        verified("minilm", digest=None, lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_path=shipped.lock)
 
 
 def test_an_older_archive_beside_the_right_manifest_is_refused(shipped: Shipped, tmp_path: Path) -> None:

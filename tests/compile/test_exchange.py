@@ -160,6 +160,7 @@ def test_a_traced_bucket_comes_back_as_it_was_left(s3: Any, tmp_path: Path) -> N
             "built_with": {"torch": "2", "transformers": "4", "tokenizers": "0", "torch_neuron": None}
             | {"neuron_cc": None, "cpu": "x"},
             "generation": None,
+            "adopted": None,
         },
         "files": [{"path": "graphs/b1_s16.pt", "size": 5, "sha256": hashlib.sha256(b"graph").hexdigest()}],
     }
