@@ -35,6 +35,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 _ANOTHER_MACHINE = """
 import os, socket, time
+from functools import partial
 def reversed_order(function):
     return lambda *args: sorted(function(*args), reverse=True)
 class Entries(list):
@@ -44,7 +45,8 @@ scandir = os.scandir
 def listed(path="."):
     with scandir(path) as entries:
         return Entries(sorted(entries, key=lambda entry: entry.name, reverse=True))
-os.scandir, os.listdir = listed, reversed_order(os.listdir)
+# partial objects: Python 3.10 keeps both in a class, where a function would become a method
+os.scandir, os.listdir = partial(listed), partial(reversed_order(os.listdir))
 os.cpu_count = lambda: 8
 socket.gethostname = lambda: "another-host"
 now, now_ns = time.time, time.time_ns
