@@ -10,7 +10,10 @@ import click
 
 
 @click.command()
-@click.argument("texts", nargs=-1)
+@click.argument("inputs", nargs=-1)
+@click.option(
+    "--objects", is_flag=True, help="INPUTS are JSON, for tasks whose input is no text (docs/requests.md)."
+)
 @click.option("--endpoint", metavar="NAME", help="SageMaker endpoint; unset: the project's.")
 @click.option("--url", metavar="URL", help="One server instead, such as http://127.0.0.1:8080.")
 @click.option("--parameters", metavar="JSON", help="Such as '{\"top_k\": 2}'.")
@@ -18,21 +21,22 @@ import click
 @click.pass_context
 def command(
     ctx: click.Context,
-    texts: tuple[str, ...],
+    inputs: tuple[str, ...],
+    objects: bool,
     endpoint: str | None,
     url: str | None,
     parameters: str | None,
     as_json: bool,
 ) -> None:
-    """Send TEXTS (or the lines of standard input) as one request and print the answers."""
+    """Send INPUTS (or the lines of standard input) as one request and print the answers."""
     from cli.console import data
 
-    inputs = list(texts) or [line.rstrip("\n") for line in sys.stdin]
-    request: dict[str, Any] = {"inputs": inputs}
+    given = list(inputs) or [line.rstrip("\n") for line in sys.stdin]
+    request: dict[str, Any] = {"inputs": [_parsed_input(text) for text in given] if objects else given}
     if parameters is not None:
-        request["parameters"] = _parsed(parameters)
+        request["parameters"] = _parsed(parameters, what="--parameters", example='{"top_k": 2}')
     answer = _answer(ctx, request, endpoint, url)
-    lines = [f"{_short(text)}\t{_short(json.dumps(row))}" for text, row in zip(inputs, answer)]
+    lines = [f"{_short(text)}\t{_short(json.dumps(row))}" for text, row in zip(given, answer)]
     data(answer, as_json=as_json, text="\n".join(lines))
 
 
@@ -48,15 +52,18 @@ def _answer(ctx: click.Context, request: dict[str, Any], endpoint: str | None, u
     return invoke_endpoint(project.client("sagemaker-runtime"), endpoint=name, request=request)
 
 
-def _parsed(parameters: str) -> Any:
+def _parsed_input(text: str) -> Any:
+    example = '{"question": "Where is it?", "context": "It is in the mill."}'
+    return _parsed(text, what=f"the input {_short(text)!r}", example=example)
+
+
+def _parsed(text: str, *, what: str, example: str) -> Any:
     from cli.failure import Misuse
 
     try:
-        return json.loads(parameters)
+        return json.loads(text)
     except ValueError as error:
-        raise Misuse(
-            what="--parameters is not JSON", why=str(error), fix="such as '{\"top_k\": 2}'"
-        ) from None
+        raise Misuse(what=f"{what} is not JSON", why=str(error), fix=f"such as '{example}'") from None
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -224,6 +228,33 @@ def test_invoke_without_a_server_says_so(tmp_path: Path) -> None:
 
     assert answer.code == 1
     assert "traceship serve" in answer.stderr
+
+
+def test_inputs_that_are_no_texts_are_sent_as_the_objects_that_they_are(tmp_path: Path) -> None:
+    """Questions, pairs and choices; one that is not JSON is named, and nothing is sent."""
+    asked = '{"question": "où?", "context": "au moulin"}'
+    got: list[dict[str, Any]] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'[{"answer": "au moulin"}]')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words = ("invoke", "--url", f"http://127.0.0.1:{server.server_port}", "--objects", "--json")
+        answer = traceship(*words, asked, cwd=tmp_path)
+        refused = traceship(*words, asked, "no object", cwd=tmp_path)
+        server.shutdown()
+
+    assert answer.json == [{"answer": "au moulin"}]
+    assert got == [{"inputs": [json.loads(asked)]}]
+    assert (refused.code, "'no object' is not JSON" in refused.stderr) == (2, True)
 
 
 def test_ctrl_c_exits_130_and_says_how_to_go_on(tmp_path: Path) -> None:
