@@ -201,6 +201,33 @@ class Vouching:
         return "nobody" if self.signer is None else self.signer.public_key.id
 
 
+def check_destination(project: Project) -> None:
+    """See, before a compile that may take hours, that its artifact could be signed and published.
+
+    Raises:
+        SigningKeyUnusable, SignerNotTrusted: see there.
+        BucketMissing, BucketForeign, WrongRegion, AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
+    """
+    from compile.publish import check_bucket
+
+    signer_of(project)
+    check_bucket(_destination(project), project.client("s3"))
+
+
+def _destination(project: Project) -> Destination:
+    from compile.publish import Destination
+
+    name = project.settings.project.name
+    return Destination(
+        account=project.account,
+        region=project.region,
+        bucket=artifacts_bucket(name, project.account, project.region),
+        name=name,
+        kms_key=key_alias_arn(name, project.account, project.region),
+        publisher=project.caller,
+    )
+
+
 def publish_artifact(
     project: Project,
     root: Path,
@@ -219,17 +246,7 @@ def publish_artifact(
     Raises:
         What ``compile.publish.publish`` raises; the lock is untouched then.
     """
-    from compile.publish import Destination
-
-    artifact = verify(root)
-    to = Destination(
-        account=project.account,
-        region=project.region,
-        bucket=artifacts_bucket(project.settings.project.name, project.account, project.region),
-        name=project.settings.project.name,
-        kms_key=key_alias_arn(project.settings.project.name, project.account, project.region),
-        publisher=project.caller,
-    )
+    artifact, to = verify(root), _destination(project)
     journal, before = Journal(project.state), _lock_before(project, artifact, to)
     kept = Kept(project.state, journal, artifact)
     vouching = Vouching.of(project) if vouching is None else vouching

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from artifact.errors import ProofFailed
+from artifact.errors import ProofFailed, UsageError
 from artifact.keys import PublicKey, read_key
 from artifact.release import (
     PROVENANCE_FILE,
@@ -29,6 +29,19 @@ from cli.recording import recorded
 from cli.signers import KMS, KmsKey, Signer, key_file, seal
 
 
+class SignerNotTrusted(UsageError):
+    """The settings sign with a key that they do not trust: no stack of theirs would take the release."""
+
+    id = "signer-not-trusted"
+
+    def __init__(self, *, signer: str, key: PublicKey) -> None:
+        super().__init__(
+            what=f"a release signed with {signer} would be refused wherever it is deployed",
+            why=f"its key {key.id[:12]} is not among signing.trusted_keys",
+            fix=f'add "{key.line}" to them, or sign with a key that is among them',
+        )
+
+
 def signed_files(project: Project, artifact: VerifiedArtifact) -> dict[str, bytes]:
     """What belongs beside the manifest of a release, by file name.
 
@@ -38,24 +51,23 @@ def signed_files(project: Project, artifact: VerifiedArtifact) -> dict[str, byte
     Raises:
         SigningKeyUnusable, SignatureNotOurs: see there.
         StatementUnreadable, SignedAnother: what lies beside the folder is not about it.
-        WrongKey: the settings sign with a key that they do not trust.
+        SignerNotTrusted: see there.
         AwsDenied, AwsUnreachable, AwsRefused: what KMS said.
     """
-    files = _files(artifact, signer_of(project))
-    trusted = trusted_keys(project)
-    if trusted and SIGNATURE_FILE in files:
-        check_signature(artifact.digest, files[SIGNATURE_FILE], trusted)
-    return files
+    return _files(artifact, signer_of(project))
 
 
 def signer_of(project: Project) -> Signer | None:
     """Whoever the settings name, or None.
 
     Raises:
-        SigningKeyUnusable: see there; and what KMS said.
+        SigningKeyUnusable, SignerNotTrusted: see there; and what KMS said.
     """
-    key = project.settings.signing.key
-    return None if key is None else find_signer(key, project, beside=project.root)
+    key, trusted = project.settings.signing.key, trusted_keys(project)
+    signer = None if key is None else find_signer(key, project, beside=project.root)
+    if signer is not None and trusted and signer.public_key not in trusted:
+        raise SignerNotTrusted(signer=signer.name, key=signer.public_key)
+    return signer
 
 
 def find_signer(key: str, project: Project, *, beside: Path) -> Signer:

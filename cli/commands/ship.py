@@ -65,7 +65,8 @@ def _ship(
 
 def _compiled(project: Project, *, fresh: bool) -> Path:
     from cli.console import step
-    from cli.shipping import compile_artifact
+    from cli.shipping import check_destination, compile_artifact
 
+    check_destination(project)
     with step(f"compile {project.settings.model.source} for {project.settings.compile.target}"):
         return compile_artifact(project, fresh=fresh).path

@@ -21,7 +21,7 @@ from __future__ import annotations
 from compile.publish.bucket import Destination
 from compile.publish.errors import BucketForeign, FileTooLarge, NameReserved, ReleaseTaken, ScratchUnusable
 from compile.publish.progress import Progress
-from compile.publish.release import Published, Publisher, find_release, publish
+from compile.publish.release import Published, Publisher, check_bucket, find_release, publish
 
 __all__ = [
     "BucketForeign",
@@ -33,6 +33,7 @@ __all__ = [
     "Publisher",
     "ReleaseTaken",
     "ScratchUnusable",
+    "check_bucket",
     "find_release",
     "publish",
 ]

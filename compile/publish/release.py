@@ -140,6 +140,16 @@ def find_release(
     )
 
 
+def check_bucket(destination: Destination, s3: AwsClient) -> None:
+    """See that there is a bucket of ours to publish to.
+
+    Raises:
+        BucketMissing, BucketForeign, WrongRegion, AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
+    """
+    with translated(f"publish to the bucket {destination.bucket}"):
+        Bucket(s3, destination).check()
+
+
 class _Publication:
     """One attempt to publish."""
 

@@ -11,10 +11,16 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from artifact.aws import BucketMissing
+from artifact.errors import TraceshipError
 from artifact.release import manifest_key
+from cli.__main__ import main
 from cli.project import Project
 from cli.shipping import compile_artifact, publish_artifact
+from cli.signers import SigningKeyUnusable
+from cli.signing import SignerNotTrusted
 from infra.names import artifacts_bucket
+from tests.kit.keys import Key
 from tests.kit.models import tiny_model
 
 ACCOUNT = "123456789012"
@@ -70,6 +76,38 @@ def test_shipping_again_writes_nothing_and_says_so(
     assert (project.lock_path.read_bytes(), project.lock_path.stat().st_mtime_ns) == (lock, changed)
     assert "nothing to do" in talk
     assert "nothing changed since the last compile" in talk
+
+
+@pytest.mark.parametrize(
+    ("signing", "has_bucket", "error"),
+    [
+        pytest.param('key = "absent.pem"', True, SigningKeyUnusable, id="no key"),
+        pytest.param(
+            'key = "ours.pem"\ntrusted_keys = ["{theirs}"]', True, SignerNotTrusted, id="not trusted"
+        ),
+        pytest.param("", False, BucketMissing, id="no bucket"),
+    ],
+)
+def test_what_would_stop_a_ship_after_its_compile_stops_it_before(
+    s3: Any,
+    tmp_path: Path,
+    signing: str,
+    has_bucket: bool,
+    error: type[TraceshipError],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A compile for Inf1 may take hours; nobody wants to read this in the morning."""
+    tiny_model(tmp_path / "model")
+    Key().write_private(tmp_path / "ours.pem")
+    _write(tmp_path, f"[signing]\n{signing.format(theirs=Key().public.line)}\n")
+    if not has_bucket:
+        s3.delete_bucket(Bucket=artifacts_bucket("traceship", ACCOUNT, "us-east-1"))
+
+    code = main(["--settings", str(tmp_path / "traceship.toml"), "ship", "--json"])
+
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (code, told["error"]["id"]) == (error.exit_code, error.id)
+    assert not (tmp_path / ".traceship/artifacts").exists()
 
 
 def test_what_is_shipped_is_encrypted_with_the_projects_key_and_says_who_shipped_it(

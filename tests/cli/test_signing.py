@@ -45,7 +45,7 @@ from cli.rebuilding import (
     made_of_release,
 )
 from cli.shipping import Shipped, compile_artifact, publish_artifact
-from cli.signing import signed_files
+from cli.signing import SignerNotTrusted, signed_files
 from compile.provenance import PROVENANCE
 from inference_code.fetch import FetchOptions, fetch
 from infra.names import artifacts_bucket
@@ -184,7 +184,7 @@ def test_a_new_key_signs_the_same_release_without_an_upload_of_the_model(root: P
 
 def test_a_key_that_the_settings_do_not_trust_signs_nothing(root: Path, s3: Any) -> None:
     """Such a release would be refused by the fleet; so it is never published."""
-    with pytest.raises(WrongKey):
+    with pytest.raises(SignerNotTrusted):
         _ship(_project(root, key="release.pem", trusted=(NEW_KEY,)))
 
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
