@@ -53,6 +53,25 @@ class Sealed:
                 file.write(chunk)
         fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
+    @classmethod
+    def inherited(cls, descriptor: int) -> Sealed:
+        """What another process sealed and handed to this one, which closes it now.
+
+        Raises:
+            ValueError: the bytes behind ``descriptor`` can still be changed.
+        """
+        if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+            raise ValueError("the descriptor's bytes are not sealed")
+        sealed = cls.__new__(cls)
+        sealed._descriptor = descriptor
+        sealed._close = weakref.finalize(sealed, os.close, descriptor)
+        return sealed
+
+    @property
+    def descriptor(self) -> int:
+        """For a child process to inherit; closed with this object."""
+        return self._descriptor
+
     @property
     def path(self) -> str:
         """A path that leads this process to the bytes."""

@@ -39,6 +39,9 @@ ENV_DEADLINE_SECONDS = "TRACESHIP_DEADLINE_SECONDS"
 ENV_QUEUE_LIMIT = "TRACESHIP_QUEUE_LIMIT"
 """``[serve]`` of the settings, as the stacks hand it to the server (defaults 2, 20, 256)."""
 
+ENV_WORKERS = "TRACESHIP_WORKERS"
+"""Processes with graphs (default: one for each NeuronCore group, or for each processor)."""
+
 ENV_PUBLIC_KEYS = "TRACESHIP_PUBLIC_KEYS"
 """Pinned public keys, one line each (``artifact/keys.py``) with commas between them; one of them must
 have signed the manifest."""

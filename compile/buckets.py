@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.errors import TraceshipError
+from artifact.machine import Machine
 from artifact.manifest import (
     WEIGHTS,
     BuiltWith,
@@ -25,7 +26,6 @@ from compile.backends.outcome import cause, coverage_of
 from compile.children import ChildFailed, Children, Finished, Task
 from compile.compiler_options import neuron_arguments
 from compile.jobs import ModelJob, TraceJob, TraceResult
-from compile.machine import Machine
 from compile.memory import tracing_bytes, tracing_width
 from compile.request import CompileRequest, Shape, Workplace
 

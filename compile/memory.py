@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifact.machine import Machine
 from artifact.manifest import Target, Task
 from compile.architectures import architecture_of
-from compile.machine import Machine
 from compile.request import Shape
 
 if TYPE_CHECKING:

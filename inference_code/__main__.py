@@ -21,13 +21,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _serve(arguments)
     except TraceshipError as error:
-        facts = {"error": error.id, "what": error.what, "why": error.why, "fix": error.fix}
-        log.logger.error("refused", extra=facts)
-        return error.exit_code
+        return refused(error)
     except KeyboardInterrupt:
         log.logger.error("interrupted")
         return 130
     return 0
+
+
+def refused(error: TraceshipError) -> int:
+    """Log an error that ends the command; return its exit code."""
+    facts = {"error": error.id, "what": error.what, "why": error.why, "fix": error.fix}
+    log.logger.error("refused", extra=facts)
+    return error.exit_code
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -44,6 +49,7 @@ def _serve(arguments: argparse.Namespace) -> None:
             keys=arguments.key,
             signature=arguments.signature,
             lame_duck=arguments.lame_duck,
+            workers=arguments.workers,
         )
     )
 
@@ -73,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--digest", help="the manifest's SHA-256 to insist on (TRACESHIP_DIGEST)")
     _add_signature(serve)
     serve.add_argument("--lame-duck", help="seconds to fail /ping before closing on SIGTERM (2)")
+    help_of_workers = "processes with graphs (TRACESHIP_WORKERS, one a NeuronCore group or processor)"
+    serve.add_argument("--workers", help=help_of_workers)
     fetch = commands.add_parser("fetch", help="download a release from S3 and verify it")
     fetch.add_argument("--release", help="s3://bucket/releases/NAME/DIGEST (TRACESHIP_RELEASE)")
     fetch.add_argument("--digest", help="the manifest's SHA-256 to insist on (TRACESHIP_DIGEST)")

@@ -13,7 +13,7 @@ import msgspec
 
 from inference_code import strict_json
 from inference_code.errors import RequestError, TooManyInputs
-from inference_code.load import LoadedModel
+from inference_code.load import Model
 from inference_code.requests import Request, parse
 from inference_code.rows import Outputs, Row
 from inference_code.task import Answered
@@ -38,7 +38,7 @@ def error_body(error: RequestError) -> bytes:
     return msgspec.json.encode({"error": error.id, "message": error.message})
 
 
-def prepared(body: bytes, model: LoadedModel, *, most: int) -> Prepared:
+def prepared(body: bytes, model: Model, *, most: int) -> Prepared:
     """Bytes to a request and its rows.
 
     Args:
@@ -51,7 +51,7 @@ def prepared(body: bytes, model: LoadedModel, *, most: int) -> Prepared:
     return arranged(strict_json.decode(body), model, most=most)
 
 
-def arranged(value: Any, model: LoadedModel, *, most: int) -> Prepared:
+def arranged(value: Any, model: Model, *, most: int) -> Prepared:
     """JSON data to a request and its rows; arguments and errors as for ``prepared``."""
     task, encoder = task_of(model.manifest), model.encoder
     request = parse(value, task.parameters, task.read)
@@ -71,7 +71,7 @@ def arranged(value: Any, model: LoadedModel, *, most: int) -> Prepared:
     return Prepared(request=settled, rows_of=tuple(rows_of))
 
 
-def written(outputs: Sequence[Outputs], asked: Prepared, model: LoadedModel) -> bytes:
+def written(outputs: Sequence[Outputs], asked: Prepared, model: Model) -> bytes:
     """The JSON body of an answer to ``outputs``, one for each of the request's rows in order."""
     inputs, at = [], 0
     for item, rows in zip(asked.request.items, asked.rows_of):

@@ -17,21 +17,18 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Sco
 from artifact.serving import INVOCATIONS, MAX_BODY_BYTES, PING
 from inference_code import media
 from inference_code.answering import error_body, prepared, written
-from inference_code.engine import Engine, Job, Limits
+from inference_code.engine import Engine, Limits
 from inference_code.errors import (
     BodyIncomplete,
     BodyTooLarge,
-    DeadlinePassed,
     MethodNotAllowed,
-    NeverStarted,
     NotFound,
     NotReady,
     RequestError,
 )
-from inference_code.load import LoadedModel
+from inference_code.load import Model
 from inference_code.log import logger
 from inference_code.metrics import CONTENT_TYPE, Metrics
-from inference_code.rows import Outputs
 
 METRICS = "/metrics"
 _ALLOWED = {PING: "GET", INVOCATIONS: "POST", METRICS: "GET"}
@@ -61,12 +58,12 @@ class Application:
         self.state = "starting"
         self.metrics = Metrics()
         self._limits = limits
-        self._model: LoadedModel | None = None
+        self._model: Model | None = None
         self._engine: Engine | None = None
         # Large bodies are read and tokenised beside the event loop, which must answer /ping.
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bodies")
 
-    def become_ready(self, model: LoadedModel, engine: Engine) -> None:
+    def become_ready(self, model: Model, engine: Engine) -> None:
         """Serve ``model``, which passed its self-check, through ``engine``."""
         self._model, self._engine = model, engine
         if self.state == "starting":
@@ -76,10 +73,9 @@ class Application:
         """Fail /ping from now on; requests are still answered."""
         self.state = "draining"
 
-    def close(self, timeout: float) -> bool:
-        """End the threads. False: an inference is stuck."""
+    def close(self) -> None:
+        """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        return self._engine is None or self._engine.close(timeout)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
@@ -137,22 +133,10 @@ class Application:
         body = await _read(headers, receive)
         most = self._limits.queue
         asked = await self._aside(len(body) > _LARGE_BODY, lambda: prepared(body, model, most=most))
-        job = engine.submit(asked.rows)
-        outputs = await self._finished(job)
+        outputs = await engine.submit(asked.rows).future
         large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER
         data = await self._aside(large, lambda: written(outputs, asked, model))
         return Response(status=200, body=data, inputs=len(asked.rows_of))
-
-    async def _finished(self, job: Job) -> list[Outputs]:
-        # Shielded: the inference thread alone completes the future, so it can never race a cancel.
-        waiting = asyncio.shield(asyncio.wrap_future(job.future))
-        try:
-            return await asyncio.wait_for(waiting, job.deadline - time.monotonic())
-        except asyncio.TimeoutError:
-            error = DeadlinePassed if job.started else NeverStarted
-            raise error(seconds=self._limits.deadline) from None
-        finally:
-            job.abandon()
 
     async def _aside(self, large: bool, work: Callable[[], T]) -> T:
         if not large:

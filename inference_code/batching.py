@@ -4,10 +4,14 @@ The oldest row always leads, so nobody starves. Among the buckets that hold it, 
 that saves most against running each of its rows alone in that row's cheapest bucket; a batch
 forms only when it costs less than its parts (naive batching of mixed lengths loses a third of
 the throughput).
+
+Rows that fit the same buckets are alike to the plan. So the queue is counted by *class*, the
+shortest bucket length that holds a row, and a plan costs the same however long the queue is.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,24 +37,64 @@ class Planner:
         """
         self._buckets = sorted(buckets, key=lambda b: (b.batch * b.length, b.batch))
         self._cost = {b: costs[_name(b)] if costs else float(b.batch * b.length) for b in buckets}
-        longest = max(b.length for b in buckets)
-        self._alone = [0.0] + [
-            min(self._cost[b] for b in buckets if b.length >= length) for length in range(1, longest + 1)
-        ]
+        self.lengths = sorted({b.length for b in buckets})
+        """Tokens that a row of each class has at most, ascending."""
+        self._alone = [min(self._cost[b] for b in buckets if b.length >= most) for most in self.lengths]
+        self._reach = {b: self.lengths.index(b.length) for b in buckets}
         self.largest_batch = max(b.batch for b in buckets)
+
+    def class_of(self, length: int) -> int:
+        """The class of a row of that many tokens, none over the limit."""
+        return bisect_left(self.lengths, length)
+
+    def pick(self, counts: Sequence[int], head: int, most: int) -> tuple[Bucket, list[int]]:
+        """Return what to run next, and how many rows of each class go along.
+
+        Args:
+            counts: rows that wait, by class.
+            head: the class of the oldest; at least one of its class is taken.
+            most: rows at the most.
+        """
+        best: tuple[float, int] | None = None
+        chosen: tuple[Bucket, list[int]] | None = None
+        for bucket in self._buckets:
+            if self._reach[bucket] < head:
+                continue
+            taken, saved = self._best_of(bucket, counts, head, most)
+            rank = (saved, sum(taken))
+            if best is None or rank > best:
+                best, chosen = rank, (bucket, taken)
+        assert chosen is not None, "a row is longer than every bucket"
+        return chosen
 
     def choose(self, lengths: Sequence[int]) -> Plan:
         """Return what to run next of a queue of ``lengths``, oldest first, none over the limit."""
-        plans = [self._best_of(bucket, lengths) for bucket in self._buckets if bucket.length >= lengths[0]]
-        return max(plans, key=lambda plan: (self._saved(plan, lengths), len(plan.positions)))
+        classes = [self.class_of(length) for length in lengths]
+        counts = [classes.count(at) for at in range(len(self.lengths))]
+        bucket, left = self.pick(counts, classes[0], len(lengths))
+        positions = []
+        for at, found in enumerate(classes):
+            if left[found]:
+                left[found] -= 1
+                positions.append(at)
+        return Plan(bucket=bucket, positions=tuple(positions))
 
-    def _best_of(self, bucket: Bucket, lengths: Sequence[int]) -> Plan:
-        followers = [at for at, length in enumerate(lengths) if at > 0 and length <= bucket.length]
-        followers.sort(key=lambda at: -self._alone[lengths[at]])
-        return Plan(bucket=bucket, positions=(0, *followers[: bucket.batch - 1]))
-
-    def _saved(self, plan: Plan, lengths: Sequence[int]) -> float:
-        return sum(self._alone[lengths[at]] for at in plan.positions) - self._cost[plan.bucket]
+    def _best_of(
+        self, bucket: Bucket, counts: Sequence[int], head: int, most: int
+    ) -> tuple[list[int], float]:
+        """The rows that are dearest alone, the head among them, and what they save together."""
+        taken = [0] * len(counts)
+        taken[head] = 1
+        room = min(bucket.batch, most) - 1
+        saved = self._alone[head] - self._cost[bucket]
+        for at in range(self._reach[bucket], -1, -1):
+            more = min(room, counts[at] - taken[at])
+            taken[at] += more
+            room -= more
+            saved += more * self._alone[at]
+            if not room:
+                break
+        return taken, saved
 
 
 def _name(bucket: Bucket) -> str:

@@ -7,11 +7,11 @@ binds the same inputs by name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from artifact.errors import ProofFailed
-from artifact.manifest import Bucket, Manifest
+from artifact.manifest import Bucket, Manifest, Padding
 from artifact.moses import MosesTokenizer
 from artifact.tokenization import TokenizerBroken, load_tokenizer
 from inference_code.errors import BadRequest, InputTooLong
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from artifact.tokenization import AnyTokenizer
 
     IntArray = NDArray[np.int64]
+
+_EMPTY: dict[str, Callable[[Padding], int]] = {
+    "input_ids": lambda padding: padding.token_id,
+    "attention_mask": lambda _: 0,
+    "token_type_ids": lambda padding: padding.token_type_id,
+}
+"""What stands where there is no token, by the name of the input."""
 
 _CHARACTERS_PER_TOKEN = 8
 _GROWTH = 4
@@ -139,32 +146,44 @@ class Encoder:
         return part
 
 
-def fill(rows: Sequence[Row], bucket: Bucket, manifest: Manifest) -> list[IntArray]:
-    """Return the graph's positional inputs, int64, each of shape (batch, length).
+def input_shape(bucket: Bucket, manifest: Manifest) -> tuple[int, ...]:
+    """Of each positional input of a bucket's graph."""
+    beside = () if manifest.choices is None else (manifest.choices,)
+    return (bucket.batch, *beside, bucket.length)
 
-    Of shape (batch, choices, length) where the manifest has choices. Rows beyond ``rows`` repeat
-    the first one, candidates beyond a row's own repeat its first: real tokens keep every graph
-    away from the division by an empty mask. Their answers are dropped.
+
+def fill(
+    rows: Sequence[Row], bucket: Bucket, manifest: Manifest, into: Sequence[IntArray] | None = None
+) -> Sequence[IntArray]:
+    """Return the graph's positional inputs, int64, each of ``input_shape``.
+
+    Rows beyond ``rows`` repeat the first one, candidates beyond a row's own repeat its first: real
+    tokens keep every graph away from the division by an empty mask. Their answers are dropped.
+
+    Args:
+        into: arrays to fill, where they shall not be made anew.
     """
     import numpy as np
 
-    shape = (bucket.batch, manifest.choices or 1, bucket.length)
-    ids = np.full(shape, manifest.padding.token_id, dtype=np.int64)
-    mask = np.zeros(shape, dtype=np.int64)
-    types = np.full(shape, manifest.padding.token_type_id, dtype=np.int64)
+    shape = input_shape(bucket, manifest)
+    arrays = into if into is not None else [np.empty(shape, dtype=np.int64) for _ in manifest.inputs]
+    for tensor, array in zip(manifest.inputs, arrays):
+        _fill_one(array.reshape(bucket.batch, -1, bucket.length), tensor.name, rows, manifest.padding)
+    return arrays
+
+
+def _fill_one(array: IntArray, name: str, rows: Sequence[Row], padding: Padding) -> None:
+    array.fill(_EMPTY[name](padding))
     for at, row in enumerate(rows):
         for beside, line in enumerate(row.lines):
             length = len(line.ids)
-            ids[at, beside, :length] = line.ids
-            mask[at, beside, :length] = 1
-            types[at, beside, :length] = line.types
-        for array in (ids, mask, types):
-            array[at, len(row.lines) :] = array[at, 0]
-    by_name = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-    for array in by_name.values():
-        array[len(rows) :] = array[0]
-    found = [by_name[tensor.name] for tensor in manifest.inputs]
-    return found if manifest.choices else [array[:, 0] for array in found]
+            array[at, beside, :length] = 1 if name == "attention_mask" else _numbers(name, line)
+        array[at, len(row.lines) :] = array[at, 0]
+    array[len(rows) :] = array[0]
+
+
+def _numbers(name: str, line: Row) -> Sequence[int]:
+    return line.ids if name == "input_ids" else line.types
 
 
 def _parts(text: Text) -> list[str]:
@@ -194,8 +213,7 @@ def _tokenizer(data: bytes) -> AnyTokenizer:
 
 
 def _check_manifest(manifest: Manifest) -> None:
-    known = {"input_ids", "attention_mask", "token_type_ids"}
-    unknown = sorted(tensor.name for tensor in manifest.inputs if tensor.name not in known)
+    unknown = sorted(tensor.name for tensor in manifest.inputs if tensor.name not in _EMPTY)
     if unknown:
         raise TokenizerUnusable(why=f"the graphs want {', '.join(unknown)}")
     if manifest.labels and manifest.outputs[0].shape[-1] != len(manifest.labels):

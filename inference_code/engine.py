@@ -1,31 +1,56 @@
-"""Rows in, outputs out: the bounded queue, the inference thread, deadlines.
+"""Rows in, outputs out: the bounded queue, batches, deadlines. One event loop runs all of it.
 
 Rows of different requests share a batch; each row carries the job it belongs to and its place
-in it, so an answer cannot reach another request. The thread never waits while it is idle: it
-takes what there is. What runs a batch is one callable, so that workers in processes of their
-own (one per NeuronCore group) can take the thread's place.
+in it, so an answer cannot reach another request. Where a batch is run is a ``Lane``: a worker in
+a process of its own. A lane that idles gets what there is; a lane that works is handed its next
+batch early only if that one is full, since no wait could make it better.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from artifact.errors import TraceshipError
 from artifact.manifest import Bucket
 from inference_code.batching import Planner
-from inference_code.errors import InferenceFailed, NeverStarted, TooManyInputs, TooManyRequests
+from inference_code.errors import (
+    DeadlinePassed,
+    InferenceFailed,
+    NeverStarted,
+    NotReady,
+    RequestError,
+    TooManyInputs,
+    TooManyRequests,
+)
 from inference_code.log import logger
+from inference_code.patience import Patience
 from inference_code.rows import Outputs, Row
 
-Run = Callable[[Bucket, Sequence[Row]], "list[Outputs]"]
-Observe = Callable[[Bucket, Sequence[Row], float], None]
-"""Told of every finished batch: bucket, rows, seconds."""
+Observe = Callable[["Lane", Bucket, Sequence[Row], float], None]
+"""Told of every finished batch: lane, bucket, rows, seconds that it ran."""
+Done = Callable[["list[Outputs] | Exception", float], None]
+"""Takes the outputs of a batch, or why there are none, and the seconds that it ran."""
 
 _FAILURES_IN_A_ROW = 3
+
+
+class Lane(Protocol):
+    """Something that runs one batch after the other."""
+
+    @property
+    def load(self) -> int:
+        """Batches that it has: 0 idles, 1 runs."""
+
+    @property
+    def room(self) -> int:
+        """Batches that it would take now."""
+
+    def start(self, bucket: Bucket, rows: Sequence[Row], done: Done) -> None:
+        """Run a batch, after those that it has; ``done`` is called later, in any case."""
 
 
 @dataclass(frozen=True)
@@ -38,62 +63,90 @@ class Limits:
 
 
 class Job:
-    """The rows of one request. ``future`` gets one output per row, in order."""
+    """The rows of one request. ``future`` gets one output per row, in order; cancel it to give up.
 
-    def __init__(self, rows: Sequence[Row], deadline: float) -> None:
-        self.future: Future[list[Outputs]] = Future()
+    ``waited`` and ``ran`` are seconds: from its arrival to its first batch, and of its longest one.
+    """
+
+    def __init__(self, rows: Sequence[Row], now: float, deadline: float) -> None:
+        self.future: asyncio.Future[list[Outputs]] = asyncio.get_running_loop().create_future()
+        self.arrived = now
         self.deadline = deadline
         self.started = False
-        self.abandoned = False
+        self.waited = 0.0
+        self.ran = 0.0
         self._results: list[Outputs | None] = [None] * len(rows)
         self._missing = len(rows)
 
-    def deliver(self, at: int, outputs: Outputs) -> None:
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.future.done()
+
+    def begin(self, now: float) -> None:
+        """One of its rows is in a batch."""
+        if not self.started:
+            self.started, self.waited = True, now - self.arrived
+
+    def deliver(self, at: int, outputs: Outputs, seconds: float) -> None:
         """Take the output of row ``at``; complete the future with the last one."""
+        self.ran = max(self.ran, seconds)
         self._results[at] = outputs
         self._missing -= 1
-        if self._missing == 0 and not self.future.done():
+        if self._missing == 0 and not self.over:
             self.future.set_result([r for r in self._results if r is not None])
 
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
+    def fail(self, error: RequestError) -> None:
+        if not self.over:
             self.future.set_exception(error)
-
-    def abandon(self) -> None:
-        """Nobody waits for the answer any more: rows that still wait are dropped."""
-        self.abandoned = True
 
 
 @dataclass(frozen=True)
 class _Waiting:
+    number: int
     row: Row
     job: Job
     at: int
-    arrived: float = field(default_factory=time.monotonic)
 
 
 class Engine:
-    """One inference thread behind a bounded queue."""
+    """A bounded queue in front of lanes."""
 
-    def __init__(
-        self, run: Run, planner: Planner, limits: Limits, observe: Observe = lambda *_: None
-    ) -> None:
-        self._run = run
+    def __init__(self, planner: Planner, limits: Limits, observe: Observe = lambda *_: None) -> None:
         self._planner = planner
         self._limits = limits
         self._observe = observe
-        self._queue: list[_Waiting] = []
-        self._condition = threading.Condition()
-        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._patience = Patience(limits.window)
+        self._lanes: list[Lane] = []
+        self._queues: list[deque[_Waiting]] = [deque() for _ in planner.lengths]
+        self._jobs: deque[Job] = deque()
+        self._handed_early: dict[Lane, Sequence[_Waiting]] = {}
+        self._number = 0
+        self._waiting = 0
         self._failures = 0
-        self._running_since: float | None = None
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
+        self._pump_is_due = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def waiting(self) -> int:
         """Rows in the queue."""
-        return len(self._queue)
+        return self._waiting
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """Those that get batches now."""
+        return self._lanes
+
+    def attach(self, lane: Lane) -> None:
+        """Give ``lane`` batches from now on."""
+        self._lanes.append(lane)
+        self._pump_soon()
+
+    def detach(self, lane: Lane) -> None:
+        """Give ``lane`` nothing more; it still tells how its batches ended."""
+        if lane in self._lanes:
+            self._lanes.remove(lane)
 
     def submit(self, rows: Sequence[Row]) -> Job:
         """Queue the rows of a request; all of them or none.
@@ -101,97 +154,165 @@ class Engine:
         Raises:
             TooManyInputs: more rows than the queue ever holds.
             TooManyRequests: no room now.
+            NotReady: nothing runs batches.
         """
-        job = Job(rows, time.monotonic() + self._limits.deadline)
+        now = self._loop.time()
+        job = Job(rows, now, now + self._limits.deadline)
         if not rows:
             job.future.set_result([])
             return job
         if len(rows) > self._limits.queue:
             raise TooManyInputs(found=str(len(rows)), limit=self._limits.queue)
-        with self._condition:
-            if len(self._queue) + len(rows) > self._limits.queue:
+        if self._waiting + len(rows) > self._limits.queue:
+            self._forget_the_dead()
+            if self._waiting + len(rows) > self._limits.queue:
                 raise TooManyRequests(limit=self._limits.queue)
-            self._queue.extend(_Waiting(row=row, job=job, at=at) for at, row in enumerate(rows))
-            self._condition.notify()
+        if not self._lanes:
+            raise NotReady(state="without a worker")
+        self._patience.arrived()
+        for at, row in enumerate(rows):
+            self._number += 1
+            waiting = _Waiting(number=self._number, row=row, job=job, at=at)
+            self._queues[self._planner.class_of(row.length)].append(waiting)
+        self._waiting += len(rows)
+        self._jobs.append(job)
+        self._watch_deadlines()
+        self._pump_soon()
         return job
 
     def trouble(self) -> str | None:
         """Why an inference would not succeed now, or None."""
-        if not self._thread.is_alive():
-            return "without its inference thread"
-        since = self._running_since
-        if since is not None and time.monotonic() - since > self._limits.deadline:
-            return "stuck in an inference"
+        if not self._lanes:
+            return "without a worker"
         if self._failures >= _FAILURES_IN_A_ROW:
             return "failing at every inference"
         return None
 
-    def close(self, timeout: float) -> bool:
-        """Finish what waits, then end the thread. False: it is stuck after ``timeout`` seconds."""
-        with self._condition:
-            self._closing = True
-            self._condition.notify()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+    def _pump_soon(self) -> None:
+        """After this turn of the loop, so that everything that arrived together goes together."""
+        if not self._pump_is_due:
+            self._pump_is_due = True
+            self._loop.call_soon(self._pump)
 
-    def _work(self) -> None:
-        while True:
-            with self._condition:
-                self._await_rows()
-                late = self._drop_dead()
-                plan = self._planner.choose([w.row.length for w in self._queue]) if self._queue else None
-                taken = [self._queue[at] for at in plan.positions] if plan else []
-                gone = set(plan.positions) if plan else set()
-                self._queue = [w for at, w in enumerate(self._queue) if at not in gone]
-            for waiting in late:
-                waiting.job.fail(NeverStarted(seconds=self._limits.deadline))
-            if plan:
-                self._run_batch(plan.bucket, taken)
-            elif self._closing:
+    def _pump(self) -> None:
+        self._pump_is_due = False
+        while self._waiting:
+            lane = min((lane for lane in self._lanes if lane.room), key=lambda lane: lane.load, default=None)
+            if lane is None:
+                return
+            if lane.load == 0 and self._waiting < self._planner.largest_batch:
+                until = self._patience.until(self._loop.time())
+                if until is not None:
+                    self._at("pump", until, self._pump_soon)
+                    return
+            if not self._run_one(lane):
                 return
 
-    def _await_rows(self) -> None:
-        idle = not self._queue
-        while not self._queue and not self._closing:
-            self._condition.wait()
-        if idle or self._closing:
-            return
-        # These rows queued behind a batch: under load a little patience fills the next one.
-        until = self._queue[0].arrived + self._limits.window
-        while len(self._queue) < self._planner.largest_batch:
-            left = until - time.monotonic()
-            if left <= 0 or not self._condition.wait(left):
-                return
-
-    def _drop_dead(self) -> list[_Waiting]:
-        """Take rows out that nobody waits for; return those that were never begun in time."""
-        now = time.monotonic()
-        self._queue = [w for w in self._queue if not w.job.abandoned and not w.job.future.done()]
-        late = [w for w in self._queue if w.job.deadline <= now]
-        self._queue = [w for w in self._queue if w.job.deadline > now]
-        return late
-
-    def _run_batch(self, bucket: Bucket, taken: Sequence[_Waiting]) -> None:
+    def _run_one(self, lane: Lane) -> bool:
+        """Hand ``lane`` a batch; False: what waits had better wait."""
+        counts, head = self._counts()
+        if not self._waiting:
+            return True
+        idle = sum(other.load == 0 for other in self._lanes) or 1
+        bucket, by_class = self._planner.pick(counts, head, -(-self._waiting // idle))
+        if lane.load and (sum(by_class) < bucket.batch or bucket.batch < self._planner.largest_batch):
+            return False
+        taken = [row for queue, count in zip(self._queues, by_class) for row in self._take(queue, count)]
+        if lane.load:
+            self._handed_early[lane] = taken
+        else:
+            self._begin(taken)
         rows = [waiting.row for waiting in taken]
-        for waiting in taken:
-            waiting.job.started = True
-        self._running_since = started = time.monotonic()
-        try:
-            outputs = self._run(bucket, rows)
-        except Exception as error:
-            # Whatever a graph raises must reach its callers, and must not end the thread.
-            self._failures += 1
-            self._fail(taken, error)
-            return
-        finally:
-            self._running_since = None
-        self._failures = 0
-        self._observe(bucket, rows, time.monotonic() - started)
-        for waiting, found in zip(taken, outputs):
-            waiting.job.deliver(waiting.at, found)
+        lane.start(bucket, rows, lambda found, seconds: self._finished(lane, bucket, taken, found, seconds))
+        return True
 
-    def _fail(self, taken: Sequence[_Waiting], error: Exception) -> None:
-        known = isinstance(error, TraceshipError)
-        logger.error("inference failed", extra={"error": type(error).__name__}, exc_info=not known)
+    def _take(self, queue: deque[_Waiting], count: int) -> Iterator[_Waiting]:
+        while count and queue:
+            waiting = queue.popleft()
+            self._waiting -= 1
+            if not waiting.job.over:
+                count -= 1
+                yield waiting
+
+    def _counts(self) -> tuple[list[int], int]:
+        """Rows by class, and the class of the oldest, of those that somebody waits for."""
+        oldest, head = None, 0
+        for at, queue in enumerate(self._queues):
+            while queue and queue[0].job.over:
+                queue.popleft()
+                self._waiting -= 1
+            if queue and (oldest is None or queue[0].number < oldest):
+                oldest, head = queue[0].number, at
+        return [len(queue) for queue in self._queues], head
+
+    def _finished(
+        self,
+        lane: Lane,
+        bucket: Bucket,
+        taken: Sequence[_Waiting],
+        found: list[Outputs] | Exception,
+        seconds: float,
+    ) -> None:
+        self._begin(self._handed_early.pop(lane, ()))
+        if isinstance(found, Exception):
+            self._failed(taken, found)
+        else:
+            self._failures = 0
+            self._observe(lane, bucket, [waiting.row for waiting in taken], seconds)
+            for waiting, outputs in zip(taken, found):
+                waiting.job.deliver(waiting.at, outputs, seconds)
+        self._patience.answered(len({id(waiting.job) for waiting in taken}), self._loop.time())
+        self._pump_soon()
+
+    def _begin(self, taken: Sequence[_Waiting]) -> None:
+        now = self._loop.time()
         for waiting in taken:
-            waiting.job.fail(InferenceFailed(why="its graph raised an error"))
+            waiting.job.begin(now)
+
+    def _failed(self, taken: Sequence[_Waiting], error: Exception) -> None:
+        if not isinstance(error, RequestError):
+            # What a graph raises must reach its callers, but not its words.
+            self._failures += 1
+            known = isinstance(error, TraceshipError)
+            logger.error("inference failed", extra={"error": type(error).__name__}, exc_info=not known)
+            error = InferenceFailed(why="its graph raised an error")
+        for waiting in taken:
+            waiting.job.fail(error)
+
+    def _watch_deadlines(self) -> None:
+        """Jobs expire in the order in which they came: one timer is enough."""
+        while self._jobs and self._jobs[0].over:
+            self._jobs.popleft()
+        if self._jobs:
+            self._at("deadline", self._jobs[0].deadline, self._expire)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        for job in self._jobs:
+            if job.deadline > now:
+                break
+            late = DeadlinePassed if job.started else NeverStarted
+            job.fail(late(seconds=self._limits.deadline))
+        self._forget_the_dead()
+        self._watch_deadlines()
+
+    def _forget_the_dead(self) -> None:
+        for queue in self._queues:
+            living = [waiting for waiting in queue if not waiting.job.over]
+            self._waiting -= len(queue) - len(living)
+            queue.clear()
+            queue.extend(living)
+
+    def _at(self, name: str, when: float, action: Callable[[], None]) -> None:
+        """Call ``action`` then, unless the timer of that name is set for that very time."""
+        timer = self._timers.get(name)
+        if timer is not None:
+            if timer.when() == when:
+                return
+            timer.cancel()
+
+        def fire() -> None:
+            del self._timers[name]
+            action()
+
+        self._timers[name] = self._loop.call_at(when, fire)

@@ -212,6 +212,21 @@ class DeadlinePassed(RequestError):
         )
 
 
+class WorkerLost(RequestError):
+    """The process that had the request ended or hung; another one takes its place."""
+
+    id = "worker-lost"
+    status = 503
+    retry_after = 1
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="the request was lost",
+            why="the process that ran it ended",
+            fix="send it again",
+        )
+
+
 class InferenceFailed(RequestError):
     """The graph raised, or answered with numbers that are none."""
 

@@ -29,7 +29,8 @@ from artifact.release import ARCHIVE, SIGNATURE_FILE, blob_key
 from artifact.trust import SignatureMissing, check_signature, signature_path
 from artifact.verify import MAX_MANIFEST_BYTES, VerifiedArtifact, parse_manifest, verify
 from inference_code.log import logger
-from inference_code.options import OptionInvalid, given_signature, pinned_digest, pinned_keys
+from inference_code.option_values import OptionInvalid
+from inference_code.options import given_signature, pinned_digest, pinned_keys
 from inference_code.place import CannotWrite, put, staged
 
 _CHUNK = 1024 * 1024

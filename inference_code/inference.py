@@ -26,7 +26,7 @@ from inference_code.load import LoadedModel, load
 from inference_code.log import logger
 from inference_code.options import given_signature, pinned_digest, pinned_keys
 from inference_code.rows import Outputs, Row
-from inference_code.selfcheck import selfcheck
+from inference_code.selfcheck import costs, selfcheck
 
 JSON = "application/json"
 MAX_INPUTS = 16_384
@@ -67,7 +67,8 @@ def model_fn(model_dir: str, context: Context | None = None) -> StockModel:
         keys=pinned_keys(os.environ),
         signature=given_signature(os.environ),
     )
-    return StockModel(model=model, planner=Planner(model.manifest.buckets, selfcheck(model)))
+    selfcheck(model, model)
+    return StockModel(model=model, planner=Planner(model.manifest.buckets, costs(model, model)))
 
 
 def input_fn(body: Any, content_type: str | None, context: Context | None = None) -> bytes | Refused:

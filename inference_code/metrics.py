@@ -30,7 +30,7 @@ class Metrics:
             self._requests[status] += 1
             self._seconds += seconds
 
-    def batch(self, bucket: Bucket, rows: Sequence[Row], seconds: float) -> None:
+    def batch(self, _lane: object, bucket: Bucket, rows: Sequence[Row], seconds: float) -> None:
         name = bucket_name(bucket.batch, bucket.length)
         real = sum(row.length for row in rows)
         with self._lock:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import serving
-from artifact.errors import UsageError
 from artifact.keys import PublicKey, read_key, read_keys
 from artifact.trust import read_envelope_file
 from inference_code.engine import Limits
+from inference_code.option_values import OptionInvalid, number, whole_number
+
+MAX_WORKERS = 256
 
 LAME_DUCK_SECONDS = 2.0
 """After SIGTERM /ping fails for so long before the port closes, so that balancers look away first."""
@@ -21,22 +23,11 @@ LAME_DUCK_SECONDS = 2.0
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-class OptionInvalid(UsageError):
-    """An argument or an environment variable of the server cannot be used."""
-
-    id = "option-invalid"
-
-    def __init__(self, *, name: str, value: str, wanted: str) -> None:
-        super().__init__(
-            what=f"{name} cannot be used", why=f"it is {value!r}, not {wanted}", fix=f"set {name} to {wanted}"
-        )
-
-
 @dataclass(frozen=True)
 class ServeOptions:
     """``digest`` None and no ``keys``: serve whatever verifies. Port 0: any free one, named in the log.
 
-    ``signature``: the envelope; ``None``: the one beside the folder.
+    ``signature``: the envelope; ``None``: the one beside the folder. ``workers`` None: as many as fit.
     """
 
     path: Path
@@ -47,6 +38,7 @@ class ServeOptions:
     lame_duck: float = LAME_DUCK_SECONDS
     keys: tuple[PublicKey, ...] = ()
     signature: bytes | None = None
+    workers: int | None = None
 
 
 def serve_options(
@@ -59,6 +51,7 @@ def serve_options(
     keys: Sequence[str] = (),
     signature: str | None = None,
     lame_duck: str | None = None,
+    workers: str | None = None,
 ) -> ServeOptions:
     """Return the options, each validated.
 
@@ -74,7 +67,8 @@ def serve_options(
         host=host or environ.get(serving.ENV_HOST) or "127.0.0.1",
         port=_port(environ, port),
         limits=_limits(environ),
-        lame_duck=LAME_DUCK_SECONDS if lame_duck is None else _number("--lame-duck", lame_duck, at_most=20),
+        workers=_workers(environ, workers),
+        lame_duck=LAME_DUCK_SECONDS if lame_duck is None else number("--lame-duck", lame_duck, at_most=20),
     )
 
 
@@ -139,6 +133,13 @@ def _port(environ: Mapping[str, str], port: str | None) -> int:
     return int(value)
 
 
+def _workers(environ: Mapping[str, str], workers: str | None) -> int | None:
+    name, value = (
+        ("--workers", workers) if workers else (serving.ENV_WORKERS, environ.get(serving.ENV_WORKERS))
+    )
+    return whole_number(name, value, at_most=MAX_WORKERS) if value else None
+
+
 def _limits(environ: Mapping[str, str]) -> Limits:
     plain = Limits()
     window, deadline, queue = (
@@ -146,21 +147,11 @@ def _limits(environ: Mapping[str, str]) -> Limits:
         for name in (serving.ENV_BATCH_WINDOW_MS, serving.ENV_DEADLINE_SECONDS, serving.ENV_QUEUE_LIMIT)
     )
     return Limits(
-        queue=int(_number(serving.ENV_QUEUE_LIMIT, queue, at_least=1, at_most=10_000))
+        queue=int(number(serving.ENV_QUEUE_LIMIT, queue, at_least=1, at_most=10_000))
         if queue
         else plain.queue,
-        deadline=_number(serving.ENV_DEADLINE_SECONDS, deadline, at_least=0.001, at_most=60)
+        deadline=number(serving.ENV_DEADLINE_SECONDS, deadline, at_least=0.001, at_most=60)
         if deadline
         else plain.deadline,
-        window=_number(serving.ENV_BATCH_WINDOW_MS, window, at_most=100) / 1000 if window else plain.window,
+        window=number(serving.ENV_BATCH_WINDOW_MS, window, at_most=100) / 1000 if window else plain.window,
     )
-
-
-def _number(name: str, value: str, *, at_least: float = 0, at_most: float) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if not at_least <= number <= at_most:
-        raise OptionInvalid(name=name, value=value, wanted=f"a number from {at_least:g} to {at_most:g}")
-    return number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from inference_code.errors import InferenceFailed
 
@@ -32,6 +32,13 @@ class Marks:
     sequences: Sequence[int | None]
 
 
+class Wanted(NamedTuple):
+    """Which of a row's tokens have outputs that are wanted: the first ``length``, or those of ``keep``."""
+
+    length: int
+    keep: tuple[int, ...] | None = None
+
+
 @dataclass(frozen=True)
 class Row:
     """Tokens with special tokens: ids and token types of equal length.
@@ -56,6 +63,11 @@ class Row:
     def length(self) -> int:
         """Tokens of the longest line: what a bucket must hold."""
         return max(len(line.ids) for line in self.lines) if self.others else len(self.ids)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is to be cut out of a graph's outputs for this row."""
+        return Wanted(length=self.length, keep=self.keep)
 
     @property
     def weight(self) -> int:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from artifact.canonical import NotCanonical, decode
 from artifact.errors import ProofFailed
 from artifact.golden import Case, Golden, largest_difference
-from artifact.manifest import GOLDEN, Bucket, bucket_name
+from artifact.manifest import Bucket, bucket_name
 from inference_code.answering import arranged
 from inference_code.errors import RequestError
-from inference_code.load import LoadedModel
+from inference_code.load import Model, Runner
 from inference_code.rows import Outputs, Row
 from inference_code.tasks import task_of
 
@@ -56,8 +56,8 @@ class SelfCheckFailed(ProofFailed):
         self.case = case
 
 
-def selfcheck(model: LoadedModel) -> dict[str, float]:
-    """Run every golden case in its bucket; return seconds of one run by bucket name.
+def selfcheck(model: Model, runner: Runner) -> None:
+    """Have ``runner`` run every golden case in its bucket.
 
     Raises:
         GoldenUnusable: not a golden set, or a bucket without a case that fits it.
@@ -65,23 +65,40 @@ def selfcheck(model: LoadedModel) -> dict[str, float]:
             inputs get the very same answer.
     """
     golden = _golden(model)
-    costs = {}
     for bucket in model.manifest.buckets:
         name = bucket_name(bucket.batch, bucket.length)
-        cases = [(at, case) for at, case in enumerate(golden.cases) if case.bucket == name]
-        if not cases:
-            raise GoldenUnusable(why=f"it has no case for the bucket {name}")
+        cases = _cases_of(golden, name)
         for at, case in cases:
-            _replay(model, bucket, case, golden.tolerance, label=f"golden case {at} in {name}")
+            _replay(model, runner, bucket, case, golden.tolerance, label=f"golden case {at} in {name}")
         rows = [row for _, case in cases for row in _rows(model, case)]
-        _check_distinct(model, bucket, rows, label=f"golden cases of {name}")
-        costs[name] = _seconds(model, bucket, rows)
-    return costs
+        _check_distinct(runner, bucket, rows, label=f"golden cases of {name}")
 
 
-def _golden(model: LoadedModel) -> Golden:
+def costs(model: Model, runner: Runner) -> dict[str, float]:
+    """Seconds of one run of each bucket, full, by bucket name: what the planner goes by.
+
+    Raises:
+        GoldenUnusable: there is nothing to run.
+    """
+    golden = _golden(model)
+    found = {}
+    for bucket in model.manifest.buckets:
+        name = bucket_name(bucket.batch, bucket.length)
+        rows = [row for _, case in _cases_of(golden, name) for row in _rows(model, case)]
+        found[name] = _seconds(runner, bucket, rows)
+    return found
+
+
+def _cases_of(golden: Golden, bucket: str) -> list[tuple[int, Case]]:
+    cases = [(at, case) for at, case in enumerate(golden.cases) if case.bucket == bucket]
+    if not cases:
+        raise GoldenUnusable(why=f"it has no case for the bucket {bucket}")
+    return cases
+
+
+def _golden(model: Model) -> Golden:
     try:
-        golden = decode(model.artifact.read(GOLDEN), Golden)
+        golden = decode(model.golden, Golden)
     except NotCanonical as error:
         raise GoldenUnusable(why=str(error)) from None
     known = {bucket_name(b.batch, b.length) for b in model.manifest.buckets}
@@ -91,7 +108,7 @@ def _golden(model: LoadedModel) -> Golden:
     return golden
 
 
-def _rows(model: LoadedModel, case: Case) -> list[Row]:
+def _rows(model: Model, case: Case) -> list[Row]:
     try:
         rows_of = arranged(case.request, model, most=_MOST_INPUTS).rows_of
     except RequestError as error:
@@ -101,14 +118,16 @@ def _rows(model: LoadedModel, case: Case) -> list[Row]:
     return [row for rows in rows_of for row in rows]
 
 
-def _replay(model: LoadedModel, bucket: Bucket, case: Case, tolerance: float, *, label: str) -> None:
+def _replay(
+    model: Model, runner: Runner, bucket: Bucket, case: Case, tolerance: float, *, label: str
+) -> None:
     rows = _rows(model, case)
     if not rows or len(rows) != len(case.expected):
         raise GoldenUnusable(why=f"{label} has {len(rows)} inputs and {len(case.expected)} answers")
     if any(row.length > bucket.length for row in rows):
         raise GoldenUnusable(why=f"{label} has an input that is longer than the bucket")
     evidence = task_of(model.manifest).evidence
-    for at, (expected, row, outputs) in enumerate(zip(case.expected, rows, _run(model, bucket, rows))):
+    for at, (expected, row, outputs) in enumerate(zip(case.expected, rows, _run(runner, bucket, rows))):
         found = evidence(row, outputs, model.manifest)
         difference = largest_difference(_ordered(expected), _ordered(found))
         if not difference <= tolerance:
@@ -118,9 +137,9 @@ def _replay(model: LoadedModel, bucket: Bucket, case: Case, tolerance: float, *,
             )
 
 
-def _run(model: LoadedModel, bucket: Bucket, rows: Sequence[Row]) -> Iterator[Outputs]:
+def _run(runner: Runner, bucket: Bucket, rows: Sequence[Row]) -> Iterator[Outputs]:
     for start in range(0, len(rows), bucket.batch):
-        yield from model.run(bucket, rows[start : start + bucket.batch])
+        yield from runner.run(bucket, rows[start : start + bucket.batch])
 
 
 def _ordered(answer: Any) -> Any:
@@ -129,14 +148,14 @@ def _ordered(answer: Any) -> Any:
     return sorted(answer, key=lambda item: str(item["label"])) if labelled else answer
 
 
-def _check_distinct(model: LoadedModel, bucket: Bucket, rows: Sequence[Row], *, label: str) -> None:
+def _check_distinct(runner: Runner, bucket: Bucket, rows: Sequence[Row], *, label: str) -> None:
     """The longest row and its own second half must not get bitwise the same answer."""
     longest = max(rows, key=lambda row: row.length)
     whole, half = (_plain(longest, part) for part in (0, 1))
     if half.length == whole.length:
         raise GoldenUnusable(why=f"{label} has no input of two tokens")
-    (first,) = model.encode(bucket, [whole])
-    (second,) = model.encode(bucket, [half])
+    (first,) = runner.encode(bucket, [whole])
+    (second,) = runner.encode(bucket, [half])
     if all(_same(one, other) for one, other in zip(first.arrays, second.arrays)):
         raise SelfCheckFailed(case=f"{label}, a probe,", why="different inputs get the very same answer")
 
@@ -152,12 +171,12 @@ def _same(one: FloatArray, other: FloatArray) -> bool:
     return bool((one.ravel()[:size] == other.ravel()[:size]).all())
 
 
-def _seconds(model: LoadedModel, bucket: Bucket, rows: Sequence[Row]) -> float:
+def _seconds(runner: Runner, bucket: Bucket, rows: Sequence[Row]) -> float:
     batch = [rows[at % len(rows)] for at in range(bucket.batch)]
     best, spent = float("inf"), 0.0
     for _ in range(_TIMED_RUNS):
         started = time.perf_counter()
-        model.run(bucket, batch)
+        runner.run(bucket, batch)
         took = time.perf_counter() - started
         best, spent = min(best, took), spent + took
         if spent > _TIMED_SECONDS:

@@ -1,37 +1,39 @@
 """The server's life: listen, verify, load, prove, answer, drain.
 
-It listens first, so that the platform sees a server that says 503 on /ping; loading runs in a
-thread of its own and ends the process with exit code 3 when anything does not prove right.
+It listens first, so that the platform sees a server that says 503 on /ping; verifying and proving
+happen in threads of their own, and end the process with exit code 3 when anything is not right.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import signal
 import socket
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import uvicorn
 
 from artifact.errors import Conflict, TraceshipError, UsageError
+from artifact.machine import Machine
 from artifact.serving import DRAIN_SECONDS
 from inference_code.application import Application
-from inference_code.batching import Planner
 from inference_code.engine import Engine
-from inference_code.load import load
+from inference_code.load import verified
 from inference_code.log import logger
 from inference_code.options import ServeOptions
 from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
-from inference_code.selfcheck import selfcheck
+from inference_code.threads import in_thread
+from inference_code.workers.cores import neuron_cores, shares
+from inference_code.workers.pool import Pool
+from inference_code.workers.process import PROGRAM
 
 _BACKLOG = 2048
-_THREADS_END_SECONDS = 1.0
+_WORKERS_END_SECONDS = 1.0
 
 
 class PortInUse(Conflict):
@@ -60,8 +62,11 @@ class CannotListen(UsageError):
         )
 
 
-def serve(options: ServeOptions) -> None:
+def serve(options: ServeOptions, program: Sequence[str] = PROGRAM) -> None:
     """Serve until SIGTERM or SIGINT; return when everything accepted has been answered.
+
+    Args:
+        program: what a worker's process runs; it gets the two arguments of ``workers/program.py``.
 
     Raises:
         PortInUse, CannotListen: before anything else happened.
@@ -69,19 +74,13 @@ def serve(options: ServeOptions) -> None:
     """
     listener = listen(options.host, options.port)
     application = Application(options.limits)
-    server = _Server(application, options)
-    loading = threading.Thread(target=server.load, name="loading", daemon=True)
+    server = _Server(application, options, program)
     logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
-    loading.start()
     server.run(sockets=[listener])
-    idle = application.close(_THREADS_END_SECONDS)
+    application.close()
     if server.failure is not None:
         raise server.failure
     logger.info("stopped")
-    if loading.is_alive() or not idle:
-        # A thread inside torch cannot be ended, and the interpreter's own exit would crash in it.
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -102,21 +101,40 @@ def listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server with our signals: fail /ping first, close later, leave with 0."""
 
-    def __init__(self, application: Application, options: ServeOptions) -> None:
+    def __init__(self, application: Application, options: ServeOptions, program: Sequence[str]) -> None:
         super().__init__(_config(application, options))
+        self._program = program
+        self._pool: Pool | None = None
+        self._loading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
         self._application = application
         self._options = options
         self._closes_at: float | None = None
 
-    def load(self) -> None:
-        """Verify, load and prove the artifact; runs in its own thread."""
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loading = asyncio.create_task(self._load())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._loading is not None:
+            self._loading.cancel()
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def _load(self) -> None:
+        """Verify the artifact, start the workers and prove each of them."""
         started = time.monotonic()
+        options = self._options
         try:
-            options = self._options
-            model = load(options.path, digest=options.digest, keys=options.keys, signature=options.signature)
-            planner = Planner(model.manifest.buckets, selfcheck(model))
-            engine = Engine(model.run, planner, options.limits, observe=self._application.metrics.batch)
+            model = await in_thread(
+                lambda: verified(
+                    options.path, digest=options.digest, keys=options.keys, signature=options.signature
+                )
+            )
+            mine = shares(model.manifest, options.workers, cores=neuron_cores(os.environ), here=Machine())
+            self._pool = Pool(model, mine, deadline=options.limits.deadline, program=self._program)
+            planner = await self._pool.start()
         except Exception as error:
             self._application.state = "failed"
             self.failure = error
@@ -124,11 +142,15 @@ class _Server(uvicorn.Server):
             if not isinstance(error, TraceshipError):
                 logger.exception("loading failed")
             return
+        engine = Engine(planner, options.limits, observe=self._application.metrics.batch)
+        self._pool.serve(engine)
         self._application.become_ready(model, engine)
         facts = {
             "digest": model.artifact.digest,
             "task": model.manifest.task,
             "built_with_torch": model.manifest.requires.torch,
+            "workers": len(mine),
+            "threads": mine[0].threads,
         }
         logger.info("ready", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
 
@@ -167,5 +189,5 @@ def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - _THREADS_END_SECONDS)),
+        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - _WORKERS_END_SECONDS)),
     )

@@ -37,7 +37,7 @@ RESTORE_SECONDS = 20.0
 BAD_ARTIFACT = 3
 """Exit code of ``inference_code`` when a proof failed (docs: exit codes)."""
 _POLL_SECONDS = 0.1
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+_ONE_WORKER = {serving.ENV_WORKERS: "1", "PYTHONDONTWRITEBYTECODE": "1"}
 """Several replicas share this machine's cores; on AWS each has its own."""
 
 
@@ -248,7 +248,7 @@ class Replicas:
             if self.closed:
                 raise ReplicaFailed("the local AWS is stopping")
             port = free_port({replica.port for replica in self._replicas.values()}, _unused_port)
-            replica = Replica(launch, folder, port, self._server.child_environment(_ONE_THREAD))
+            replica = Replica(launch, folder, port, self._server.child_environment(_ONE_WORKER))
             self._replicas[launch.id] = replica
             replica.begin(settled)
         return replica

@@ -22,7 +22,7 @@ from cli.verifying import Proof, verified
 from compile.archive import artifact_members, write_archive
 from compile.publish import Destination, Published, publish
 from inference_code.fetch import DownloadChanged, ReleaseMissing
-from inference_code.options import OptionInvalid
+from inference_code.option_values import OptionInvalid
 from tests.kit.command import CHECKOUT, traceship
 from tests.kit.folders import CONTENT, write_folder
 from tests.kit.keys import Key

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifact.machine import Machine
 from artifact.manifest import Task
 from compile.jobs import ModelJob
-from compile.machine import Machine
 from compile.memory import Sizes, parameters, tracing_bytes, tracing_width
 from compile.request import parse_shape
 

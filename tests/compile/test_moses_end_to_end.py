@@ -22,9 +22,9 @@ from inference_code.encoding import Encoder
 from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel, load
 from inference_code.requests import Text
-from inference_code.selfcheck import selfcheck
 from tests.compile.test_moses_tokenizer import SENTENCES
 from tests.compile.world import make_request, make_world, subject_in, trace_in
+from tests.inference_code.proving import proven
 from tests.kit.moses import moses_model
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +98,7 @@ def test_answers_are_texts_of_the_request(compiled: Compiled) -> None:
     model = load(compiled.root)
     asked = _CONTEXT if compiled.architecture == "xlm" else {"question": "Who?", "context": _CONTEXT}
 
-    assert sorted(selfcheck(model)) == ["b2_s64"]
+    assert sorted(proven(model)) == ["b2_s64"]
     answers = _ask(model, asked, {} if compiled.architecture == "xlm" else {"top_k": 30})
 
     assert len(answers) > 10

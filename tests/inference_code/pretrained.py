@@ -94,7 +94,7 @@ class Pretrained:
         write_folder(root, content, manifest)
         graph = _as_graph(self.model, inputs, fields)
         graphs: Any = {bucket_name(*bucket): graph for bucket in BUCKETS}
-        return load(root, loader=lambda _artifact: graphs)
+        return load(root, loader=lambda _manifest, _take: graphs)
 
     def _output(self, name: str) -> Tensor:
         shapes: dict[str, tuple[str | int, ...]] = {

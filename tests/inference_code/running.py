@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -171,4 +171,10 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("TRACESHIP_", "SAGEMAKER_", "AWS_"))
     }
-    return {**plain, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **extra}
+    return {
+        **plain,
+        "PYTHONPATH": str(CHECKOUT),
+        "TRACESHIP_WORKERS": "1",
+        "PYTHONWARNINGS": "ignore",
+        **extra,
+    }

@@ -15,7 +15,7 @@ from inference_code.batching import Planner
 from inference_code.errors import InferenceFailed
 from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel, load
-from inference_code.selfcheck import selfcheck
+from tests.inference_code.proving import proven
 
 transformers = pytest.importorskip("transformers", exc_type=ImportError)
 
@@ -82,10 +82,10 @@ def test_what_is_compiled_is_served(task: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     model = load(_packaged(task, tmp_path))
 
-    costs = selfcheck(model)
+    measured = proven(model)
     answers = _ask(model, INPUTS[task])
 
-    assert sorted(costs) == ["b1_s16", "b2_s32"]
+    assert sorted(measured) == ["b1_s16", "b2_s32"]
     assert len(answers) == len(INPUTS[task])
     if task == "translation":
         single = _ask(model, INPUTS[task][0])

@@ -1,120 +1,233 @@
-"""The queue and the inference thread, with a run that a test holds and releases."""
+"""The queue in front of lanes, with lanes that a test holds and releases."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from artifact.manifest import Bucket
 from inference_code.batching import Planner
-from inference_code.engine import Engine, Limits
-from inference_code.errors import InferenceFailed, NeverStarted, TooManyInputs, TooManyRequests
+from inference_code.engine import Done, Engine, Job, Limits
+from inference_code.errors import (
+    DeadlinePassed,
+    InferenceFailed,
+    NeverStarted,
+    NotReady,
+    TooManyInputs,
+    TooManyRequests,
+    WorkerLost,
+)
 from inference_code.rows import Outputs, Row
 
 BUCKETS = [Bucket(batch=1, length=8, path="x"), Bucket(batch=4, length=8, path="y")]
 COSTS = {"b1_s8": 1.0, "b4_s8": 1.5}
+SECONDS = 10.0
 
 
 class Graph:
-    """Answers a row with its first id; waits for ``go`` while ``held``; may raise."""
+    """A lane that answers a row with its first id when told to, or at once unless ``held``."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 2) -> None:
         self.batches: list[list[int]] = []
-        self.running = threading.Event()
-        self.go = threading.Event()
-        self.go.set()
+        self.held = False
         self.error: Exception | None = None
+        self._slots = slots
+        self._waiting: list[tuple[list[int], Done]] = []
 
-    def hold(self) -> None:
-        self.go.clear()
-        self.running.clear()
+    @property
+    def load(self) -> int:
+        return len(self._waiting)
 
-    def __call__(self, _bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:
-        self.running.set()
-        assert self.go.wait(timeout=30)
+    @property
+    def room(self) -> int:
+        return self._slots - len(self._waiting)
+
+    def start(self, _bucket: Bucket, rows: Sequence[Row], done: Done) -> None:
+        assert self.room
         self.batches.append([row.ids[0] for row in rows])
-        if self.error is not None:
-            raise self.error
-        return [Outputs(arrays=(np.array([row.ids[0]], dtype=np.float32),)) for row in rows]
+        self._waiting.append((self.batches[-1], done))
+        if not self.held:
+            asyncio.get_running_loop().call_soon(self.release)
 
-
-@pytest.fixture
-def graph() -> Graph:
-    return Graph()
-
-
-@pytest.fixture
-def engine(graph: Graph) -> Iterator[Engine]:
-    made = Engine(graph, Planner(BUCKETS, COSTS), Limits(queue=8, deadline=10.0, window=0.0))
-    yield made
-    graph.go.set()
-    assert made.close(timeout=10)
+    def release(self) -> None:
+        """End the oldest batch."""
+        tags, done = self._waiting.pop(0)
+        answers = [Outputs(arrays=(np.array([tag], dtype=np.float32),)) for tag in tags]
+        done(self.error or answers, 0.5)
 
 
 def _row(tag: int) -> Row:
     return Row(ids=[tag, 1, 2], types=[0, 0, 0])
 
 
-def _answers(outputs: list[Outputs]) -> list[float]:
-    return [float(row.arrays[0][0]) for row in outputs]
+def _engine(*graphs: Graph, window: float = 0.0, **limits: Any) -> Engine:
+    engine = Engine(Planner(BUCKETS, COSTS), Limits(window=window, **{"deadline": SECONDS, **limits}))
+    for graph in graphs:
+        engine.attach(graph)
+    return engine
 
 
-def test_a_job_gets_its_rows_answers_in_order(engine: Engine) -> None:
+async def _answers(job: Job) -> list[float]:
+    found = await asyncio.wait_for(job.future, SECONDS)
+    return [float(row.arrays[0][0]) for row in found]
+
+
+async def _turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+Test = Callable[[], Coroutine[Any, Any, None]]
+
+
+def on_a_loop(test: Test) -> Callable[[], None]:
+    """Run an asynchronous test."""
+
+    def run() -> None:
+        awaitable: Awaitable[None] = asyncio.wait_for(test(), 3 * SECONDS)
+        asyncio.run(_awaited(awaitable))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable
+
+
+@on_a_loop
+async def test_a_job_gets_its_rows_answers_in_order() -> None:
     """More rows than a batch holds."""
-    job = engine.submit([_row(tag) for tag in (5, 3, 9, 1, 7)])
+    job = _engine(Graph()).submit([_row(tag) for tag in (5, 3, 9, 1, 7)])
 
-    assert _answers(job.future.result(timeout=10)) == [5, 3, 9, 1, 7]
+    assert await _answers(job) == [5, 3, 9, 1, 7]
 
 
-def test_waiting_rows_of_several_requests_share_a_batch(engine: Engine, graph: Graph) -> None:
-    """What queued behind a running batch goes together, and each request gets its own answer."""
-    graph.hold()
+@on_a_loop
+async def test_what_arrives_together_runs_together() -> None:
+    """Requests of one turn of the loop share a batch, and each gets its own answer."""
+    graph = Graph()
+    engine = _engine(graph)
+
+    jobs = [engine.submit([_row(tag)]) for tag in (1, 2, 3)]
+
+    assert [await _answers(job) for job in jobs] == [[1], [2], [3]]
+    assert graph.batches == [[1, 2, 3]]
+
+
+@on_a_loop
+async def test_waiting_rows_of_several_requests_share_a_batch() -> None:
+    """What queued behind a running batch goes together."""
+    graph = Graph()
+    engine = _engine(graph)
+    graph.held = True
     first = engine.submit([_row(0)])
-    assert graph.running.wait(timeout=10)
+    await _turns()
     others = [engine.submit([_row(tag)]) for tag in (1, 2, 3)]
-    graph.go.set()
+    await _turns()
+    graph.held = False
+    graph.release()
 
-    assert [_answers(job.future.result(timeout=10)) for job in [first, *others]] == [[0], [1], [2], [3]]
+    assert [await _answers(job) for job in [first, *others]] == [[0], [1], [2], [3]]
     assert graph.batches == [[0], [1, 2, 3]]
 
 
-def test_an_idle_engine_does_not_wait_for_company(graph: Graph) -> None:
-    """The window is for rows behind a batch; a lone request starts at once."""
-    engine = Engine(graph, Planner(BUCKETS, COSTS), Limits(window=30.0))
-    started = time.monotonic()
-    engine.submit([_row(1)]).future.result(timeout=10)
-
-    assert time.monotonic() - started < 5
-    assert engine.close(timeout=10)
-
-
-def test_rows_behind_a_batch_wait_for_company_within_the_window(graph: Graph) -> None:
-    """Under load the window lets a batch fill; a full batch ends the wait early."""
-    engine = Engine(graph, Planner(BUCKETS, COSTS), Limits(window=30.0))
-    graph.hold()
+@on_a_loop
+async def test_a_full_batch_lies_ready_while_another_runs() -> None:
+    """An accelerator never waits for the host; a batch that could still fill is not handed over."""
+    graph = Graph()
+    engine = _engine(graph)
+    graph.held = True
     engine.submit([_row(0)])
-    assert graph.running.wait(timeout=10)
-    early = engine.submit([_row(1)])
-    graph.go.set()
-    graph.running.clear()
-    assert not graph.running.wait(timeout=0.2), "the row ran without waiting for company"
-    late = engine.submit([_row(tag) for tag in (2, 3, 4)])
-    late.future.result(timeout=10)
-    early.future.result(timeout=10)
+    await _turns()
+    for tag in (1, 2, 3, 4, 5):
+        engine.submit([_row(tag)])
+    await _turns()
 
     assert graph.batches == [[0], [1, 2, 3, 4]]
-    assert engine.close(timeout=10)
+    assert engine.waiting == 1
 
 
-def test_a_full_queue_takes_all_rows_of_a_request_or_none(engine: Engine, graph: Graph) -> None:
+@on_a_loop
+async def test_idle_lanes_share_what_waits() -> None:
+    """Two workers and four rows: two each, not four and none."""
+    one, other = Graph(), Graph()
+    engine = _engine(one, other)
+
+    jobs = [engine.submit([_row(tag)]) for tag in (1, 2, 3, 4)]
+    for job in jobs:
+        await _answers(job)
+
+    assert one.batches + other.batches == [[1, 2], [3, 4]]
+
+
+@on_a_loop
+async def test_a_detached_lane_gets_nothing_more() -> None:
+    """A worker that ended; without any other, requests are refused at once."""
+    gone, there = Graph(), Graph()
+    engine = _engine(gone, there)
+    engine.detach(gone)
+    await _answers(engine.submit([_row(1)]))
+    engine.detach(there)
+
+    assert (gone.batches, there.batches) == ([], [[1]])
+    assert engine.trouble() == "without a worker"
+    with pytest.raises(NotReady):
+        engine.submit([_row(2)])
+
+
+@on_a_loop
+async def test_an_idle_engine_does_not_wait_for_company() -> None:
+    """The window is for rows behind a batch; a lone request starts at once, also the next one."""
+    graph = Graph()
+    engine = _engine(graph, window=3600.0)
+
+    for tag in (1, 2, 3):
+        await _answers(engine.submit([_row(tag)]))
+
+    assert graph.batches == [[1], [2], [3]]
+
+
+@on_a_loop
+async def test_rows_behind_a_batch_wait_for_those_whose_answers_just_left() -> None:
+    """Three clients got answers; two are back, and the third is waited for within the window."""
+    graph = Graph()
+    engine = _engine(graph, window=3600.0)
+    for job in [engine.submit([_row(tag)]) for tag in (1, 2, 3)]:
+        await _answers(job)
+    back = [engine.submit([_row(tag)]) for tag in (4, 5)]
+    await _turns()
+    assert len(graph.batches) == 1, "the rows ran without waiting for company"
+    back.append(engine.submit([_row(6)]))
+    for job in back:
+        await _answers(job)
+
+    assert graph.batches == [[1, 2, 3], [4, 5, 6]]
+
+
+@on_a_loop
+async def test_the_window_ends_the_wait() -> None:
+    """Clients that do not come back cost the others no more than that."""
+    graph = Graph()
+    engine = _engine(graph, window=0.02)
+    for job in [engine.submit([_row(tag)]) for tag in (1, 2, 3)]:
+        await _answers(job)
+
+    assert await _answers(engine.submit([_row(4)])) == [4]
+
+
+@on_a_loop
+async def test_a_full_queue_takes_all_rows_of_a_request_or_none() -> None:
     """Six of eight places are taken: three more do not fit, two do."""
-    graph.hold()
+    graph = Graph(slots=1)
+    engine = _engine(graph, queue=8)
+    graph.held = True
     engine.submit([_row(0)])
-    assert graph.running.wait(timeout=10)
+    await _turns()
     engine.submit([_row(tag) for tag in range(6)])
 
     with pytest.raises(TooManyRequests) as refused:
@@ -126,80 +239,98 @@ def test_a_full_queue_takes_all_rows_of_a_request_or_none(engine: Engine, graph:
     assert engine.waiting == 8
 
 
-def test_a_request_that_never_fits_is_told_so(engine: Engine) -> None:
+@on_a_loop
+async def test_a_request_that_never_fits_is_told_so() -> None:
     """429 would make the client try for ever."""
     with pytest.raises(TooManyInputs):
-        engine.submit([_row(tag) for tag in range(9)])
+        _engine(Graph(), queue=8).submit([_row(tag) for tag in range(9)])
 
 
-def test_late_rows_are_dropped_not_run(graph: Graph) -> None:
-    """Work whose client has given up only makes the others late."""
-    engine = Engine(graph, Planner(BUCKETS, COSTS), Limits(deadline=0.05, window=0.0))
-    graph.hold()
-    engine.submit([_row(0)])
-    assert graph.running.wait(timeout=10)
+@on_a_loop
+async def test_late_rows_are_dropped_not_run() -> None:
+    """Work whose client has given up only makes the others late; its place is free again."""
+    graph = Graph(slots=1)
+    engine = _engine(graph, deadline=0.05, queue=1)
+    graph.held = True
+    running = engine.submit([_row(0)])
+    await _turns()
     late = engine.submit([_row(1)])
-    threading.Event().wait(0.1)
-    graph.go.set()
 
     with pytest.raises(NeverStarted):
-        late.future.result(timeout=10)
+        await _answers(late)
+    with pytest.raises(DeadlinePassed):
+        await _answers(running)
+    graph.release()
+    await _turns()
     assert graph.batches == [[0]]
-    assert engine.close(timeout=10)
+    assert engine.waiting == 0
 
 
-def test_abandoned_rows_are_dropped(engine: Engine, graph: Graph) -> None:
-    """A client that left frees its places."""
-    graph.hold()
+@on_a_loop
+async def test_abandoned_rows_are_dropped() -> None:
+    """A client that left frees its places, whether it waited first or in the middle."""
+    graph = Graph(slots=1)
+    engine = _engine(graph, queue=4)
+    graph.held = True
     engine.submit([_row(0)])
-    assert graph.running.wait(timeout=10)
-    engine.submit([_row(1)]).abandon()
-    kept = engine.submit([_row(2)])
-    graph.go.set()
-    kept.future.result(timeout=10)
+    await _turns()
+    jobs = [engine.submit([_row(tag)]) for tag in (1, 2, 3, 4)]
+    jobs[0].future.cancel()
+    jobs[2].future.cancel()
+    engine.submit([_row(5)]), engine.submit([_row(6)])
+    graph.held = False
+    graph.release()
+    await _answers(jobs[3])
 
-    assert graph.batches == [[0], [2]]
+    assert graph.batches == [[0], [2, 4, 5, 6]]
 
 
-def test_a_graph_that_raises_fails_its_requests_only(engine: Engine, graph: Graph) -> None:
-    """The thread lives on; after three failures in a row the engine calls itself failing."""
+@on_a_loop
+async def test_a_graph_that_raises_fails_its_requests_only() -> None:
+    """The engine goes on; after three failures in a row it calls itself failing."""
+    graph = Graph()
+    engine = _engine(graph)
     graph.error = RuntimeError("secret detail")
     for _ in range(3):
         with pytest.raises(InferenceFailed) as failed:
-            engine.submit([_row(1)]).future.result(timeout=10)
+            await _answers(engine.submit([_row(1)]))
         assert "secret" not in failed.value.message
     troubled = engine.trouble()
     graph.error = None
-    engine.submit([_row(1)]).future.result(timeout=10)
+    await _answers(engine.submit([_row(1)]))
 
     assert troubled == "failing at every inference"
     assert engine.trouble() is None
 
 
-def test_a_stuck_inference_is_seen(graph: Graph) -> None:
-    """/ping must not say 200 while nothing moves."""
-    engine = Engine(graph, Planner(BUCKETS, COSTS), Limits(deadline=0.05))
+@on_a_loop
+async def test_a_lost_worker_fails_its_requests_with_503() -> None:
+    """Its requests may be sent again; the model is not to blame."""
+    graph = Graph()
+    graph.error = WorkerLost()
+    engine = _engine(graph)
+
+    for _ in range(4):
+        with pytest.raises(WorkerLost) as lost:
+            await _answers(engine.submit([_row(1)]))
+
+    assert (lost.value.status, lost.value.retry_after) == (503, 1)
     assert engine.trouble() is None
-    graph.hold()
+
+
+@on_a_loop
+async def test_times_are_kept_for_each_job() -> None:
+    """For the metrics: from its arrival to its first batch, and of its longest batch."""
+    graph = Graph(slots=1)
+    engine = _engine(graph)
+    graph.held = True
     engine.submit([_row(0)])
-    assert graph.running.wait(timeout=10)
-    threading.Event().wait(0.1)
+    await _turns()
+    job = engine.submit([_row(1)])
+    await asyncio.sleep(0.02)
+    graph.held = False
+    graph.release()
+    await _answers(job)
 
-    assert engine.trouble() == "stuck in an inference"
-    assert not engine.close(timeout=0.05)
-    graph.go.set()
-    assert engine.close(timeout=10)
-    assert engine.trouble() == "without its inference thread"
-
-
-def test_closing_finishes_what_waits(graph: Graph) -> None:
-    """A drain loses nothing."""
-    engine = Engine(graph, Planner(BUCKETS, COSTS), Limits(window=0.0))
-    graph.hold()
-    jobs = [engine.submit([_row(tag)]) for tag in range(6)]
-    closer = threading.Thread(target=engine.close, args=(10,))
-    closer.start()
-    graph.go.set()
-    closer.join(timeout=10)
-
-    assert [_answers(job.future.result(timeout=0)) for job in jobs] == [[tag] for tag in range(6)]
+    assert job.waited >= 0.02
+    assert job.ran == 0.5

@@ -35,7 +35,7 @@ from inference_code.fetch import (
     s3_client,
     verify_release,
 )
-from inference_code.options import OptionInvalid
+from inference_code.option_values import OptionInvalid
 from inference_code.place import CannotWrite, PlaceTaken, put, staged
 from tests.inference_code.running import environment
 from tests.kit.folders import CONTENT, manifest_of, write_folder

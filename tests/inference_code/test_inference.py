@@ -146,7 +146,7 @@ def test_a_pickled_body_is_never_opened(toolkit: Toolkit, content_type: str) -> 
 def test_a_graph_that_raises_leaks_nothing(toolkit: Toolkit) -> None:
     """500 with a sentence; the trace goes to the log."""
     model = toolkit.model.model
-    broken = type(model)(artifact=model.artifact, encoder=model.encoder, graphs={})
+    broken = type(model)(artifact=model.artifact, encoder=model.encoder, golden=model.golden, graphs={})
     toolkit.model = StockModel(model=broken, planner=toolkit.model.planner)
 
     answer, _ = toolkit.transform(b'{"inputs":"w1"}', "application/json")

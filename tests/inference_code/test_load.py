@@ -14,13 +14,15 @@ import pytest
 from artifact.canonical import encode
 from artifact.golden import Case, Golden, largest_difference
 from artifact.graphs import NeuronMissing
-from artifact.manifest import Requires
-from artifact.verify import AnotherArtifact, ArtifactChanged, VerifiedArtifact
+from artifact.manifest import Manifest, Requires
+from artifact.verify import AnotherArtifact, ArtifactChanged
 from inference_code.encoding import TokenizerUnusable
-from inference_code.load import LoadedModel, load, load_graphs
+from inference_code.graphs import Take, load_graphs
+from inference_code.load import LoadedModel, load
 from inference_code.requests import Text
-from inference_code.selfcheck import GoldenUnusable, SelfCheckFailed, selfcheck
+from inference_code.selfcheck import GoldenUnusable, SelfCheckFailed
 from inference_code.tasks import TaskUnknown
+from tests.inference_code.proving import proven
 from tests.inference_code.running import CHECKOUT, environment
 from tests.kit.folders import write_manifest
 from tests.kit.handmade import Recipe, World, build, replaced, rewrite
@@ -42,11 +44,11 @@ class CountingLoader:
     """Loads as production does, and counts."""
 
     def __init__(self) -> None:
-        self.calls: list[VerifiedArtifact] = []
+        self.calls: list[Manifest] = []
 
-    def __call__(self, artifact: VerifiedArtifact) -> Any:
-        self.calls.append(artifact)
-        return load_graphs(artifact)
+    def __call__(self, manifest: Manifest, take: Take) -> Any:
+        self.calls.append(manifest)
+        return load_graphs(manifest, take)
 
 
 def test_the_whole_artifact_is_loaded_once(world: World) -> None:
@@ -170,7 +172,7 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(copied: World) -> None:
 )
 def test_a_right_artifact_passes_and_is_timed(models: Callable[..., LoadedModel], recipe: Recipe) -> None:
     """One figure for each bucket, for the choice of batches."""
-    costs = selfcheck(models(recipe))
+    costs = proven(models(recipe))
 
     assert set(costs) == set(models(recipe).graphs)
     assert all(0 < seconds < 10 for seconds in costs.values())
@@ -191,7 +193,7 @@ def test_a_graph_that_is_off_by_more_than_the_tolerance_fails(
 ) -> None:
     """Naming the case, with the exit code of a proof that failed."""
     with pytest.raises(SelfCheckFailed) as failed:
-        selfcheck(models(recipe))
+        proven(models(recipe))
 
     assert failed.value.case.startswith("golden case 0 in b1_s8")
     assert failed.value.exit_code == 3
@@ -210,7 +212,7 @@ def test_scores_that_change_places_within_the_tolerance_pass(tmp_path: Path) -> 
     )
     rewrite(world.root, "golden.json", encode(golden))
 
-    assert selfcheck(load(world.root))
+    assert proven(load(world.root))
 
 
 def test_one_answer_for_every_input_fails_even_where_the_golden_set_agrees(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_one_answer_for_every_input_fails_even_where_the_golden_set_agrees(tmp_p
     rewrite(world.root, "golden.json", encode(Golden(tolerance=1e-5, cases=cases)))
 
     with pytest.raises(SelfCheckFailed, match="very same answer"):
-        selfcheck(load(world.root))
+        proven(load(world.root))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +257,7 @@ def test_a_golden_set_that_proves_nothing_is_refused(copied: World, golden: Gold
     rewrite(copied.root, "golden.json", golden if isinstance(golden, bytes) else encode(golden))
 
     with pytest.raises(GoldenUnusable, match=why):
-        selfcheck(load(copied.root))
+        proven(load(copied.root))
 
 
 def test_answers_that_are_no_numbers_fail(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_answers_that_are_no_numbers_fail(tmp_path: Path) -> None:
     world = build(tmp_path / "nan", Recipe(wrong_by=float("nan")))
 
     with pytest.raises(SelfCheckFailed):
-        selfcheck(load(world.root))
+        proven(load(world.root))
 
 
 def test_the_package_is_found_from_anywhere(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from inference_code.engine import Limits
-from inference_code.options import OptionInvalid, ServeOptions, serve_options
+from inference_code.option_values import OptionInvalid
+from inference_code.options import ServeOptions, serve_options
 
 
 def test_the_defaults_are_the_platforms() -> None:

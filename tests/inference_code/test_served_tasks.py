@@ -15,8 +15,9 @@ from artifact.canonical import encode
 from artifact.golden import Case, Golden
 from inference_code.inference import input_fn, model_fn, output_fn, predict_fn
 from inference_code.load import load
-from inference_code.selfcheck import GoldenUnusable, SelfCheckFailed, selfcheck
+from inference_code.selfcheck import GoldenUnusable, SelfCheckFailed
 from tests.inference_code.compared import close
+from tests.inference_code.proving import proven
 from tests.inference_code.running import RunningServer, running
 from tests.kit.handmade import MASK, Recipe, World, build, rewrite, tokenizer
 
@@ -135,7 +136,7 @@ def test_a_golden_input_must_fit_one_window(tmp_path: Path) -> None:
     rewrite(world.root, "golden.json", encode(Golden(tolerance=1.0, cases=cases)))
 
     with pytest.raises(GoldenUnusable, match="several windows"):
-        selfcheck(load(world.root))
+        proven(load(world.root))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -153,7 +154,7 @@ def test_a_graph_that_ignores_its_input_fails_whatever_the_golden_set_says(tmp_p
     rewrite(world.root, "golden.json", encode(Golden(tolerance=1e-5, cases=cases)))
 
     with pytest.raises(SelfCheckFailed, match="very same answer"):
-        selfcheck(load(world.root))
+        proven(load(world.root))
 
 
 def test_swapped_start_and_end_do_not_pass_the_golden_set(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_swapped_start_and_end_do_not_pass_the_golden_set(tmp_path: Path) -> Non
     rewrite(world.root, "golden.json", encode(Golden(tolerance=golden["tolerance"], cases=cases)))
 
     with pytest.raises(SelfCheckFailed):
-        selfcheck(load(world.root))
+        proven(load(world.root))
 
 
 def _filled(value: Any, number: float) -> Any:

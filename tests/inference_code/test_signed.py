@@ -31,7 +31,8 @@ from artifact.verify import verify
 from inference_code.fetch import FetchOptions, fetch, fetch_options
 from inference_code.inference import model_fn
 from inference_code.load import load
-from inference_code.options import OptionInvalid, serve_options
+from inference_code.option_values import OptionInvalid
+from inference_code.options import serve_options
 from inference_code.place import CannotWrite
 from tests.inference_code.running import running
 from tests.inference_code.test_load import CountingLoader

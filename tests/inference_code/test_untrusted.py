@@ -40,14 +40,14 @@ announced(torch._C, "import_ir_module_from_buffer")
 announced(safetensors, "safe_open")
 from artifact.errors import TraceshipError
 from inference_code.load import load
-from inference_code.selfcheck import selfcheck
+from inference_code.selfcheck import costs, selfcheck
 root = Path(sys.argv[1])
 def attempt(digest=None):
     try:
         model = load(root, digest=digest)
     except TraceshipError as error:
         return error.id
-    selfcheck(model)
+    selfcheck(model, model)
     return "trusted"
 """
 
@@ -135,12 +135,13 @@ def test_what_is_loaded_was_verified_even_if_the_file_is_swapped_in_between(copi
         copied.root,
         "from inference_code import load as module\n"
         "real = module.load_graphs\n"
-        "def overwriting(artifact):\n"
+        "def overwriting(manifest, take):\n"
         "    for path in [*root.glob('graphs/*'), root / 'weights.safetensors', root / 'golden.json']:\n"
         "        path.write_bytes(b'evil' * 1000)\n"
-        "    return real(artifact)\n"
+        "    return real(manifest, take)\n"
         "model = load(root, loader=overwriting)\n"
-        "print(json.dumps([len(selfcheck(model)), attempt()]))",
+        "selfcheck(model, model)\n"
+        "print(json.dumps([len(costs(model, model)), attempt()]))",
     )
 
     assert found == [3, "artifact-changed"]

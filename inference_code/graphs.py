@@ -1,0 +1,108 @@
+"""Graphs in this process: arrays in a bucket's shape in, rows' outputs out. Pairs with compile/trace.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifact.graphs import load_graph, load_weights, prepare
+from artifact.manifest import Bucket, Manifest, bucket_name
+from artifact.sealed import Sealed
+from inference_code.rows import Outputs, Wanted
+from inference_code.translation import translated
+
+if TYPE_CHECKING:
+    from artifact.graphs import Graph
+    from inference_code.encoding import IntArray
+    from inference_code.rows import FloatArray
+
+Take = Callable[[str], Sealed]
+"""The verified bytes of a file of the artifact, by its path; whoever takes them closes them."""
+Loader = Callable[[Manifest, Take], "Mapping[str, Graph]"]
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """All graphs of an artifact, by bucket name. One thread runs them at a time.
+
+    A translation's bucket has a second graph, the decoder.
+    """
+
+    manifest: Manifest
+    by_name: Mapping[str, Graph]
+
+    def run(self, bucket: Bucket, inputs: Sequence[IntArray], wanted: Sequence[Wanted]) -> list[Outputs]:
+        """Run a batch; one output for each of ``wanted``, which are the batch's first rows.
+
+        Padding, and tokens that a row does not keep, are cut off. A translation's output is its
+        token ids.
+
+        Args:
+            inputs: the graph's positional inputs, as ``encoding.fill`` makes them.
+
+        Raises:
+            InferenceFailed: a translation met NaN or infinity.
+            RuntimeError: whatever else the graph raises.
+        """
+        import torch
+
+        if self.manifest.generation is None:
+            return self.encode(bucket, inputs, wanted)
+        tensors = [torch.from_numpy(array) for array in inputs]
+        decoder = self.by_name[_decoder(bucket)]
+        with torch.inference_mode():
+            states = self.by_name[bucket_name(bucket.batch, bucket.length)](*tensors)[0]
+            found = translated(decoder, self.manifest.generation, states, tensors[1])
+        return found[: len(wanted)]
+
+    def encode(self, bucket: Bucket, inputs: Sequence[IntArray], wanted: Sequence[Wanted]) -> list[Outputs]:
+        """What the bucket's graph itself says: of a translation, the encoder's states."""
+        import torch
+
+        tensors = [torch.from_numpy(array) for array in inputs]
+        with torch.inference_mode():
+            found = self.by_name[bucket_name(bucket.batch, bucket.length)](*tensors)
+        arrays = [tensor.numpy() for tensor in found]
+        with_tokens = [tensor.shape[1:2] == ("length",) for tensor in self.manifest.outputs]
+        return [
+            Outputs(
+                arrays=tuple(
+                    _tokens_of(row, array[at]) if tokens else array[at]
+                    for array, tokens in zip(arrays, with_tokens)
+                )
+            )
+            for at, row in enumerate(wanted)
+        ]
+
+
+def load_graphs(manifest: Manifest, take: Take) -> dict[str, Graph]:
+    """Load every bucket's graphs from the bytes that were verified.
+
+    Raises:
+        NeuronMissing, GraphUnreadable, WeightsDoNotFit: from ``artifact.graphs``.
+    """
+    prepare(manifest.requires.target)
+    weights = None if manifest.weights is None else load_weights(take(manifest.weights))
+    graphs = {}
+    for bucket in manifest.buckets:
+        name = bucket_name(bucket.batch, bucket.length)
+        graphs[name] = load_graph(take(bucket.path), weights)
+        if bucket.decoder is not None:
+            graphs[_decoder(bucket)] = load_graph(take(bucket.decoder), weights)
+    return graphs
+
+
+def files_of(manifest: Manifest) -> set[str]:
+    """The files that ``load_graphs`` takes."""
+    graphs = {path for bucket in manifest.buckets for path in (bucket.path, bucket.decoder)}
+    return {path for path in (*graphs, manifest.weights) if path is not None}
+
+
+def _decoder(bucket: Bucket) -> str:
+    return f"{bucket_name(bucket.batch, bucket.length)}.decoder"
+
+
+def _tokens_of(row: Wanted, array: FloatArray) -> FloatArray:
+    # A list of places copies them, so that the rest of a large batch does not stay in memory.
+    return array[: row.length] if row.keep is None else array[list(row.keep)]

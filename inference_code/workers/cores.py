@@ -1,0 +1,135 @@
+"""How many workers, and what each may use: NeuronCores on Inf1, threads on the CPU.
+
+A NeuronCore belongs to one process (aws-neuron/aws-neuron-sdk#453), so each worker gets its own by
+number. Sources: a chip of Inf1 has four NeuronCores and is a device /dev/neuronN
+(aws-neuron/aws-neuron-sdk:archive/neuronperf and the container tutorial); NEURON_RT_VISIBLE_CORES
+takes numbers and ranges (aws-neuron/aws-neuron-sdk:neuron-runtime/nrt-configurable-parameters.rst).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from artifact.errors import UsageError
+from artifact.machine import Machine
+from artifact.manifest import Manifest
+from inference_code.option_values import OptionInvalid, whole_number
+
+CORES_PER_CHIP = 4
+SLOTS = 2
+"""One batch runs, one waits."""
+VISIBLE_CORES = "NEURON_RT_VISIBLE_CORES"
+NUM_CORES = "NEURON_RT_NUM_CORES"
+
+_MOST_CORES = 64
+"""Of the largest instance, inf1.24xlarge."""
+_RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
+_DEVICE = re.compile(r"neuron\d+")
+_MEMORY_SHARE = 0.8
+
+
+class TooFewCores(UsageError):
+    """The machine, or what is left of it, has fewer NeuronCores than the workers need."""
+
+    id = "too-few-neuron-cores"
+
+    def __init__(self, *, needed: str, found: int) -> None:
+        super().__init__(
+            what=f"there are not enough NeuronCores for {needed}",
+            why=f"{found} may be used here",
+            fix="set TRACESHIP_WORKERS lower, give the container more of the /dev/neuron devices, "
+            "or compile for a pipeline of fewer cores",
+        )
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker gets. ``environ`` is set in its process, ``threads`` in its torch.
+
+    ``slots``: batches that it may have at once. The second keeps an accelerator from waiting for
+    the host; on the CPU, where they share the cores, a later batch is a better one.
+    """
+
+    number: int
+    threads: int = 1
+    slots: int = 1
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cores(self) -> str:
+        """The NeuronCores as their variable has them, or nothing."""
+        return self.environ.get(VISIBLE_CORES, "")
+
+
+def shares(
+    manifest: Manifest, workers: int | None = None, *, cores: Sequence[int], here: Machine
+) -> list[Share]:
+    """One share for each worker.
+
+    Args:
+        workers: how many; ``None``: as many as there are NeuronCore groups, or processors with
+            memory for the model.
+        cores: the NeuronCores that may be used, by number.
+
+    Raises:
+        TooFewCores: more cores are needed than there are.
+    """
+    if manifest.requires.target == "inf1":
+        return _on_neuron_cores(manifest, cores, workers)
+    memory, processors = here.available_memory(), here.cores()
+    fitting = processors if memory is None else int(memory * _MEMORY_SHARE) // manifest.requires.memory_bytes
+    count = workers or max(1, min(processors, fitting))
+    return [Share(number=number, threads=max(1, processors // count)) for number in range(count)]
+
+
+def _on_neuron_cores(manifest: Manifest, cores: Sequence[int], workers: int | None) -> list[Share]:
+    group = manifest.compiler.pipeline_cores if manifest.compiler is not None else 1
+    count = workers or len(cores) // group
+    if count == 0 or count * group > len(cores):
+        needed = f"{count or 1} workers of {group}"
+        raise TooFewCores(needed=needed, found=len(cores))
+    groups = [cores[at * group : (at + 1) * group] for at in range(count)]
+    return [
+        # The older variable would count from core 0 again in each process.
+        Share(
+            number=number,
+            slots=SLOTS,
+            environ={VISIBLE_CORES: ",".join(map(str, mine)), NUM_CORES: str(group)},
+        )
+        for number, mine in enumerate(groups)
+    ]
+
+
+def neuron_cores(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[int, ...]:
+    """The NeuronCores that this process may use: those of the runtime's own variables, else all.
+
+    Raises:
+        OptionInvalid: a variable holds something else than numbers.
+    """
+    if environ.get(VISIBLE_CORES):
+        return visible(environ[VISIBLE_CORES])
+    if environ.get(NUM_CORES):
+        return tuple(range(whole_number(NUM_CORES, environ[NUM_CORES], at_most=_MOST_CORES)))
+    try:
+        chips = sum(bool(_DEVICE.fullmatch(entry.name)) for entry in devices.iterdir())
+    except OSError:
+        chips = 0
+    return tuple(range(CORES_PER_CHIP * chips))
+
+
+def visible(text: str, name: str = VISIBLE_CORES) -> tuple[int, ...]:
+    """The numbers in a list such as ``0,2-3``.
+
+    Raises:
+        OptionInvalid: it is none.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        ends = _RANGE.fullmatch(part.strip())
+        if ends is None or not int(ends[1]) <= int(ends[2] or ends[1]) < _MOST_CORES:
+            raise OptionInvalid(name=name, value=text, wanted="core numbers and ranges such as 0,2-3")
+        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    return tuple(dict.fromkeys(found))

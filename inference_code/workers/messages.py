@@ -1,0 +1,87 @@
+"""What the server and a worker say to each other, one message a packet, in MessagePack."""
+
+from __future__ import annotations
+
+import msgspec
+
+from artifact.manifest import Manifest
+from inference_code.rows import Wanted
+
+MAX_BYTES = 262_144
+"""Of one packet. The largest names the kept tokens of a full batch."""
+
+
+class Start(msgspec.Struct, frozen=True):
+    """How a worker begins; it lies in a sealed file of its own, since manifests are long.
+
+    ``files``: descriptors of the artifact's sealed files by path. ``arena``: of the shared memory.
+    ``slots`` of it. ``threads``: of torch, for one graph.
+    """
+
+    manifest: Manifest
+    files: dict[str, int]
+    arena: int
+    slots: int
+    threads: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The graphs are loaded."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The graphs cannot be loaded; the worker ends."""
+
+    id: str
+    exit_code: int
+    what: str
+    why: str
+    fix: str
+
+
+class Run(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Run the batch whose inputs lie in ``slot``.
+
+    ``bucket``: its place in the manifest. ``encode``: want what the graph itself says.
+    """
+
+    slot: int
+    bucket: int
+    wanted: list[Wanted]
+    encode: bool
+
+
+class Placed(msgspec.Struct, frozen=True, array_like=True):
+    """An array in a slot's output memory, in C order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+class Ran(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A batch is done: per row its arrays. ``seconds`` that the graph ran."""
+
+    slot: int
+    rows: list[list[Placed]]
+    seconds: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A batch came to nothing. ``known``: the id of an error of ours, with its reason."""
+
+    slot: int
+    error: str
+    trace: str
+    known: bool
+    seconds: float
+
+
+class Beat(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Are you there? The answer is the same message."""
+
+    number: int
+
+
+FromServer = Run | Beat
+FromWorker = Ready | Refused | Ran | Failed | Beat

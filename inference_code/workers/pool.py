@@ -1,0 +1,205 @@
+"""All workers of one artifact: started together, each proven, replaced when one ends or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+
+from artifact.errors import TraceshipError
+from artifact.manifest import Bucket
+from artifact.sealed import Sealed
+from artifact.verify import VerifiedArtifact
+from inference_code.batching import Planner
+from inference_code.engine import Engine
+from inference_code.graphs import files_of
+from inference_code.load import Model
+from inference_code.log import logger
+from inference_code.rows import Outputs, Row
+from inference_code.selfcheck import costs, selfcheck
+from inference_code.threads import in_thread
+from inference_code.workers.cores import Share
+from inference_code.workers.process import PROGRAM, WorkerProcess
+
+_WATCH_SECONDS = 0.5
+_BEAT_SECONDS = 5.0
+_PROVING_SECONDS = 120.0
+_OF_DEADLINE = 0.75
+"""So the requests of a worker that hangs fail as such, and in time."""
+_OF_COST = 10
+"""A batch may take so many times as long as the slowest one did when it was measured."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+
+
+class WorkerRunner:
+    """A worker as a ``Runner`` for a thread of its own: waits for each batch."""
+
+    def __init__(self, worker: WorkerProcess, loop: asyncio.AbstractEventLoop) -> None:
+        self._worker = worker
+        self._loop = loop
+
+    def run(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:
+        return self._on_loop(bucket, rows, encode=False)
+
+    def encode(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:
+        return self._on_loop(bucket, rows, encode=True)
+
+    def _on_loop(self, bucket: Bucket, rows: Sequence[Row], *, encode: bool) -> list[Outputs]:
+        asked = self._worker.run(bucket, rows, encode=encode)
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+
+class Pool:
+    """Workers by number. Use on one event loop, in the main thread."""
+
+    def __init__(
+        self,
+        model: Model,
+        shares: Sequence[Share],
+        *,
+        deadline: float,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        self._model = model
+        self._shares = shares
+        self._deadline = deadline
+        self._batch_seconds = _PROVING_SECONDS
+        self._program = program
+        self._supply = _Supply(model.artifact)
+        self._loop = asyncio.get_running_loop()
+        self._workers: dict[int, WorkerProcess] = {}
+        self._engine: Engine | None = None
+        self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.restarts = 0
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """Those that serve now, or are being started."""
+        return list(self._workers.values())
+
+    async def start(self) -> Planner:
+        """Start and prove every worker; return the planner with the buckets' measured costs.
+
+        Raises:
+            WorkerRefused, WorkerEnded: a worker could not load the graphs.
+            GoldenUnusable, SelfCheckFailed: it does not answer as it should.
+            WorkerLost: it ended while it was proven.
+        """
+        self._keep(self._watched())
+        with await in_thread(self._supply.files) as files:
+            started = [self._spawn(share, files) for share in self._shares]
+        await asyncio.gather(*(self._proven(worker) for worker in started))
+        # One after the other: side by side they would slow each other down.
+        first = WorkerRunner(started[0], self._loop)
+        measured = await in_thread(lambda: costs(self._model, first))
+        self._batch_seconds = max(_OF_DEADLINE * self._deadline, _OF_COST * max(measured.values()))
+        return Planner(self._model.manifest.buckets, measured)
+
+    def serve(self, engine: Engine) -> None:
+        """Have the workers run what ``engine`` is given."""
+        self._engine = engine
+        for worker in self.workers:
+            engine.attach(worker)
+
+    async def close(self) -> None:
+        """Let the workers finish what they have, then end them."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(worker.close() for worker in self.workers))
+        self._supply.close()
+
+    def _spawn(self, share: Share, files: Mapping[str, Sealed]) -> WorkerProcess:
+        worker = WorkerProcess(self._model.manifest, files, share, self._lost, self._program)
+        self._workers[share.number] = worker
+        return worker
+
+    async def _proven(self, worker: WorkerProcess) -> None:
+        await worker.ready
+        runner = WorkerRunner(worker, self._loop)
+        await in_thread(lambda: selfcheck(self._model, runner))
+
+    def _lost(self, worker: WorkerProcess) -> None:
+        if self._workers.get(worker.share.number) is worker:
+            del self._workers[worker.share.number]
+        if self._engine is None or self._closing:
+            return
+        code = worker.gone.result()
+        logger.error("worker lost", extra={"worker": worker.share.number, "pid": worker.pid, "code": code})
+        if worker in self._engine.lanes:
+            self._engine.detach(worker)
+            self._keep(self._replaced(worker.share))
+
+    async def _replaced(self, share: Share) -> None:
+        """Try until there is another; what fails is logged, and the pause grows."""
+        assert self._engine is not None
+        pause = _FIRST_PAUSE
+        while True:
+            worker = None
+            try:
+                with await in_thread(self._supply.files) as files:
+                    worker = self._spawn(share, files)
+                await self._proven(worker)
+            except (TraceshipError, OSError) as error:
+                facts = {"worker": share.number, "why": str(error)}
+                logger.error("worker not replaced", extra=facts)
+                if worker is not None:
+                    worker.end()
+                    await worker.gone
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self.restarts += 1
+                logger.info("worker replaced", extra={"worker": share.number, "pid": worker.pid})
+                self._engine.attach(worker)
+                return
+
+    async def _watched(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for worker in self.workers:
+                if worker.serves and worker.hangs(self._batch_seconds, _BEAT_SECONDS):
+                    logger.error("worker hangs", extra={"worker": worker.share.number, "pid": worker.pid})
+                    worker.end()
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Supply:
+    """The sealed files that workers inherit. The weights stay, so that all map one copy of them.
+
+    Graphs are let go once they are inherited: on Inf1 each holds its own weights, and would take
+    the host's memory twice. For a later worker they are read and hashed anew.
+    """
+
+    def __init__(self, artifact: VerifiedArtifact) -> None:
+        self._artifact = artifact
+        weights = artifact.manifest.weights
+        self._weights = {} if weights is None else {weights: artifact.take(weights)}
+
+    def files(self) -> contextlib.AbstractContextManager[Mapping[str, Sealed]]:
+        """All files of the graphs, for as long as they are needed.
+
+        Raises:
+            ArtifactChanged: a file is no longer what was verified.
+        """
+        paths = files_of(self._artifact.manifest) - self._weights.keys()
+        return _lent({path: self._artifact.take(path) for path in sorted(paths)}, self._weights)
+
+    def close(self) -> None:
+        """Nothing more will be asked for."""
+        for sealed in self._weights.values():
+            sealed.close()
+
+
+@contextlib.contextmanager
+def _lent(given: Mapping[str, Sealed], kept: Mapping[str, Sealed]) -> Iterator[Mapping[str, Sealed]]:
+    try:
+        yield {**given, **kept}
+    finally:
+        for sealed in given.values():
+            sealed.close()

@@ -1,0 +1,297 @@
+"""A worker as the server sees it: a child process, a channel, two slots. Lives on the event loop.
+
+It ends in one way: its channel closes, because the process ended, was killed, or was killed by
+``end`` since it hung. Then every batch that it had fails, and ``lost`` is called once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from artifact.errors import TraceshipError
+from artifact.manifest import Bucket, Manifest
+from artifact.sealed import Sealed
+from inference_code.encoding import fill
+from inference_code.engine import Done
+from inference_code.errors import InferenceFailed, WorkerLost
+from inference_code.log import logger
+from inference_code.rows import Outputs, Row
+from inference_code.workers.arena import Arena
+from inference_code.workers.cores import Share
+from inference_code.workers.messages import (
+    MAX_BYTES,
+    Beat,
+    Failed,
+    FromWorker,
+    Ran,
+    Ready,
+    Refused,
+    Run,
+    Start,
+)
+
+PROGRAM = (sys.executable, "-m", "inference_code.workers.program")
+_BUFFER = 4 * MAX_BYTES
+_END_SECONDS = 5.0
+
+
+class WorkerRefused(TraceshipError):
+    """A worker could not load the graphs; id, reason and exit code are those that it gave."""
+
+    id = "worker-refused"
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(what=refused.what, why=refused.why, fix=refused.fix)
+        self.id = refused.id  # type: ignore[misc]
+        self.exit_code = refused.exit_code  # type: ignore[misc]
+
+
+class WorkerEnded(TraceshipError):
+    """A worker's process ended by itself or was killed before it could serve."""
+
+    id = "worker-ended"
+
+    def __init__(self, *, number: int, code: int) -> None:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        memory = (
+            ", which is how the kernel ends what takes too much memory" if code == -signal.SIGKILL else ""
+        )
+        super().__init__(
+            what=f"worker {number} ended before it could serve",
+            why=f"{how}{memory}",
+            fix="read its lines in the log; give the machine more memory, or set TRACESHIP_WORKERS lower",
+        )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    bucket: Bucket
+    done: Done
+
+
+class WorkerProcess:
+    """A ``Lane`` for the engine, once it is ready.
+
+    ``busy`` sums the seconds that its graphs ran. ``progress`` is when it last had nothing to do
+    or finished something, on the loop's clock.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        files: Mapping[str, Sealed],
+        share: Share,
+        lost: Callable[[WorkerProcess], None],
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        """Start the process; call from the main thread, with whose end the kernel ends the child.
+
+        Raises:
+            MemoryFileRefused: there is no shared memory.
+        """
+        self.share = share
+        self.manifest = manifest
+        self.busy = 0.0
+        self._loop = asyncio.get_running_loop()
+        self.progress = self._loop.time()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+        self.gone: asyncio.Future[int] = self._loop.create_future()
+        self._lost = lost
+        self._arena = Arena(manifest, share.slots)
+        self._place = {bucket: at for at, bucket in enumerate(manifest.buckets)}
+        self._batches: dict[int, _Batch] = {}
+        self._free = list(range(share.slots))
+        self._beats = 0
+        self._beat_sent: float | None = None
+        self._decoder = msgspec.msgpack.Decoder(FromWorker)
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            for end in (self._channel, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+            self._process = self._spawn(theirs, files, program)
+        self._channel.setblocking(False)
+        self._loop.add_reader(self._channel, self._readable)
+
+    def _spawn(
+        self, theirs: socket.socket, files: Mapping[str, Sealed], program: Sequence[str]
+    ) -> subprocess.Popen[bytes]:
+        start = Start(
+            manifest=self.manifest,
+            files={path: file.descriptor for path, file in files.items()},
+            arena=self._arena.descriptor,
+            slots=self.share.slots,
+            threads=self.share.threads,
+        )
+        with Sealed([msgspec.msgpack.encode(start)]) as sealed:
+            descriptors = (theirs.fileno(), sealed.descriptor, start.arena, *start.files.values())
+            command = [*program, str(theirs.fileno()), str(sealed.descriptor)]
+            return subprocess.Popen(
+                command,
+                pass_fds=descriptors,
+                env={**os.environ, **self.share.environ},
+                stdin=subprocess.DEVNULL,
+                # A terminal's Ctrl-C is for the server, which lets its workers finish.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def serves(self) -> bool:
+        """Whether its graphs are loaded and it is there."""
+        return self.ready.done() and self.ready.exception() is None and not self.gone.done()
+
+    @property
+    def load(self) -> int:
+        return len(self._batches)
+
+    @property
+    def room(self) -> int:
+        return len(self._free)
+
+    def start(self, bucket: Bucket, rows: Sequence[Row], done: Done) -> None:
+        self._run(bucket, rows, done, encode=False)
+
+    async def run(self, bucket: Bucket, rows: Sequence[Row], *, encode: bool) -> list[Outputs]:
+        """One batch by itself, see ``load.Runner``.
+
+        Raises:
+            WorkerLost: the process is gone, or ended meanwhile.
+            InferenceFailed: the graph raised an error.
+        """
+        found: asyncio.Future[list[Outputs]] = self._loop.create_future()
+
+        def done(outputs: list[Outputs] | Exception, _seconds: float) -> None:
+            if found.done():
+                return
+            if isinstance(outputs, Exception):
+                found.set_exception(outputs)
+            else:
+                found.set_result(outputs)
+
+        self._run(bucket, rows, done, encode=encode)
+        return await found
+
+    def hangs(self, batch_seconds: float, beat_seconds: float) -> bool:
+        """Whether it takes longer than that for a batch, or, idle, to say that it is there.
+
+        Asks it to say so; call this every now and then.
+        """
+        now = self._loop.time()
+        if self._batches:
+            return now - self.progress > batch_seconds
+        if self._beat_sent is None:
+            self._beats += 1
+            self._beat_sent = now
+            self._send(Beat(self._beats))
+        return now - self._beat_sent > beat_seconds
+
+    def end(self) -> None:
+        """Kill it; ``lost`` follows."""
+        if self._process.poll() is None:
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Let it finish, then end: closing the channel is the sign. Killed if it does not."""
+        if not self.gone.done():
+            self._channel.shutdown(socket.SHUT_WR)
+            try:
+                await asyncio.wait_for(asyncio.shield(self.gone), _END_SECONDS)
+            except asyncio.TimeoutError:
+                self.end()
+                await self.gone
+
+    def _run(self, bucket: Bucket, rows: Sequence[Row], done: Done, *, encode: bool) -> None:
+        if self.gone.done() or not self._free:
+            self._loop.call_soon(done, WorkerLost(), 0.0)
+            return
+        slot = self._free.pop()
+        if not self._batches:
+            self.progress = self._loop.time()
+        self._batches[slot] = _Batch(bucket=bucket, done=done)
+        fill(rows, bucket, self.manifest, self._arena.inputs(slot, bucket))
+        wanted = [row.wanted for row in rows]
+        self._send(Run(slot=slot, bucket=self._place[bucket], wanted=wanted, encode=encode))
+
+    def _send(self, message: Run | Beat) -> None:
+        try:
+            self._channel.send(msgspec.msgpack.encode(message))
+        except ConnectionError:
+            pass  # its end is being read; ``_gone`` fails the batch
+        except BlockingIOError:
+            self.end()
+
+    def _readable(self) -> None:
+        try:
+            packet = self._channel.recv(_BUFFER)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            packet = b""
+        if not packet:
+            self._gone()
+            return
+        try:
+            self._heard(self._decoder.decode(packet))
+        except (msgspec.DecodeError, KeyError, ValueError, TypeError):
+            # A worker that talks nonsense has lost its mind, not a request's fault.
+            logger.exception("a worker's message cannot be read", extra={"worker": self.share.number})
+            self.end()
+
+    def _heard(self, message: FromWorker) -> None:
+        if isinstance(message, Ran):
+            self._finished(message.slot, self._arena.read(message.slot, message.rows), message.seconds)
+        elif isinstance(message, Failed):
+            self._finished(message.slot, self._reason(message), message.seconds)
+        elif isinstance(message, Beat):
+            self._beat_sent = None
+        elif isinstance(message, Ready):
+            if not self.ready.done():
+                self.ready.set_result(None)
+        elif not self.ready.done():
+            self.ready.set_exception(WorkerRefused(message))
+
+    def _finished(self, slot: int, found: list[Outputs] | Exception, seconds: float) -> None:
+        batch = self._batches.pop(slot)
+        self._free.append(slot)
+        self.progress = self._loop.time()
+        self.busy += seconds
+        batch.done(found, seconds)
+
+    def _reason(self, failed: Failed) -> Exception:
+        if failed.known:
+            return InferenceFailed(why=failed.error)
+        facts = {"error": failed.error, "worker": self.share.number, "trace": failed.trace}
+        logger.error("a graph raised an error", extra=facts)
+        return GraphRaised(failed.error)
+
+    def _gone(self) -> None:
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+        self.end()
+        code = self._process.wait()
+        self._arena.close()
+        batches, self._batches = list(self._batches.values()), {}
+        self.gone.set_result(code)
+        if not self.ready.done():
+            self.ready.set_exception(WorkerEnded(number=self.share.number, code=code))
+            # Nobody may have come to await it: that is no error of its own.
+            self.ready.exception()
+        for batch in batches:
+            batch.done(WorkerLost(), self._loop.time() - self.progress)
+        self._lost(self)
+
+
+class GraphRaised(RuntimeError):
+    """A graph raised in a worker; the log has the trace."""

@@ -1,0 +1,119 @@
+"""A worker: ``python -m inference_code.workers.program CHANNEL START``, two inherited descriptors.
+
+Started by ``process.py`` alone. It reads the artifact from sealed descriptors, runs one batch after
+the other, and ends when the server's end of the channel is closed, whatever closed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from artifact.errors import TraceshipError
+from artifact.sealed import Sealed
+from inference_code import log
+from inference_code.errors import InferenceFailed
+from inference_code.graphs import Graphs, Loader, load_graphs
+from inference_code.workers.arena import Arena
+from inference_code.workers.messages import (
+    MAX_BYTES,
+    Beat,
+    Failed,
+    FromServer,
+    FromWorker,
+    Ran,
+    Ready,
+    Refused,
+    Run,
+    Start,
+)
+
+_PR_SET_PDEATHSIG = 1
+_OOM_SCORE = "500"
+
+
+def main(arguments: Sequence[str] | None = None, load: Loader = load_graphs) -> int:
+    """Load, say so, run until the server is gone; return the exit code."""
+    channel_fd, start_fd = map(int, sys.argv[1:] if arguments is None else arguments)
+    log.configure()
+    _belong_to_the_server()
+    channel = socket.socket(fileno=channel_fd)
+    with Sealed.inherited(start_fd) as sealed:
+        start = msgspec.msgpack.decode(sealed.read(), type=Start)
+    with contextlib.suppress(ConnectionError):
+        try:
+            graphs = _loaded(start, load)
+        except TraceshipError as error:
+            _say(channel, Refused(error.id, error.exit_code, error.what, error.why, error.fix))
+            return error.exit_code
+        _say(channel, Ready())
+        _work(channel, graphs, Arena(start.manifest, start.slots, start.arena))
+    return 0
+
+
+def _belong_to_the_server() -> None:
+    """End with it, leave signals to it, and be the first to go where memory runs out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Also in the middle of an inference, where the closed channel would be noticed late.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+
+
+def _loaded(start: Start, load: Loader) -> Graphs:
+    import torch
+
+    torch.set_num_threads(start.threads)
+    found = load(start.manifest, lambda path: Sealed.inherited(start.files[path]))
+    return Graphs(start.manifest, found)
+
+
+def _work(channel: socket.socket, graphs: Graphs, arena: Arena) -> None:
+    decoder = msgspec.msgpack.Decoder(FromServer)
+    while packet := channel.recv(MAX_BYTES):
+        asked = decoder.decode(packet)
+        _say(channel, asked if isinstance(asked, Beat) else _ran(asked, graphs, arena))
+
+
+def _ran(asked: Run, graphs: Graphs, arena: Arena) -> Ran | Failed:
+    bucket = graphs.manifest.buckets[asked.bucket]
+    run = graphs.encode if asked.encode else graphs.run
+    started = time.perf_counter()
+    try:
+        found = run(bucket, arena.inputs(asked.slot, bucket), asked.wanted)
+        seconds = time.perf_counter() - started
+        return Ran(slot=asked.slot, rows=arena.write(asked.slot, found), seconds=seconds)
+    except Exception as error:
+        # Whatever a graph raises must reach its callers, and must not end the worker.
+        known = isinstance(error, InferenceFailed)
+        why = error.why if isinstance(error, InferenceFailed) else type(error).__name__
+        trace = "" if known else traceback.format_exc(limit=-20)[-16_000:]
+        seconds = time.perf_counter() - started
+        return Failed(slot=asked.slot, error=why, trace=trace, known=known, seconds=seconds)
+
+
+def _say(channel: socket.socket, message: FromWorker) -> None:
+    channel.sendall(msgspec.msgpack.encode(message))
+
+
+def run_to_the_end(load: Loader = load_graphs) -> None:
+    """``main`` as a program. The interpreter's own shutdown is left out: torch may be in a thread."""
+    code = main(load=load)
+    logging.shutdown()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    run_to_the_end()

@@ -1,0 +1,236 @@
+"""Workers that die, hang, or cannot start, as the server's clients and its platform see it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.inference_code.running import RunningServer, environment, running
+from tests.kit.handmade import Recipe, World
+
+BUSY = Recipe(buckets=((1, 8),), busy=60)
+"""Some hundredths of a second for each inference."""
+SECONDS = 60.0
+
+
+def workers(server: RunningServer) -> list[int]:
+    """Process ids of the server's workers."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return [int(pid) for pid in children.read_text(encoding="ascii").split()]
+
+
+def await_that(happened: Callable[[], bool], why: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, why
+        threading.Event().wait(0.02)
+
+
+def ended(pid: int) -> bool:
+    """Whether the process is gone, or only its exit code is left."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def mapped(pid: int, name: str) -> set[str]:
+    """Inodes of the files of that name which a process has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text(encoding="ascii").splitlines()
+    return {line.split()[4] for line in lines if name in line}
+
+
+def test_a_killed_worker_costs_its_own_requests_only(worlds: Callable[..., World], tmp_path: Path) -> None:
+    """503 that says so, /ping fails while there is none, and another one serves the same answers."""
+    world = worlds(BUSY)
+    with running(world.root, cwd=tmp_path) as server, ThreadPoolExecutor(4) as clients:
+        server.await_ready()
+        (pid,) = workers(server)
+        asked = [clients.submit(server.ask, "w1 w2") for _ in range(4)]
+        threading.Event().wait(0.05)
+        os.kill(pid, signal.SIGKILL)
+        server.await_event("worker lost")
+        between = server.call("GET", "/ping").status
+        replies = [future.result() for future in asked]
+        server.await_event("worker replaced")
+        await_that(lambda: server.call("GET", "/ping").status == 200, "never well again")
+        after = server.ask("w1 w2")
+
+    assert between == 503
+    assert {reply.status for reply in replies} <= {200, 503}
+    lost = [reply for reply in replies if reply.status == 503]
+    assert {reply.json["error"] for reply in lost} <= {"worker-lost", "not-ready"}
+    assert all(reply.headers["retry-after"] == "1" for reply in lost)
+    assert after.status == 200
+
+
+def test_with_two_workers_one_death_is_hardly_noticed(worlds: Callable[..., World], tmp_path: Path) -> None:
+    """/ping stays 200 and requests are answered while the other is started and proven."""
+    world = worlds(BUSY)
+    with running(world.root, cwd=tmp_path, env={"TRACESHIP_WORKERS": "2"}) as server:
+        server.await_ready()
+        first, second = workers(server)
+        shared = mapped(first, "memfd:sealed") & mapped(second, "memfd:sealed")
+        os.kill(first, signal.SIGKILL)
+        server.await_event("worker lost")
+        pings = [server.call("GET", "/ping").status for _ in range(5)]
+        answers = [server.ask("w1 w2").status for _ in range(5)]
+        server.await_event("worker replaced")
+        third = next(pid for pid in workers(server) if pid not in (first, second))
+        still_shared = mapped(third, "memfd:sealed") & mapped(second, "memfd:sealed")
+
+    assert pings == [200] * 5
+    assert answers == [200] * 5
+    assert len(shared) == 1, "the weights lie in memory twice"
+    assert still_shared == shared
+    assert all(ended(pid) for pid in (first, second, third))
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_request_fails_in_time(
+    worlds: Callable[..., World], tmp_path: Path
+) -> None:
+    """Stopped in the middle, as by a driver that never answers: 503 before the deadline."""
+    limits = {"TRACESHIP_DEADLINE_SECONDS": "30"}
+    recipe = Recipe(buckets=((1, 8),))
+    with running(worlds(recipe).root, cwd=tmp_path, env=limits) as server:
+        server.await_ready()
+        (pid,) = workers(server)
+        os.kill(pid, signal.SIGSTOP)
+        started = time.monotonic()
+        reply = server.ask("w1")
+        took = time.monotonic() - started
+        server.await_event("worker hangs")
+        server.await_event("worker replaced")
+        after = server.ask("w1")
+
+    assert (reply.status, reply.json["error"]) == (503, "worker-lost")
+    assert took < 30
+    assert after.status == 200
+    assert ended(pid)
+
+
+def test_an_idle_worker_that_hangs_is_noticed_too(world: World, tmp_path: Path) -> None:
+    """/ping must not say 200 for longer than the beat while nothing would be answered."""
+    with running(world.root, cwd=tmp_path) as server:
+        server.await_ready()
+        (pid,) = workers(server)
+        os.kill(pid, signal.SIGSTOP)
+        server.await_event("worker hangs")
+        server.await_event("worker replaced")
+
+        assert server.ask("w1").status == 200
+
+
+def test_no_worker_outlives_a_killed_server(world: World, tmp_path: Path) -> None:
+    """NeuronCores of an orphan would be taken for good."""
+    with running(world.root, cwd=tmp_path, env={"TRACESHIP_WORKERS": "2"}) as server:
+        server.await_ready()
+        pids = workers(server)
+        server.process.kill()
+        server.process.wait()
+
+        assert len(pids) == 2
+        await_that(lambda: all(ended(pid) for pid in pids), "a worker outlives its server")
+
+
+def test_a_worker_is_not_replaced_from_files_that_changed(copied: World, tmp_path: Path) -> None:
+    """A later worker's graphs are read anew, and must be those that were verified."""
+    with running(copied.root, cwd=tmp_path) as server:
+        server.await_ready()
+        (pid,) = workers(server)
+        graph = copied.root / "graphs/b1_s8.pt"
+        graph.write_bytes(graph.read_bytes()[:-1] + b"x")
+        os.kill(pid, signal.SIGKILL)
+        refused = server.await_event("worker not replaced")
+        ping = server.call("GET", "/ping")
+
+    assert "b1_s8.pt" in refused["why"]
+    assert ping.status == 503
+    assert ping.json["error"] == "not-ready"
+
+
+def test_signals_to_the_whole_group_leave_the_workers_to_the_server(world: World, tmp_path: Path) -> None:
+    """A service manager's SIGTERM goes to every process: what was accepted is still answered."""
+    with running(world.root, "--lame-duck", "20", cwd=tmp_path) as server:
+        server.await_ready()
+        (pid,) = workers(server)
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+
+        assert server.ask("w1").status == 200
+        assert not ended(pid)
+
+
+_PROGRAMS = {
+    "refuses": (
+        "from artifact.graphs import GraphUnreadable\n"
+        "def load(manifest, take): raise GraphUnreadable(why='it is broken')\n",
+        "graph-unreadable",
+        3,
+    ),
+    "dies": ("import os\ndef load(manifest, take): os.kill(os.getpid(), 9)\n", "worker-ended", 1),
+}
+
+
+@pytest.mark.parametrize(("loader", "error", "code"), _PROGRAMS.values(), ids=_PROGRAMS)
+def test_a_worker_that_cannot_start_ends_the_server(
+    world: World, tmp_path: Path, loader: str, error: str, code: int
+) -> None:
+    """With the worker's own reason and exit code, so that the platform's log tells."""
+    (tmp_path / "broken.py").write_text(
+        f"{loader}from inference_code.workers.program import run_to_the_end\n"
+        "if __name__ == '__main__': run_to_the_end(load)\n",
+        encoding="utf-8",
+    )
+    server = (
+        "import sys\nfrom pathlib import Path\nfrom inference_code import log\n"
+        "from inference_code.__main__ import refused\n"
+        "from inference_code.options import serve_options\nfrom inference_code.server import serve\n"
+        "from artifact.errors import TraceshipError\n"
+        "log.configure()\n"
+        "options = serve_options({'TRACESHIP_WORKERS': '1'}, path=sys.argv[1], port='0')\n"
+        "try: serve(options, (sys.executable, sys.argv[2]))\n"
+        "except TraceshipError as error: sys.exit(refused(error))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", server, str(world.root), str(tmp_path / "broken.py")],
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert ran.returncode == code
+    assert f'"error": "{error}"' in ran.stderr
+
+
+def test_a_worker_starts_from_nothing_that_could_still_change() -> None:
+    """What it is told is sealed, as the graphs are."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptor = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "inference_code.workers.program", str(theirs.fileno()), str(descriptor)],
+            pass_fds=(theirs.fileno(), descriptor),
+            env=environment({}),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    finally:
+        ours.close(), theirs.close(), os.close(descriptor)
+
+    assert ran.returncode != 0
+    assert "not sealed" in ran.stderr
