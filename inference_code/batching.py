@@ -14,8 +14,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from artifact.manifest import Bucket, bucket_name
+from inference_code.rows import Row
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,19 @@ class Plan:
 
     bucket: Bucket
     positions: tuple[int, ...]
+
+
+class AnyPlanner(Protocol):
+    """What the queue needs of a planner; the docstrings are ``Planner``'s."""
+
+    lengths: list[int]
+    largest_batch: int
+
+    def class_of(self, length: int) -> int: ...
+
+    def pick(self, counts: Sequence[int], head: int, most: int) -> tuple[Bucket, list[int]]: ...
+
+    def shape(self, bucket: Bucket, rows: Sequence[Row]) -> Bucket: ...
 
 
 class Planner:
@@ -66,6 +81,10 @@ class Planner:
                 best, chosen = rank, (bucket, taken)
         assert chosen is not None, "a row is longer than every bucket"
         return chosen
+
+    def shape(self, bucket: Bucket, rows: Sequence[Row]) -> Bucket:  # noqa: ARG002 - free planners need them
+        """What to run rows as that were picked for ``bucket``: that bucket, whose graph is static."""
+        return bucket
 
     def choose(self, lengths: Sequence[int]) -> Plan:
         """Return what to run next of a queue of ``lengths``, oldest first, none over the limit."""

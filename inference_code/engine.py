@@ -16,7 +16,7 @@ from typing import Protocol
 
 from artifact.errors import TraceshipError
 from artifact.manifest import Bucket
-from inference_code.batching import Planner
+from inference_code.batching import AnyPlanner
 from inference_code.errors import (
     DeadlinePassed,
     InferenceFailed,
@@ -31,7 +31,7 @@ from inference_code.patience import Patience
 from inference_code.rows import Outputs, Row
 
 Observe = Callable[["Lane", Bucket, Sequence[Row], float], None]
-"""Told of every finished batch: lane, bucket, rows, seconds that it ran."""
+"""Told of every finished batch: lane, shape, rows, seconds that it ran."""
 Done = Callable[["list[Outputs] | Exception", float], None]
 """Takes the outputs of a batch, or why there are none, and the seconds that it ran."""
 
@@ -112,7 +112,7 @@ class _Waiting:
 class Engine:
     """A bounded queue in front of lanes."""
 
-    def __init__(self, planner: Planner, limits: Limits, observe: Observe = lambda *_: None) -> None:
+    def __init__(self, planner: AnyPlanner, limits: Limits, observe: Observe = lambda *_: None) -> None:
         self._planner = planner
         self._limits = limits
         self._observe = observe
@@ -223,7 +223,8 @@ class Engine:
         else:
             self._begin(taken)
         rows = [waiting.row for waiting in taken]
-        lane.start(bucket, rows, lambda found, seconds: self._finished(lane, bucket, taken, found, seconds))
+        shape = self._planner.shape(bucket, rows)
+        lane.start(shape, rows, lambda found, seconds: self._finished(lane, shape, taken, found, seconds))
         return True
 
     def _take(self, queue: deque[_Waiting], count: int) -> Iterator[_Waiting]:
@@ -248,7 +249,7 @@ class Engine:
     def _finished(
         self,
         lane: Lane,
-        bucket: Bucket,
+        shape: Bucket,
         taken: Sequence[_Waiting],
         found: list[Outputs] | Exception,
         seconds: float,
@@ -258,7 +259,7 @@ class Engine:
             self._failed(taken, found)
         else:
             self._failures = 0
-            self._observe(lane, bucket, [waiting.row for waiting in taken], seconds)
+            self._observe(lane, shape, [waiting.row for waiting in taken], seconds)
             for waiting, outputs in zip(taken, found):
                 waiting.job.deliver(waiting.at, outputs, seconds)
         self._patience.answered(len({id(waiting.job) for waiting in taken}), self._loop.time())

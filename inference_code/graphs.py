@@ -26,7 +26,8 @@ Loader = Callable[[Manifest, Take], "Mapping[str, Graph]"]
 class Graphs:
     """All graphs of an artifact, by bucket name. One thread runs them at a time.
 
-    A translation's bucket has a second graph, the decoder.
+    A translation's bucket has a second graph, the decoder. A shape that no bucket has is run by the
+    graph that it names, which must fit any shape (``shapes.py``).
     """
 
     manifest: Manifest
@@ -52,7 +53,7 @@ class Graphs:
         tensors = [torch.from_numpy(array) for array in inputs]
         decoder = self.by_name[_decoder(bucket)]
         with torch.inference_mode():
-            states = self.by_name[bucket_name(bucket.batch, bucket.length)](*tensors)[0]
+            states = self._graph(bucket)(*tensors)[0]
             found = translated(decoder, self.manifest.generation, states, tensors[1])
         return found[: len(wanted)]
 
@@ -62,7 +63,7 @@ class Graphs:
 
         tensors = [torch.from_numpy(array) for array in inputs]
         with torch.inference_mode():
-            found = self.by_name[bucket_name(bucket.batch, bucket.length)](*tensors)
+            found = self._graph(bucket)(*tensors)
         arrays = [tensor.numpy() for tensor in found]
         with_tokens = [tensor.shape[1:2] == ("length",) for tensor in self.manifest.outputs]
         return [
@@ -75,6 +76,13 @@ class Graphs:
             for at, row in enumerate(wanted)
         ]
 
+    def _graph(self, shape: Bucket) -> Graph:
+        name = bucket_name(shape.batch, shape.length)
+        if name not in self.by_name:
+            traced = next(bucket for bucket in self.manifest.buckets if bucket.path == shape.path)
+            name = bucket_name(traced.batch, traced.length)
+        return self.by_name[name]
+
 
 def load_graphs(manifest: Manifest, take: Take) -> dict[str, Graph]:
     """Load every bucket's graphs from the bytes that were verified.
@@ -84,13 +92,18 @@ def load_graphs(manifest: Manifest, take: Take) -> dict[str, Graph]:
     """
     prepare(manifest.requires.target)
     weights = None if manifest.weights is None else load_weights(take(manifest.weights))
-    graphs = {}
-    for bucket in manifest.buckets:
-        name = bucket_name(bucket.batch, bucket.length)
-        graphs[name] = load_graph(take(bucket.path), weights)
-        if bucket.decoder is not None:
-            graphs[_decoder(bucket)] = load_graph(take(bucket.decoder), weights)
-    return graphs
+    digests = {file.path: file.sha256 for file in manifest.files}
+    loaded: dict[str, Graph] = {}
+
+    def graph(path: str) -> Graph:
+        # Buckets whose graphs are the same bytes share one.
+        if digests[path] not in loaded:
+            loaded[digests[path]] = load_graph(take(path), weights)
+        return loaded[digests[path]]
+
+    graphs = {bucket_name(bucket.batch, bucket.length): graph(bucket.path) for bucket in manifest.buckets}
+    decoders = {_decoder(b): graph(b.decoder) for b in manifest.buckets if b.decoder is not None}
+    return {**graphs, **decoders}
 
 
 def files_of(manifest: Manifest) -> set[str]:

@@ -19,6 +19,7 @@ from inference_code.answering import arranged
 from inference_code.errors import RequestError
 from inference_code.load import Model, Runner
 from inference_code.rows import Outputs, Row
+from inference_code.shapes import any_shape, fitted
 from inference_code.tasks import task_of
 
 if TYPE_CHECKING:
@@ -64,12 +65,16 @@ def selfcheck(model: Model, runner: Runner) -> None:
         SelfCheckFailed: an answer differs by more than the recorded tolerance, or different
             inputs get the very same answer.
     """
-    golden = _golden(model)
+    golden, free = _golden(model), any_shape(model.manifest)
     for bucket in model.manifest.buckets:
         name = bucket_name(bucket.batch, bucket.length)
         cases = _cases_of(golden, name)
         for at, case in cases:
-            _replay(model, runner, bucket, case, golden.tolerance, label=f"golden case {at} in {name}")
+            label = f"golden case {at} in {name}"
+            _replay(model, runner, bucket, case, golden.tolerance, label=label)
+            if free:
+                fitting = _Fitting(runner, model.manifest.buckets)
+                _replay(model, fitting, bucket, case, golden.tolerance, label=f"{label}, unpadded")
         rows = [row for _, case in cases for row in _rows(model, case)]
         _check_distinct(runner, bucket, rows, label=f"golden cases of {name}")
 
@@ -146,6 +151,20 @@ def _ordered(answer: Any) -> Any:
     # Scores closer than the tolerance may change places without being wrong.
     labelled = isinstance(answer, list) and all(isinstance(i, dict) and "label" in i for i in answer)
     return sorted(answer, key=lambda item: str(item["label"])) if labelled else answer
+
+
+class _Fitting:
+    """Runs each batch in the shape of its rows, as the server does where graphs fit any shape."""
+
+    def __init__(self, runner: Runner, buckets: Sequence[Bucket]) -> None:
+        self._runner = runner
+        self._buckets = buckets
+
+    def run(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:  # noqa: ARG002 - a Runner
+        return self._runner.run(fitted(rows, self._buckets), rows)
+
+    def encode(self, bucket: Bucket, rows: Sequence[Row]) -> list[Outputs]:  # noqa: ARG002 - a Runner
+        return self._runner.encode(fitted(rows, self._buckets), rows)
 
 
 def _check_distinct(runner: Runner, bucket: Bucket, rows: Sequence[Row], *, label: str) -> None:

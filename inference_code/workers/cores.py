@@ -29,6 +29,8 @@ _MOST_CORES = 64
 _RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
 _DEVICE = re.compile(r"neuron\d+")
 _MEMORY_SHARE = 0.8
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
+"""glibc would map and unmap the activations of each batch: up to 13 % of its time (mallopt(3))."""
 
 
 class TooFewCores(UsageError):
@@ -50,12 +52,14 @@ class Share:
     """What one worker gets. ``environ`` is set in its process, ``threads`` in its torch.
 
     ``slots``: batches that it may have at once. The second keeps an accelerator from waiting for
-    the host; on the CPU, where they share the cores, a later batch is a better one.
+    the host; on the CPU, where they share the cores, a later batch is a better one. ``pack``: keep
+    the weights of linear layers in the processor's own layout.
     """
 
     number: int
     threads: int = 1
     slots: int = 1
+    pack: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -82,7 +86,8 @@ def shares(
     memory, processors = here.available_memory(), here.cores()
     fitting = processors if memory is None else int(memory * _MEMORY_SHARE) // manifest.requires.memory_bytes
     count = workers or max(1, min(processors, fitting))
-    return [Share(number=number, threads=max(1, processors // count)) for number in range(count)]
+    threads = max(1, processors // count)
+    return [Share(number=number, threads=threads, pack=True, environ=_KEEP_MEMORY) for number in range(count)]
 
 
 def _on_neuron_cores(manifest: Manifest, cores: Sequence[int], workers: int | None) -> list[Share]:

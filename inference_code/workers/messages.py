@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from artifact.manifest import Manifest
+from artifact.manifest import Bucket, Manifest
 from inference_code.rows import Wanted
 
 MAX_BYTES = 262_144
@@ -15,7 +15,7 @@ class Start(msgspec.Struct, frozen=True):
     """How a worker begins; it lies in a sealed file of its own, since manifests are long.
 
     ``files``: descriptors of the artifact's sealed files by path. ``arena``: of the shared memory.
-    ``slots`` of it. ``threads``: of torch, for one graph.
+    ``slots`` of it. ``threads``: of torch, for one graph. ``pack``: its weights, where that is possible.
     """
 
     manifest: Manifest
@@ -23,6 +23,7 @@ class Start(msgspec.Struct, frozen=True):
     arena: int
     slots: int
     threads: int
+    pack: bool
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -40,13 +41,10 @@ class Refused(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Run(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Run the batch whose inputs lie in ``slot``.
-
-    ``bucket``: its place in the manifest. ``encode``: want what the graph itself says.
-    """
+    """Run the batch whose inputs lie in ``slot``. ``encode``: want what the graph itself says."""
 
     slot: int
-    bucket: int
+    shape: Bucket
     wanted: list[Wanted]
     encode: bool
 

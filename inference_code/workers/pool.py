@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from artifact.errors import TraceshipError
 from artifact.manifest import Bucket
 from artifact.sealed import Sealed
 from artifact.verify import VerifiedArtifact
-from inference_code.batching import Planner
+from inference_code.batching import AnyPlanner, Planner
 from inference_code.engine import Engine
 from inference_code.graphs import files_of
 from inference_code.load import Model
 from inference_code.log import logger
 from inference_code.rows import Outputs, Row
-from inference_code.selfcheck import costs, selfcheck
+from inference_code.selfcheck import SelfCheckFailed, costs, selfcheck
+from inference_code.shapes import FreePlanner, any_shape
 from inference_code.threads import in_thread
 from inference_code.workers.cores import Share
 from inference_code.workers.process import PROGRAM, WorkerProcess
@@ -78,7 +80,7 @@ class Pool:
         """Those that serve now, or are being started."""
         return list(self._workers.values())
 
-    async def start(self) -> Planner:
+    async def start(self) -> AnyPlanner:
         """Start and prove every worker; return the planner with the buckets' measured costs.
 
         Raises:
@@ -87,14 +89,29 @@ class Pool:
             WorkerLost: it ended while it was proven.
         """
         self._keep(self._watched())
-        with await in_thread(self._supply.files) as files:
-            started = [self._spawn(share, files) for share in self._shares]
-        await asyncio.gather(*(self._proven(worker) for worker in started))
+        try:
+            started = await self._started()
+        except SelfCheckFailed as error:
+            if not any(share.pack for share in self._shares):
+                raise
+            logger.warning("weights are not packed", extra={"why": f"with packed ones {error}"})
+            await asyncio.gather(*(worker.close() for worker in self.workers))
+            self._shares = [replace(share, pack=False) for share in self._shares]
+            started = await self._started()
         # One after the other: side by side they would slow each other down.
         first = WorkerRunner(started[0], self._loop)
         measured = await in_thread(lambda: costs(self._model, first))
         self._batch_seconds = max(_OF_DEADLINE * self._deadline, _OF_COST * max(measured.values()))
-        return Planner(self._model.manifest.buckets, measured)
+        buckets = self._model.manifest.buckets
+        return (
+            FreePlanner(buckets, measured) if any_shape(self._model.manifest) else Planner(buckets, measured)
+        )
+
+    async def _started(self) -> list[WorkerProcess]:
+        with await in_thread(self._supply.files) as files:
+            started = [self._spawn(share, files) for share in self._shares]
+        await asyncio.gather(*(self._proven(worker) for worker in started))
+        return started
 
     def serve(self, engine: Engine) -> None:
         """Have the workers run what ``engine`` is given."""

@@ -107,7 +107,6 @@ class WorkerProcess:
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._lost = lost
         self._arena = Arena(manifest, share.slots)
-        self._place = {bucket: at for at, bucket in enumerate(manifest.buckets)}
         self._batches: dict[int, _Batch] = {}
         self._free = list(range(share.slots))
         self._beats = 0
@@ -130,6 +129,7 @@ class WorkerProcess:
             arena=self._arena.descriptor,
             slots=self.share.slots,
             threads=self.share.threads,
+            pack=self.share.pack,
         )
         with Sealed([msgspec.msgpack.encode(start)]) as sealed:
             descriptors = (theirs.fileno(), sealed.descriptor, start.arena, *start.files.values())
@@ -222,7 +222,7 @@ class WorkerProcess:
         self._batches[slot] = _Batch(bucket=bucket, done=done)
         fill(rows, bucket, self.manifest, self._arena.inputs(slot, bucket))
         wanted = [row.wanted for row in rows]
-        self._send(Run(slot=slot, bucket=self._place[bucket], wanted=wanted, encode=encode))
+        self._send(Run(slot=slot, shape=bucket, wanted=wanted, encode=encode))
 
     def _send(self, message: Run | Beat) -> None:
         try:

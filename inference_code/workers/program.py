@@ -25,6 +25,7 @@ from artifact.sealed import Sealed
 from inference_code import log
 from inference_code.errors import InferenceFailed
 from inference_code.graphs import Graphs, Loader, load_graphs
+from inference_code.packing import can_pack, packed
 from inference_code.workers.arena import Arena
 from inference_code.workers.messages import (
     MAX_BYTES,
@@ -77,7 +78,7 @@ def _loaded(start: Start, load: Loader) -> Graphs:
 
     torch.set_num_threads(start.threads)
     found = load(start.manifest, lambda path: Sealed.inherited(start.files[path]))
-    return Graphs(start.manifest, found)
+    return Graphs(start.manifest, packed(found) if start.pack and can_pack() else found)
 
 
 def _work(channel: socket.socket, graphs: Graphs, arena: Arena) -> None:
@@ -88,11 +89,10 @@ def _work(channel: socket.socket, graphs: Graphs, arena: Arena) -> None:
 
 
 def _ran(asked: Run, graphs: Graphs, arena: Arena) -> Ran | Failed:
-    bucket = graphs.manifest.buckets[asked.bucket]
     run = graphs.encode if asked.encode else graphs.run
     started = time.perf_counter()
     try:
-        found = run(bucket, arena.inputs(asked.slot, bucket), asked.wanted)
+        found = run(asked.shape, arena.inputs(asked.slot, asked.shape), asked.wanted)
         seconds = time.perf_counter() - started
         return Ran(slot=asked.slot, rows=arena.write(asked.slot, found), seconds=seconds)
     except Exception as error:

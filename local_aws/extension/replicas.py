@@ -37,8 +37,13 @@ RESTORE_SECONDS = 20.0
 BAD_ARTIFACT = 3
 """Exit code of ``inference_code`` when a proof failed (docs: exit codes)."""
 _POLL_SECONDS = 0.1
-_ONE_WORKER = {serving.ENV_WORKERS: "1", "PYTHONDONTWRITEBYTECODE": "1"}
-"""Several replicas share this machine's cores; on AWS each has its own."""
+_ONE_WORKER = {
+    serving.ENV_WORKERS: "1",
+    "NEURON_RT_NUM_CORES": "16",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""Several replicas share this machine's cores; on AWS each has its own. No NeuronCore is here: an Inf1
+graph runs on a double, which is told of some."""
 
 
 class ReplicaFailed(Exception):

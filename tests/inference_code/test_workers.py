@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inference_code.running import RunningServer, environment, running
+from tests.inference_code.running import CHECKOUT, RunningServer, environment, running
 from tests.kit.handmade import Recipe, World
 
 BUSY = Recipe(buckets=((1, 8),), busy=60)
@@ -213,6 +213,26 @@ def test_a_worker_that_cannot_start_ends_the_server(
 
     assert ran.returncode == code
     assert f'"error": "{error}"' in ran.stderr
+
+
+def test_packed_weights_that_fail_the_self_check_are_done_without(world: World, tmp_path: Path) -> None:
+    """A processor on which they round otherwise serves the plain graphs, and says so."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'inference_code.workers.program' in sys.orig_argv:\n"
+        "    from inference_code import packing\n"
+        "    def wrong(graph):\n"
+        "        return lambda *inputs: tuple(output + 1 for output in graph(*inputs))\n"
+        "    packing.packed = lambda graphs: {name: wrong(graph) for name, graph in graphs.items()}\n",
+        encoding="utf-8",
+    )
+    env = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
+    with running(world.root, cwd=tmp_path, env=env) as server:
+        server.await_ready()
+        said = server.await_event("weights are not packed")
+
+        assert server.ask("w1").status == 200
+    assert "golden case" in said["why"]
 
 
 def test_a_worker_starts_from_nothing_that_could_still_change() -> None:
