@@ -2,8 +2,11 @@
 
     fetch.py        a release in S3 -> a verified folder (a process of its own, before ``serve``)
     place.py        where the fetched folder is put together, and how it gets its name
-    load.py         a folder -> one graph per bucket, weights once
-    selfcheck.py    replays golden.json in every bucket; nothing is served before it passes
+    load.py         a folder -> a verified model, with its graphs in this process or without
+    graphs.py       graphs in this process: arrays in, outputs out
+    packing.py      linear layers in the processor's own layout
+    workers/        graphs in processes of their own, supervised
+    selfcheck.py    replays golden.json in every bucket of every worker; nothing is served before it passes
     encoding.py     texts -> rows of token ids -> arrays in a bucket's shape
     vocabulary.py   token ids -> words
     rows.py         what goes into a graph for one input, and what comes out
@@ -16,7 +19,9 @@
     spans.py        which spans of a context answer best
     answering.py    what the server and the stock hooks share: bytes -> rows, outputs -> bytes
     batching.py     which waiting rows run together, in which bucket
-    engine.py       the queue, the inference thread, deadlines
+    shapes.py       the same for graphs that fit any shape: no padding
+    engine.py       the queue, batches in front of the workers, deadlines
+    patience.py     how long an idle worker waits for company
     protocol.py     HTTP limits on top of uvicorn: sizes, slow clients, malformed framing
     application.py  ``GET /ping``, ``POST /invocations``, ``GET /metrics``
     server.py       listen, load, prove, answer, drain
