@@ -28,7 +28,7 @@ from inference_code.log import logger
 from inference_code.options import ServeOptions
 from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
 from inference_code.threads import in_thread
-from inference_code.workers.cores import neuron_cores, shares
+from inference_code.workers.cores import neuron_cores, shares, threads_asked
 from inference_code.workers.pool import Pool
 from inference_code.workers.process import PROGRAM
 
@@ -132,7 +132,13 @@ class _Server(uvicorn.Server):
                     options.path, digest=options.digest, keys=options.keys, signature=options.signature
                 )
             )
-            mine = shares(model.manifest, options.workers, cores=neuron_cores(os.environ), here=Machine())
+            mine = shares(
+                model.manifest,
+                options.workers,
+                cores=neuron_cores(os.environ),
+                here=Machine(),
+                threads=threads_asked(os.environ),
+            )
             self._pool = Pool(model, mine, deadline=options.limits.deadline, program=self._program)
             planner = await self._pool.start()
         except Exception as error:
@@ -150,7 +156,7 @@ class _Server(uvicorn.Server):
             "task": model.manifest.task,
             "built_with_torch": model.manifest.requires.torch,
             "workers": len(mine),
-            "threads": mine[0].threads,
+            "threads": self._pool.threads,
         }
         logger.info("ready", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
 

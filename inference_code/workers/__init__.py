@@ -3,6 +3,7 @@
     cores.py      how many workers, and what each may use
     messages.py   what the server and a worker say to each other
     arena.py      the memory that they share: a batch's inputs, and what came of it
+    threads.py    how many threads one graph runs with, by measurement
     program.py    the worker: load, then run what is asked
     process.py    a worker as the server sees it: start it, hand it batches, notice its end
     pool.py       starts all, proves each, replaces those that end or hang

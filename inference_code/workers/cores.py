@@ -23,9 +23,11 @@ SLOTS = 2
 """One batch runs, one waits."""
 VISIBLE_CORES = "NEURON_RT_VISIBLE_CORES"
 NUM_CORES = "NEURON_RT_NUM_CORES"
+THREADS = "OMP_NUM_THREADS"
 
 _MOST_CORES = 64
 """Of the largest instance, inf1.24xlarge."""
+_MOST_THREADS = 1024
 _RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
 _DEVICE = re.compile(r"neuron\d+")
 _MEMORY_SHARE = 0.8
@@ -49,7 +51,7 @@ class TooFewCores(UsageError):
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker gets. ``environ`` is set in its process, ``threads`` in its torch.
+    """What one worker gets. ``environ`` is set in its process; ``threads`` is the most for its torch.
 
     ``slots``: batches that it may have at once. The second keeps an accelerator from waiting for
     the host; on the CPU, where they share the cores, a later batch is a better one. ``pack``: keep
@@ -69,7 +71,12 @@ class Share:
 
 
 def shares(
-    manifest: Manifest, workers: int | None = None, *, cores: Sequence[int], here: Machine
+    manifest: Manifest,
+    workers: int | None = None,
+    *,
+    cores: Sequence[int],
+    here: Machine,
+    threads: int | None = None,
 ) -> list[Share]:
     """One share for each worker.
 
@@ -77,6 +84,7 @@ def shares(
         workers: how many; ``None``: as many as there are NeuronCore groups, or processors with
             memory for the model.
         cores: the NeuronCores that may be used, by number.
+        threads: of each worker on the CPU; ``None``: its share of the processors.
 
     Raises:
         TooFewCores: more cores are needed than there are.
@@ -86,7 +94,7 @@ def shares(
     memory, processors = here.available_memory(), here.cores()
     fitting = processors if memory is None else int(memory * _MEMORY_SHARE) // manifest.requires.memory_bytes
     count = workers or max(1, min(processors, fitting))
-    threads = max(1, processors // count)
+    threads = threads or max(1, processors // count)
     return [Share(number=number, threads=threads, pack=True, environ=_KEEP_MEMORY) for number in range(count)]
 
 
@@ -123,6 +131,16 @@ def neuron_cores(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tu
     except OSError:
         chips = 0
     return tuple(range(CORES_PER_CHIP * chips))
+
+
+def threads_asked(environ: Mapping[str, str]) -> int | None:
+    """OMP_NUM_THREADS, which torch would go by too, or None.
+
+    Raises:
+        OptionInvalid: it holds no number.
+    """
+    value = environ.get(THREADS)
+    return whole_number(THREADS, value, at_most=_MOST_THREADS) if value else None
 
 
 def visible(text: str, name: str = VISIBLE_CORES) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ class Start(msgspec.Struct, frozen=True):
     """How a worker begins; it lies in a sealed file of its own, since manifests are long.
 
     ``files``: descriptors of the artifact's sealed files by path. ``arena``: of the shared memory.
-    ``slots`` of it. ``threads``: of torch, for one graph. ``pack``: its weights, where that is possible.
+    ``slots`` of it. ``threads``: of torch, at the most. ``pack``: its weights, where that is possible.
     """
 
     manifest: Manifest
@@ -27,7 +27,9 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The graphs are loaded."""
+    """The graphs are loaded, and run with ``threads`` each."""
+
+    threads: int
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -80,6 +80,11 @@ class Pool:
         """Those that serve now, or are being started."""
         return list(self._workers.values())
 
+    @property
+    def threads(self) -> list[int]:
+        """Of each worker's torch."""
+        return [worker.threads for worker in self.workers]
+
     async def start(self) -> AnyPlanner:
         """Start and prove every worker; return the planner with the buckets' measured costs.
 

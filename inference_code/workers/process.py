@@ -101,6 +101,7 @@ class WorkerProcess:
         self.share = share
         self.manifest = manifest
         self.busy = 0.0
+        self.threads = share.threads
         self._loop = asyncio.get_running_loop()
         self.progress = self._loop.time()
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -257,6 +258,7 @@ class WorkerProcess:
         elif isinstance(message, Beat):
             self._beat_sent = None
         elif isinstance(message, Ready):
+            self.threads = message.threads
             if not self.ready.done():
                 self.ready.set_result(None)
         elif not self.ready.done():

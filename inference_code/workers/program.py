@@ -39,6 +39,7 @@ from inference_code.workers.messages import (
     Run,
     Start,
 )
+from inference_code.workers.threads import best_threads
 
 _PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "500"
@@ -55,10 +56,11 @@ def main(arguments: Sequence[str] | None = None, load: Loader = load_graphs) -> 
     with contextlib.suppress(ConnectionError):
         try:
             graphs = _loaded(start, load)
+            threads = best_threads(graphs, start.threads)
         except TraceshipError as error:
             _say(channel, Refused(error.id, error.exit_code, error.what, error.why, error.fix))
             return error.exit_code
-        _say(channel, Ready())
+        _say(channel, Ready(threads))
         _work(channel, graphs, Arena(start.manifest, start.slots, start.arena))
     return 0
 
@@ -76,7 +78,7 @@ def _belong_to_the_server() -> None:
 def _loaded(start: Start, load: Loader) -> Graphs:
     import torch
 
-    torch.set_num_threads(start.threads)
+    torch.set_num_threads(1)
     found = load(start.manifest, lambda path: Sealed.inherited(start.files[path]))
     return Graphs(start.manifest, packed(found) if start.pack and can_pack() else found)
 

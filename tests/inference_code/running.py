@@ -175,6 +175,7 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
         **plain,
         "PYTHONPATH": str(CHECKOUT),
         "TRACESHIP_WORKERS": "1",
+        "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
         **extra,
     }

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from artifact.machine import Machine
 from artifact.manifest import Compiler, Manifest, Requires
+from inference_code.graphs import Graphs
+from inference_code.load import LoadedModel
 from inference_code.option_values import OptionInvalid
-from inference_code.workers.cores import Share, TooFewCores, neuron_cores, shares, visible
+from inference_code.workers import threads
+from inference_code.workers.cores import Share, TooFewCores, neuron_cores, shares, threads_asked, visible
+from inference_code.workers.threads import best_threads
 from tests.kit.folders import manifest_of
 
 GIGABYTE = 1 << 30
@@ -140,6 +147,47 @@ def test_processors_are_shared_out_as_far_as_memory_allows(
 
     assert [share.threads for share in found] == expected
     assert all(share.pack and not share.cores for share in found)
+
+
+def test_the_number_of_threads_may_be_given() -> None:
+    """By the variable that torch itself goes by."""
+    assert threads_asked({}) is None
+    asked = threads_asked({"OMP_NUM_THREADS": "3"})
+    found = shares(_manifest(target="cpu"), 1, cores=(), here=_Machine(8, GIGABYTE), threads=asked)
+    assert [share.threads for share in found] == [3]
+    with pytest.raises(OptionInvalid, match="OMP_NUM_THREADS"):
+        threads_asked({"OMP_NUM_THREADS": "all"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"), [({1: 1.0, 4: 0.5}, 4), ({1: 1.0, 4: 0.95}, 1), ({1: 1.0, 4: 3.0}, 1)]
+)
+def test_more_threads_are_used_where_they_are_faster(
+    models: Callable[..., LoadedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: dict[int, float],
+    chosen: int,
+) -> None:
+    """By a tenth at least; torch is left with what was chosen."""
+    model = models()
+    monkeypatch.setattr(threads, "_seconds", lambda *_: seconds[torch.get_num_threads()])
+    try:
+        assert best_threads(Graphs(model.manifest, model.graphs), 4) == chosen
+        assert torch.get_num_threads() == chosen
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_graph_that_raises_keeps_one_thread(models: Callable[..., LoadedModel]) -> None:
+    """It is the self-check that says why."""
+
+    def raising(*_inputs: object) -> None:
+        raise RuntimeError
+
+    model = models()
+    broken: Any = dict.fromkeys(model.graphs, raising)
+
+    assert best_threads(Graphs(model.manifest, broken), 4) == 1
 
 
 def test_only_an_accelerator_gets_its_next_batch_early() -> None:
