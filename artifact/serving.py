@@ -52,5 +52,21 @@ ENV_SIGNATURE = "TRACESHIP_SIGNATURE"
 MAX_ENV_BYTES = 1024
 """Longest value of a container's environment (SageMaker API reference, ContainerDefinition)."""
 
+ENV_LOG = "TRACESHIP_LOG"
+"""Which requests have a line in the log: ``all`` (default), ``errors``, or ``1/N`` of those answered well."""
+
+ENV_EMF = "TRACESHIP_EMF"
+"""Seconds between two lines of metrics for CloudWatch in the log, up to 60; 0 (default): none."""
+
+ENV_SERVICE = "TRACESHIP_SERVICE"
+"""The fleet or endpoint that a server is a replica of: a dimension of those metrics."""
+
+METRICS_NAMESPACE = "traceship"
+METRICS_DIMENSIONS = ("Service", "Model")
+"""Where CloudWatch keeps them: what the server writes and the stacks' dashboards read."""
+
+DEFAULT_MODEL = "default"
+"""Name of the one model of a server that was given no names."""
+
 ENV_BUCKET_OWNER = "TRACESHIP_BUCKET_OWNER"
 """Twelve-digit account that must own the release's bucket (S3's ExpectedBucketOwner)."""

@@ -23,6 +23,16 @@
     engine.py       the queue, batches in front of the workers, deadlines
     patience.py     how long an idle worker waits for company
     protocol.py     HTTP limits on top of uvicorn: sizes, slow clients, malformed framing
+    trail.py        when a request went through which stage
+    histogram.py, metrics.py  what is counted of a model
+    exposition.py   that as Prometheus' page
+    emf.py          that as lines for CloudWatch
+    build.py        which artifact and versions run, as labels
+    trace.py        W3C's and AWS's trace context, read and passed on
+    identity.py     the ids of a request, out of its headers
+    log.py          JSON lines; a line for each request
+    log_writer.py   written by a thread, so that nobody waits for who reads them
+    recorder.py     tells metrics and log of a request
     application.py  ``GET /ping``, ``POST /invocations``, ``GET /metrics``
     server.py       listen, load, prove, answer, drain
     inference.py    the same loader and answers as the four hooks of AWS's stock container

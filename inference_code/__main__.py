@@ -9,17 +9,18 @@ from collections.abc import Sequence
 
 from artifact.errors import TraceshipError
 from inference_code import log
+from inference_code.log_writer import LineWriter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see ``artifact.errors``)."""
     arguments = _parser().parse_args(argv)
-    log.configure()
+    lines = log.configure()
     try:
         if arguments.command == "fetch":
             _fetch(arguments)
         else:
-            _serve(arguments)
+            _serve(arguments, lines)
     except TraceshipError as error:
         return refused(error)
     except KeyboardInterrupt:
@@ -35,7 +36,7 @@ def refused(error: TraceshipError) -> int:
     return error.exit_code
 
 
-def _serve(arguments: argparse.Namespace) -> None:
+def _serve(arguments: argparse.Namespace, lines: LineWriter) -> None:
     from inference_code.options import serve_options
     from inference_code.server import serve
 
@@ -50,7 +51,8 @@ def _serve(arguments: argparse.Namespace) -> None:
             signature=arguments.signature,
             lame_duck=arguments.lame_duck,
             workers=arguments.workers,
-        )
+        ),
+        lines,
     )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ from typing import TypeVar
 import msgspec
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
-from artifact.serving import INVOCATIONS, MAX_BODY_BYTES, PING
+from artifact.serving import DEFAULT_MODEL, INVOCATIONS, MAX_BODY_BYTES, PING
 from inference_code import media
 from inference_code.answering import error_body, prepared, written
 from inference_code.engine import Engine, Limits
@@ -26,37 +24,39 @@ from inference_code.errors import (
     NotReady,
     RequestError,
 )
+from inference_code.identity import Identity, identity_of
 from inference_code.load import Model
 from inference_code.log import logger
-from inference_code.metrics import CONTENT_TYPE, Metrics
+from inference_code.recorder import Recorder
+from inference_code.trail import Trail
 
 METRICS = "/metrics"
 _ALLOWED = {PING: "GET", INVOCATIONS: "POST", METRICS: "GET"}
 _JSON = b"application/json"
 _LARGE_BODY = 16_384
 _LARGE_ANSWER = 16_384
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Response:
-    """What goes back. ``inputs`` is how many were answered, for the log."""
+    """What goes back."""
 
     status: int
     body: bytes = b""
     content_type: bytes = _JSON
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
-    inputs: int = 0
 
 
 class Application:
     """Answers 503 until ``become_ready``; ``state`` is what /ping tells."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, recorder: Recorder) -> None:
         self.state = "starting"
-        self.metrics = Metrics()
+        self.metrics = recorder.metrics(DEFAULT_MODEL, deadline=limits.deadline)
+        self.metrics.sources.ready = lambda: self.trouble() is None
+        self._recorder = recorder
         self._limits = limits
         self._model: Model | None = None
         self._engine: Engine | None = None
@@ -66,8 +66,13 @@ class Application:
     def become_ready(self, model: Model, engine: Engine) -> None:
         """Serve ``model``, which passed its self-check, through ``engine``."""
         self._model, self._engine = model, engine
+        self.metrics.sources.queue_rows = lambda: engine.waiting
         if self.state == "starting":
             self.state = "ready"
+
+    def refused(self, reason: str) -> None:
+        """HTTP was refused before it was a request."""
+        self._recorder.refused(reason)
 
     def drain(self) -> None:
         """Fail /ping from now on; requests are still answered."""
@@ -80,24 +85,35 @@ class Application:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
             return
-        started = time.perf_counter()
-        response = await self._answered(scope, receive)
-        request_id = _request_id(scope)
-        await self._send(response, request_id, send)
-        self._record(scope, response, request_id, time.perf_counter() - started)
-
-    async def _answered(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Response:
+        trail, identity = Trail(), identity_of(scope["headers"])
+        metrics = self.metrics if scope["path"] == INVOCATIONS else None
+        if metrics is not None:
+            metrics.began()
+        status = 500
         try:
-            return await self._routed(scope, receive)
+            response = await self._answered(scope, receive, trail)
+            status = response.status
+            await self._send(response, identity, send)
+        finally:
+            route = scope["path"] if scope["path"] in _ALLOWED else "other"
+            self._recorder.request(
+                metrics, identity, trail, method=scope["method"], route=route, status=status
+            )
+
+    async def _answered(self, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail) -> Response:
+        try:
+            return await self._routed(scope, receive, trail)
         except RequestError as error:
+            trail.error = error.id
             return error_response(error)
         except Exception:
             # A fault of ours: the client learns that, the log learns why.
+            trail.error = "internal-error"
             logger.exception("internal error")
-            body = {"error": "internal-error", "message": "The server made a mistake; its log says which."}
+            body = {"error": trail.error, "message": "The server made a mistake; its log says which."}
             return Response(status=500, body=msgspec.json.encode(body))
 
-    async def _routed(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Response:
+    async def _routed(self, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail) -> Response:
         allowed = _ALLOWED.get(scope["path"])
         if allowed is None:
             raise NotFound
@@ -106,10 +122,10 @@ class Application:
         if scope["path"] == PING:
             return self._ping()
         if scope["path"] == METRICS:
-            waiting = self._engine.waiting if self._engine else 0
-            text = self.metrics.text(waiting=waiting, ready=self.trouble() is None)
-            return Response(status=200, body=text, content_type=CONTENT_TYPE)
-        return await self._invocations(scope, receive)
+            accept = dict(scope["headers"]).get(b"accept", b"")
+            text, content_type = await self._aside(True, lambda: self._recorder.exposition.page(accept))
+            return Response(status=200, body=text, content_type=content_type)
+        return await self._invocations(scope, receive, trail)
 
     def trouble(self) -> str | None:
         """Why /ping must fail, or None."""
@@ -123,7 +139,7 @@ class Application:
             raise NotReady(state=trouble)
         return Response(status=200)
 
-    async def _invocations(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Response:
+    async def _invocations(self, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail) -> Response:
         model, engine = self._model, self._engine
         if model is None or engine is None:
             raise NotReady(state=self.state)
@@ -131,22 +147,28 @@ class Application:
         media.check_content(headers.get(b"content-type"), headers.get(b"content-encoding"))
         media.check_accept(headers.get(b"accept"))
         body = await _read(headers, receive)
+        trail.read = time.monotonic()
         most = self._limits.queue
         asked = await self._aside(len(body) > _LARGE_BODY, lambda: prepared(body, model, most=most))
-        outputs = await engine.submit(asked.rows).future
+        trail.asked(asked.rows_of)
+        job = engine.submit(asked.rows)
+        try:
+            outputs = await job.future
+        finally:
+            trail.left_queue(job)
         large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER
         data = await self._aside(large, lambda: written(outputs, asked, model))
-        return Response(status=200, body=data, inputs=len(asked.rows_of))
+        return Response(status=200, body=data)
 
     async def _aside(self, large: bool, work: Callable[[], T]) -> T:
         if not large:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _send(self, response: Response, request_id: bytes, send: ASGISendCallable) -> None:
+    async def _send(self, response: Response, identity: Identity, send: ASGISendCallable) -> None:
         headers = [
             (b"content-length", str(len(response.body)).encode()),
-            (b"x-request-id", request_id),
+            *identity.headers(),
             *response.headers,
         ]
         if response.body:
@@ -162,24 +184,6 @@ class Application:
             }
         )
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
-
-    def _record(self, scope: HTTPScope, response: Response, request_id: bytes, seconds: float) -> None:
-        known = scope["path"] in _ALLOWED
-        if scope["path"] == INVOCATIONS:
-            self.metrics.request(response.status, seconds)
-        elif response.status == 200:
-            return
-        logger.info(
-            "request",
-            extra={
-                "id": request_id.decode("ascii"),
-                "method": scope["method"],
-                "route": scope["path"] if known else "other",
-                "status": response.status,
-                "ms": round(seconds * 1000, 2),
-                "inputs": response.inputs,
-            },
-        )
 
 
 def error_response(error: RequestError) -> Response:
@@ -208,8 +212,3 @@ async def _read(headers: dict[bytes, bytes], receive: ASGIReceiveCallable) -> by
             raise BodyTooLarge(limit=MAX_BODY_BYTES)
         if not message["more_body"]:
             return b"".join(parts)
-
-
-def _request_id(scope: HTTPScope) -> bytes:
-    given = dict(scope["headers"]).get(b"x-request-id", b"")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from artifact.errors import TraceshipError
-from artifact.manifest import Bucket
+from artifact.manifest import Bucket, bucket_name
 from inference_code.batching import AnyPlanner
 from inference_code.errors import (
     DeadlinePassed,
@@ -27,11 +27,10 @@ from inference_code.errors import (
     TooManyRequests,
 )
 from inference_code.log import logger
+from inference_code.metrics import Metrics
 from inference_code.patience import Patience
 from inference_code.rows import Outputs, Row
 
-Observe = Callable[["Lane", Bucket, Sequence[Row], float], None]
-"""Told of every finished batch: lane, shape, rows, seconds that it ran."""
 Done = Callable[["list[Outputs] | Exception", float], None]
 """Takes the outputs of a batch, or why there are none, and the seconds that it ran."""
 
@@ -40,6 +39,10 @@ _FAILURES_IN_A_ROW = 3
 
 class Lane(Protocol):
     """Something that runs one batch after the other."""
+
+    @property
+    def name(self) -> str:
+        """What metrics and log call it."""
 
     @property
     def load(self) -> int:
@@ -65,16 +68,17 @@ class Limits:
 class Job:
     """The rows of one request. ``future`` gets one output per row, in order; cancel it to give up.
 
-    ``waited`` and ``ran`` are seconds: from its arrival to its first batch, and of its longest one.
+    ``began`` is when its first row was in a batch, ``ended`` when its last one was answered, 0.0 for
+    not yet; ``buckets`` and ``workers`` are where they ran. ``trail.py`` tells them on.
     """
 
     def __init__(self, rows: Sequence[Row], now: float, deadline: float) -> None:
         self.future: asyncio.Future[list[Outputs]] = asyncio.get_running_loop().create_future()
         self.arrived = now
         self.deadline = deadline
-        self.started = False
-        self.waited = 0.0
-        self.ran = 0.0
+        self.began = self.ended = 0.0
+        self.buckets: set[str] = set()
+        self.workers: set[str] = set()
         self._results: list[Outputs | None] = [None] * len(rows)
         self._missing = len(rows)
 
@@ -83,17 +87,21 @@ class Job:
         """Whether nobody waits for it any more."""
         return self.future.done()
 
+    @property
+    def started(self) -> bool:
+        """Whether any of its rows was ever in a batch."""
+        return self.began > 0.0
+
     def begin(self, now: float) -> None:
         """One of its rows is in a batch."""
-        if not self.started:
-            self.started, self.waited = True, now - self.arrived
+        self.began = self.began or now
 
-    def deliver(self, at: int, outputs: Outputs, seconds: float) -> None:
+    def deliver(self, at: int, outputs: Outputs, now: float) -> None:
         """Take the output of row ``at``; complete the future with the last one."""
-        self.ran = max(self.ran, seconds)
         self._results[at] = outputs
         self._missing -= 1
         if self._missing == 0 and not self.over:
+            self.ended = now
             self.future.set_result([r for r in self._results if r is not None])
 
     def fail(self, error: RequestError) -> None:
@@ -112,10 +120,10 @@ class _Waiting:
 class Engine:
     """A bounded queue in front of lanes."""
 
-    def __init__(self, planner: AnyPlanner, limits: Limits, observe: Observe = lambda *_: None) -> None:
+    def __init__(self, planner: AnyPlanner, limits: Limits, metrics: Metrics | None = None) -> None:
         self._planner = planner
         self._limits = limits
-        self._observe = observe
+        self._metrics = metrics or Metrics()
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(limits.window)
         self._lanes: list[Lane] = []
@@ -255,14 +263,19 @@ class Engine:
         seconds: float,
     ) -> None:
         self._begin(self._handed_early.pop(lane, ()))
+        now, name = self._loop.time(), bucket_name(shape.batch, shape.length)
+        for waiting in taken:
+            waiting.job.buckets.add(name)
+            waiting.job.workers.add(lane.name)
         if isinstance(found, Exception):
+            self._metrics.batch_failed(shape, seconds, lane.name)
             self._failed(taken, found)
         else:
             self._failures = 0
-            self._observe(lane, shape, [waiting.row for waiting in taken], seconds)
+            self._metrics.batch(shape, [waiting.row for waiting in taken], seconds, lane.name)
             for waiting, outputs in zip(taken, found):
-                waiting.job.deliver(waiting.at, outputs, seconds)
-        self._patience.answered(len({id(waiting.job) for waiting in taken}), self._loop.time())
+                waiting.job.deliver(waiting.at, outputs, now)
+        self._patience.answered(len({id(waiting.job) for waiting in taken}), now)
         self._pump_soon()
 
     def _begin(self, taken: Sequence[_Waiting]) -> None:

@@ -1,25 +1,51 @@
-"""JSON lines on stderr, one per event; what a client sent never appears in them."""
+"""JSON lines on stderr, one per event; what a client sent to be answered never appears in them.
+
+A value of a line is escaped by JSON, so whatever a header holds, a line stays one line. Writing is
+``log_writer.py``'s: a reader who stalls costs lines, never requests.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+import msgspec
+
+from artifact.errors import UsageError
+from artifact.serving import ENV_LOG
+from inference_code.log_writer import LineWriter
+
 logger = logging.getLogger("traceship.serve")
 
+CLOSE_SECONDS = 1.0
+"""How long the end of the process waits for a reader who stalls."""
+
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+class LogOptionInvalid(UsageError):
+    """TRACESHIP_LOG says something that is not known."""
+
+    id = "log-option-invalid"
+
+    def __init__(self, *, value: str) -> None:
+        wanted = "all, errors, or 1/N with N from 2 to 1000000"
+        super().__init__(
+            what=f"{ENV_LOG} cannot be used", why=f"it is {value!r}, not {wanted}", fix=f"set it to {wanted}"
+        )
 
 
 class JsonLines(logging.Formatter):
     """``extra`` fields become keys; a trace is one string, so that a line stays a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created, tz=timezone.utc)
         line: dict[str, Any] = {
-            "time": when.isoformat(timespec="milliseconds"),
+            "time": _stamp(record.created),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
@@ -29,9 +55,86 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure() -> None:
-    """Send our lines, and the warnings of uvicorn and boto, to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+class LineHandler(logging.Handler):
+    """Hands lines to a writer that never makes the caller wait."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self.writer = writer
+        self.setFormatter(JsonLines())
+
+    def close(self) -> None:
+        """Write what waits: ``logging`` calls this at the end of every process that ends by itself."""
+        self.writer.close(CLOSE_SECONDS)
+        super().close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.writer.put(self.format(record).encode() + b"\n")
+        except Exception:
+            self.handleError(record)
+
+
+class RequestLog:
+    """A line for each request, or for those that were not answered and a part of the rest.
+
+    Beside ``logging``, whose records cost more than counting, encoding and writing such a line.
+    """
+
+    def __init__(self, writer: LineWriter, *, one_in: int = 1) -> None:
+        """
+        Args:
+            one_in: of the requests that were answered well, one in so many has a line; 0: none.
+        """
+        self._writer = writer
+        self._one_in = one_in
+        self._turn = itertools.count()
+
+    @property
+    def dropped(self) -> int:
+        """Lines of the whole log, not only of requests, that were lost."""
+        return self._writer.dropped
+
+    def wants(self, status: int) -> bool:
+        """Whether the next request, answered with ``status``, has a line."""
+        if status >= 400:
+            return True
+        return self._one_in > 0 and next(self._turn) % self._one_in == 0
+
+    def write(self, when: float, facts: Mapping[str, object]) -> None:
+        """``when`` in seconds since 1970."""
+        line = {"time": _stamp(when), "level": "info", "event": "request", **facts}
+        self._writer.put(msgspec.json.encode(line) + b"\n")
+
+
+def one_in(environ: Mapping[str, str]) -> int:
+    """What TRACESHIP_LOG says of requests that were answered well: ``all``, ``errors`` or ``1/N``.
+
+    Raises:
+        LogOptionInvalid: anything else.
+    """
+    value = environ.get(ENV_LOG) or "all"
+    if value in {"all", "errors"}:
+        return int(value == "all")
+    share = value.removeprefix("1/")
+    if value == share or not share.isascii() or not share.isdigit() or not 2 <= int(share) <= 1_000_000:
+        raise LogOptionInvalid(value=value)
+    return int(share)
+
+
+def configure() -> LineWriter:
+    """Send our lines, and the warnings of uvicorn and boto, to stderr through the writer that is returned."""
+    writer = LineWriter(sys.stderr.fileno(), _notice)
+    logging.basicConfig(level=logging.WARNING, handlers=[LineHandler(writer)], force=True)
     logger.setLevel(logging.INFO)
+    return writer
+
+
+def _notice(dropped: int) -> bytes:
+    line = {"time": _stamp(), "level": "warning", "event": "log lines dropped", "count": dropped}
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _stamp(seconds: float | None = None) -> str:
+    when = datetime.now(timezone.utc) if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    return when.isoformat(timespec="milliseconds")

@@ -12,7 +12,9 @@ from pathlib import Path
 from artifact import serving
 from artifact.keys import PublicKey, read_key, read_keys
 from artifact.trust import read_envelope_file
+from inference_code.emf import MAX_INTERVAL_SECONDS
 from inference_code.engine import Limits
+from inference_code.log import one_in
 from inference_code.option_values import OptionInvalid, number, whole_number
 
 MAX_WORKERS = 256
@@ -21,6 +23,7 @@ LAME_DUCK_SECONDS = 2.0
 """After SIGTERM /ping fails for so long before the port closes, so that balancers look away first."""
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class ServeOptions:
     """``digest`` None and no ``keys``: serve whatever verifies. Port 0: any free one, named in the log.
 
     ``signature``: the envelope; ``None``: the one beside the folder. ``workers`` None: as many as fit.
+    ``release``: name/digest, where the environment names the place in S3. ``log_one_in``: see
+    ``log.RequestLog``. ``emf_seconds`` between two lines for CloudWatch, 0: none; ``service``: their
+    dimension.
     """
 
     path: Path
@@ -39,6 +45,10 @@ class ServeOptions:
     keys: tuple[PublicKey, ...] = ()
     signature: bytes | None = None
     workers: int | None = None
+    release: str = ""
+    log_one_in: int = 1
+    emf_seconds: int = 0
+    service: str = "traceship"
 
 
 def serve_options(
@@ -58,6 +68,7 @@ def serve_options(
     Raises:
         OptionInvalid: names the argument or the variable.
         KeyUnusable, SignatureMissing, EnvelopeUnreadable: about the files that were named.
+        LogOptionInvalid: TRACESHIP_LOG.
     """
     return ServeOptions(
         path=Path(path or environ.get(serving.ENV_MODEL_DIR) or serving.MODEL_DIR),
@@ -68,6 +79,10 @@ def serve_options(
         port=_port(environ, port),
         limits=_limits(environ),
         workers=_workers(environ, workers),
+        release="/".join(environ.get(serving.ENV_RELEASE, "").split("/")[-2:]),
+        log_one_in=one_in(environ),
+        emf_seconds=_emf_seconds(environ),
+        service=_service(environ),
         lame_duck=LAME_DUCK_SECONDS if lame_duck is None else number("--lame-duck", lame_duck, at_most=20),
     )
 
@@ -138,6 +153,19 @@ def _workers(environ: Mapping[str, str], workers: str | None) -> int | None:
         ("--workers", workers) if workers else (serving.ENV_WORKERS, environ.get(serving.ENV_WORKERS))
     )
     return whole_number(name, value, at_most=MAX_WORKERS) if value else None
+
+
+def _emf_seconds(environ: Mapping[str, str]) -> int:
+    value = environ.get(serving.ENV_EMF) or "0"
+    return whole_number(serving.ENV_EMF, value, at_least=0, at_most=MAX_INTERVAL_SECONDS)
+
+
+def _service(environ: Mapping[str, str]) -> str:
+    value = environ.get(serving.ENV_SERVICE) or "traceship"
+    if not _SERVICE.fullmatch(value):
+        wanted = "1 to 128 of A-Z, a-z, 0-9, _, . and -"
+        raise OptionInvalid(name=serving.ENV_SERVICE, value=value, wanted=wanted)
+    return value
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:

@@ -113,6 +113,9 @@ class GuardedProtocol(HttpToolsProtocol):
         status, error, message = self._refusal or (400, "bad-http", "The request is not valid HTTP/1.1.")
         self._refuse(status, error, message)
 
+    def refused(self, error: str) -> None:
+        """Called with the id of whatever is refused here, for a subclass that counts."""
+
     def _feed(self, data: bytes) -> None:
         if self._offered_left is not None:
             self._feed_offered(data)
@@ -163,6 +166,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_clock()
         if self.transport.is_closing():
             return
+        self.refused(error)
         if self._may_write():
             self.transport.write(_response(status, {"error": error, "message": message}))
         self._lingering.linger()

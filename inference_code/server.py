@@ -22,11 +22,15 @@ from artifact.errors import Conflict, TraceshipError, UsageError
 from artifact.machine import Machine
 from artifact.serving import DRAIN_SECONDS
 from inference_code.application import Application
+from inference_code.build import describe
+from inference_code.emf import Emitter
 from inference_code.engine import Engine
 from inference_code.load import verified
-from inference_code.log import logger
+from inference_code.log import RequestLog, logger
+from inference_code.log_writer import LineWriter
 from inference_code.options import ServeOptions
 from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+from inference_code.recorder import Recorder
 from inference_code.threads import in_thread
 from inference_code.workers.cores import neuron_cores, shares, threads_asked
 from inference_code.workers.pool import Pool
@@ -62,10 +66,11 @@ class CannotListen(UsageError):
         )
 
 
-def serve(options: ServeOptions, program: Sequence[str] = PROGRAM) -> None:
+def serve(options: ServeOptions, lines: LineWriter, program: Sequence[str] = PROGRAM) -> None:
     """Serve until SIGTERM or SIGINT; return when everything accepted has been answered.
 
     Args:
+        lines: where the log goes.
         program: what a worker's process runs; it gets the two arguments of ``workers/program.py``.
 
     Raises:
@@ -73,11 +78,18 @@ def serve(options: ServeOptions, program: Sequence[str] = PROGRAM) -> None:
         TraceshipError: whatever verification, load or self-check found (exit code 3).
     """
     listener = listen(options.host, options.port)
-    application = Application(options.limits)
+    recorder = Recorder(RequestLog(lines, one_in=options.log_one_in))
+    application = Application(options.limits, recorder)
+    emitter = None
+    if options.emf_seconds:
+        models = recorder.exposition.models
+        emitter = Emitter(models, lines, service=options.service, interval=options.emf_seconds)
     server = _Server(application, options, program)
     logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
     server.run(sockets=[listener])
     application.close()
+    if emitter is not None:
+        emitter.close()
     if server.failure is not None:
         raise server.failure
     logger.info("stopped")
@@ -139,7 +151,11 @@ class _Server(uvicorn.Server):
                 here=Machine(),
                 threads=threads_asked(os.environ),
             )
-            self._pool = Pool(model, mine, deadline=options.limits.deadline, program=self._program)
+            metrics = self._application.metrics
+            describe(metrics, model.artifact, options.release)
+            self._pool = Pool(
+                model, mine, deadline=options.limits.deadline, metrics=metrics, program=self._program
+            )
             planner = await self._pool.start()
         except Exception as error:
             self._application.state = "failed"
@@ -148,7 +164,7 @@ class _Server(uvicorn.Server):
             if not isinstance(error, TraceshipError):
                 logger.exception("loading failed")
             return
-        engine = Engine(planner, options.limits, observe=self._application.metrics.batch)
+        engine = Engine(planner, options.limits, metrics)
         self._pool.serve(engine)
         self._application.become_ready(model, engine)
         facts = {
@@ -183,9 +199,13 @@ class _Server(uvicorn.Server):
 
 
 def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
+    class Protocol(GuardedProtocol):
+        def refused(self, error: str) -> None:
+            application.refused(error)
+
     return uvicorn.Config(
         application,
-        http=GuardedProtocol,
+        http=Protocol,
         ws="none",
         loop="asyncio",
         lifespan="off",

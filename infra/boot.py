@@ -38,7 +38,10 @@ START_LIMIT_SECONDS = 900
 
 @dataclass(frozen=True)
 class Boot:
-    """What one instance needs to know. ``chips``: Inferentia devices to hand to the container."""
+    """What one instance needs to know. ``chips``: Inferentia devices to hand to the container.
+
+    ``service``: the fleet's name in the metrics.
+    """
 
     lock: ReleaseLock
     serve: Serve
@@ -46,6 +49,7 @@ class Boot:
     bucket: str
     log_group: str
     chips: int
+    service: str
 
     def user_data(self) -> str:
         """The cloud-config text; tokens in it resolve at deploy time."""
@@ -68,7 +72,7 @@ class Boot:
             serving.ENV_MODEL_DIR: MODEL_DIR,
             serving.ENV_HOST: "0.0.0.0",  # noqa: S104 - the security group admits the load balancer only
             serving.ENV_PORT: str(serving.PORT),
-            **serve_limits(self.serve),
+            **serve_environment(self.serve, service=self.service),
             **signing_environment(self.signing, self.lock),
             ENV_IMAGE: uri(self.lock.serving_image),
         }
@@ -132,12 +136,18 @@ class Boot:
         return " \\\n  ".join(parts)
 
 
-def serve_limits(serve: Serve) -> dict[str, str]:
-    """``[serve]`` as the environment of the server, on an instance and in an endpoint alike."""
+def serve_environment(serve: Serve, *, service: str) -> dict[str, str]:
+    """``[serve]`` as the environment of the server, on an instance and in an endpoint alike.
+
+    ``service``: what its metrics call the fleet or the endpoint.
+    """
     return {
         serving.ENV_BATCH_WINDOW_MS: f"{serve.batch_window_ms:g}",
         serving.ENV_DEADLINE_SECONDS: f"{serve.deadline_seconds:g}",
         serving.ENV_QUEUE_LIMIT: str(serve.queue_limit),
+        serving.ENV_LOG: serve.request_log,
+        serving.ENV_EMF: str(serve.metrics_seconds),
+        serving.ENV_SERVICE: service,
     }
 
 

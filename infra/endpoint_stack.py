@@ -26,9 +26,10 @@ from artifact.release import ReleaseLock, archive_key
 from infra import names
 from infra.alarms import PERIOD, Watch, alarm_topic, caption, error_percent
 from infra.artifacts_stack import ArtifactsStack
-from infra.boot import serve_limits
+from infra.boot import serve_environment
 from infra.images import uri
 from infra.logs import make_log_group
+from infra.replica_metrics import replica_widgets
 from infra.roles import attach_to_vpc, pull_image, read_objects, service_role, write_log
 from infra.signing import signing_environment
 from infra.stack import ProjectStack
@@ -114,7 +115,9 @@ class EndpointStack(ProjectStack):
                 model_data_url=f"s3://{self._artifacts.bucket.bucket_name}/{archive}",
                 environment={
                     serving.ENV_DIGEST: self._lock.digest,
-                    **serve_limits(self._settings.serve),
+                    **serve_environment(
+                        self._settings.serve, service=names.stack_name(self.project, names.ENDPOINT)
+                    ),
                     **signing_environment(self._settings.signing, self._lock),
                 },
             ),
@@ -209,6 +212,7 @@ class EndpointStack(ProjectStack):
             graph(title="Time to answer (µs)", left=times),
             graph(title="Errors", left=errors),
             graph(title="Load", left=[self._metric("InvocationsPerInstance", "Sum", "per replica")]),
+            *replica_widgets(self._settings.serve, service=names.stack_name(self.project, names.ENDPOINT)),
         )
 
 

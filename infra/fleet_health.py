@@ -6,8 +6,10 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 
 from artifact.release import ReleaseLock
+from infra import names
 from infra.alarms import PERIOD, Watch, caption, error_percent
-from settings.model import Alarms
+from infra.replica_metrics import replica_widgets
+from settings.model import Alarms, Serve
 
 MILLISECONDS = 1000
 FAILED = elb.HttpCodeTarget.TARGET_5XX_COUNT
@@ -35,8 +37,10 @@ def watch_fleet(
         watch.below("HealthyHosts", healthy, min_size, "Replicas that answer /ping with 200")
 
 
-def fleet_dashboard(watch: Watch, targets: elb.IApplicationTargetGroupMetrics, lock: ReleaseLock) -> None:
-    """One picture: release, alarms, traffic, latency, errors, replicas."""
+def fleet_dashboard(
+    watch: Watch, targets: elb.IApplicationTargetGroupMetrics, lock: ReleaseLock, serve: Serve
+) -> None:
+    """One picture: release, alarms, traffic, latency, errors, replicas and what they tell of themselves."""
     stack, graph = watch.stack, cloudwatch.GraphWidget
     times = [targets.target_response_time(statistic=statistic) for statistic in ("p50", "p99")]
     replicas = [targets.healthy_host_count(), targets.unhealthy_host_count()]
@@ -48,4 +52,5 @@ def fleet_dashboard(watch: Watch, targets: elb.IApplicationTargetGroupMetrics, l
         graph(title="Time to answer", left=times),
         graph(title="Failed requests", left=[targets.http_code_target(FAILED)]),
         graph(title="Replicas", left=replicas),
+        *replica_widgets(serve, service=names.stack_name(stack.project, names.FLEET)),
     )

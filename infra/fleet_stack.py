@@ -68,7 +68,7 @@ class FleetStack(ProjectStack):
         watch_fleet(self._watch, metrics, settings.alarms, min_size=fleet.min_size)
         self.group = self._auto_scaling_group(self._launch_template(self._role()))
         self.group.scale_on_request_count("Requests", target_requests_per_minute=per_replica_minute(lock))
-        fleet_dashboard(self._watch, metrics, lock)
+        fleet_dashboard(self._watch, metrics, lock, settings.serve)
         cdk.CfnOutput(self, "LoadBalancerDnsName", value=self.load_balancer.load_balancer_dns_name)
         cdk.CfnOutput(self, "AutoScalingGroupName", value=self.group.auto_scaling_group_name)
 
@@ -167,6 +167,7 @@ class FleetStack(ProjectStack):
             bucket=self._artifacts.bucket.bucket_name,
             log_group=self._logs.log_group_name,
             chips=instances()[self._fleet.instance_types[0]].chips,
+            service=names.stack_name(self.project, names.FLEET),
         )
         user_data = ec2.UserData.custom(boot.user_data())
         template = ec2.LaunchTemplate(

@@ -161,6 +161,10 @@ class Serve(Section):
     """A request is answered or failed within this."""
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Rows waiting before the server answers 429."""
+    request_log: Annotated[str, Field(pattern=r"^(all|errors|1/([2-9]|[1-9][0-9]{1,5}|1000000))$")] = "all"
+    """Requests with a line in the log: `all`, `errors`, or `1/N`: errors and one in N of the others."""
+    metrics_seconds: Annotated[int, Field(ge=0, le=60)] = 60
+    """Interval of the server's own metrics in CloudWatch (docs/observability.md). 0: none."""
     image: str | None = None
     """Serving image with its ``@sha256:`` digest. Unset: a placeholder, refused on a real account."""
 

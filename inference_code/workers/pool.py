@@ -16,6 +16,7 @@ from inference_code.engine import Engine
 from inference_code.graphs import files_of
 from inference_code.load import Model
 from inference_code.log import logger
+from inference_code.metrics import Metrics
 from inference_code.rows import Outputs, Row
 from inference_code.selfcheck import SelfCheckFailed, costs, selfcheck
 from inference_code.shapes import FreePlanner, any_shape
@@ -60,11 +61,13 @@ class Pool:
         shares: Sequence[Share],
         *,
         deadline: float,
+        metrics: Metrics | None = None,
         program: Sequence[str] = PROGRAM,
     ) -> None:
         self._model = model
         self._shares = shares
         self._deadline = deadline
+        self._metrics = metrics or Metrics()
         self._batch_seconds = _PROVING_SECONDS
         self._program = program
         self._supply = _Supply(model.artifact)
@@ -135,16 +138,20 @@ class Pool:
     def _spawn(self, share: Share, files: Mapping[str, Sealed]) -> WorkerProcess:
         worker = WorkerProcess(self._model.manifest, files, share, self._lost, self._program)
         self._workers[share.number] = worker
+        self._metrics.worker(worker.name).started(worker.pid)
         return worker
 
     async def _proven(self, worker: WorkerProcess) -> None:
         await worker.ready
         runner = WorkerRunner(worker, self._loop)
+        began = self._loop.time()
         await in_thread(lambda: selfcheck(self._model, runner))
+        self._metrics.worker(worker.name).became_ready(self._loop.time() - began)
 
     def _lost(self, worker: WorkerProcess) -> None:
         if self._workers.get(worker.share.number) is worker:
             del self._workers[worker.share.number]
+            self._metrics.worker(worker.name).ended()
         if self._engine is None or self._closing:
             return
         code = worker.gone.result()
@@ -159,6 +166,7 @@ class Pool:
         pause = _FIRST_PAUSE
         while True:
             worker = None
+            self._metrics.worker(str(share.number)).restarts += 1
             try:
                 with await in_thread(self._supply.files) as files:
                     worker = self._spawn(share, files)

@@ -145,6 +145,10 @@ class WorkerProcess:
             )
 
     @property
+    def name(self) -> str:
+        return str(self.share.number)
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

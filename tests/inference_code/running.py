@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,16 @@ class RunningServer:
 
     def await_event(self, name: str) -> dict[str, Any]:
         """The first log line of that name; fails if the process ends without it."""
+        return self.await_line(lambda line: bool(line["event"] == name))
+
+    def await_line(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first log line that is wanted; fails if the process ends without it."""
         with self._changed:
             self._changed.wait_for(
-                lambda: any(line["event"] == name for line in self.log) or not self._reader.is_alive(),
-                timeout=START_SECONDS,
+                lambda: any(map(wanted, self.log)) or not self._reader.is_alive(), timeout=START_SECONDS
             )
-            found = [line for line in self.log if line["event"] == name]
-        assert found, f"the server never logged {name!r}: {self.log}"
+            found = [line for line in self.log if wanted(line)]
+        assert found, f"the server never logged it: {self.log}"
         return found[0]
 
     def await_listening(self) -> RunningServer:
@@ -101,6 +104,15 @@ class RunningServer:
         return self.call(
             "POST", "/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of that name on /metrics that have these labels."""
+        # Not everybody who imports this module has the serving image's packages.
+        from prometheus_client.parser import text_string_to_metric_families
+
+        page = self.call("GET", "/metrics").body.decode()
+        samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
     def raw(self, data: bytes) -> bytes:
         """Send bytes as they are; return everything until the server closes or 5 s pass in silence."""

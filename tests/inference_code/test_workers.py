@@ -65,8 +65,11 @@ def test_a_killed_worker_costs_its_own_requests_only(worlds: Callable[..., World
         server.await_event("worker replaced")
         await_that(lambda: server.call("GET", "/ping").status == 200, "never well again")
         after = server.ask("w1 w2")
+        restarts = server.metric("traceship_worker_restarts_total", worker="0")
+        up = server.metric("traceship_worker_up", worker="0")
 
     assert between == 503
+    assert (restarts, up) == (1, 1)
     assert {reply.status for reply in replies} <= {200, 503}
     lost = [reply for reply in replies if reply.status == 503]
     assert {reply.json["error"] for reply in lost} <= {"worker-lost", "not-ready"}
@@ -197,9 +200,9 @@ def test_a_worker_that_cannot_start_ends_the_server(
         "from inference_code.__main__ import refused\n"
         "from inference_code.options import serve_options\nfrom inference_code.server import serve\n"
         "from artifact.errors import TraceshipError\n"
-        "log.configure()\n"
+        "lines = log.configure()\n"
         "options = serve_options({'TRACESHIP_WORKERS': '1'}, path=sys.argv[1], port='0')\n"
-        "try: serve(options, (sys.executable, sys.argv[2]))\n"
+        "try: serve(options, lines, (sys.executable, sys.argv[2]))\n"
         "except TraceshipError as error: sys.exit(refused(error))\n"
     )
     ran = subprocess.run(

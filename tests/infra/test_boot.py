@@ -75,6 +75,9 @@ def test_the_environment_names_release_owner_and_limits(cpu: World) -> None:
         serving.ENV_BATCH_WINDOW_MS: "2",
         serving.ENV_DEADLINE_SECONDS: "20",
         serving.ENV_QUEUE_LIMIT: "256",
+        serving.ENV_LOG: "all",
+        serving.ENV_EMF: "60",
+        serving.ENV_SERVICE: "traceship-fleet",
         "TRACESHIP_IMAGE": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/traceship/serving@sha256:"
         + "0" * 64,
     }

@@ -31,6 +31,9 @@ def test_the_model_is_one_archive_and_one_image_by_digest(cpu: World) -> None:
         serving.ENV_BATCH_WINDOW_MS: "2",
         serving.ENV_DEADLINE_SECONDS: "20",
         serving.ENV_QUEUE_LIMIT: "256",
+        serving.ENV_LOG: "all",
+        serving.ENV_EMF: "60",
+        serving.ENV_SERVICE: "traceship-endpoint",
     }
 
 

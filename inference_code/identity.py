@@ -1,0 +1,71 @@
+"""Who is asking, as far as the headers tell: ids for the answer and the log, never a payload.
+
+Every value is of a narrow alphabet and length before it goes anywhere; anything else counts as not sent.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from inference_code.trace import AMAZON, TRACEPARENT, TRACESTATE, Trace, trace_of
+
+REQUEST_ID = b"x-request-id"
+INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
+ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
+_NAMES = frozenset({REQUEST_ID, INFERENCE_ID, ATTRIBUTES, TRACEPARENT, TRACESTATE, AMAZON})
+
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_INFERENCE_ID = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,63}")
+_ATTRIBUTES = re.compile(rb"[\x20-\x7e]{1,1024}")
+"""Lengths of SageMaker's two: API reference, InvokeEndpoint."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """``request_id``: the caller's, or a new one. The rest is None where it was not sent."""
+
+    request_id: str
+    trace: Trace | None = None
+    inference_id: str | None = None
+    attributes: str | None = None
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What the answer carries of it."""
+        ids = [(REQUEST_ID, self.request_id.encode("ascii"))]
+        return ids if self.trace is None else ids + self.trace.headers()
+
+    def facts(self) -> dict[str, object]:
+        """For the log."""
+        found: dict[str, object] = {"id": self.request_id}
+        if self.trace is not None:
+            found |= self.trace.facts()
+        if self.inference_id is not None:
+            found["inference_id"] = self.inference_id
+        if self.attributes is not None:
+            found["custom_attributes"] = self.attributes
+        return found
+
+
+def identity_of(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
+    """Read the headers of a request, whose names are in lower case."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        if name in _NAMES:
+            found.setdefault(name, []).append(value)
+    trace = None
+    if TRACEPARENT in found or AMAZON in found:
+        trace = trace_of(*(found.get(name, []) for name in (TRACEPARENT, TRACESTATE, AMAZON)))
+    return Identity(
+        request_id=_one(found, REQUEST_ID, _REQUEST_ID) or uuid.uuid4().hex,
+        trace=trace,
+        inference_id=_one(found, INFERENCE_ID, _INFERENCE_ID),
+        attributes=_one(found, ATTRIBUTES, _ATTRIBUTES),
+    )
+
+
+def _one(found: dict[bytes, list[bytes]], name: bytes, wanted: re.Pattern[bytes]) -> str | None:
+    values = found.get(name, [])
+    return values[0].decode("ascii") if len(values) == 1 and wanted.fullmatch(values[0]) else None
