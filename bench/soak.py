@@ -1,4 +1,4 @@
-"""``python -m bench.soak``: very many requests to one server; what it holds, and whether anybody got another's answer.
+"""``python -m bench.soak``: very many requests; what the server holds, and who got another's answer.
 
 Texts and lists that carry a number, refusals, clients that hang up (``tests/kit/soaking.py``). Prints
 what happened and how memory, descriptors and threads of the whole process tree grew after the warm-up:
@@ -67,7 +67,9 @@ def _print(clients: int, soaked: Soaked) -> None:
 
 
 def _print_trend(name: str, trend: Trend) -> None:
-    print(f"    {name} per 100,000 requests: {trend.slope:+.3f} (95 %: {trend.low:+.3f} to {trend.high:+.3f})")
+    print(
+        f"    {name} per 100,000 requests: {trend.slope:+.3f} (95 %: {trend.low:+.3f} to {trend.high:+.3f})"
+    )
 
 
 if __name__ == "__main__":
