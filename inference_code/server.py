@@ -34,6 +34,8 @@ from inference_code.workers.process import PROGRAM
 
 _BACKLOG = 2048
 _WORKERS_END_SECONDS = 1.0
+_EXIT_SECONDS = 1.0
+"""What closing and the interpreter's own end may take of the time to drain."""
 
 
 class PortInUse(Conflict):
@@ -177,6 +179,7 @@ class _Server(uvicorn.Server):
 
 
 def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
+    reserved = _WORKERS_END_SECONDS + _EXIT_SECONDS
     return uvicorn.Config(
         application,
         http=GuardedProtocol,
@@ -189,5 +192,5 @@ def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - _WORKERS_END_SECONDS)),
+        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - reserved)),
     )

@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
             self._waiting.set_exception(Lost(f"connection ended ({exc!r}) after {came!r}"))
 
     async def ask(self, data: bytes, *, slowly: float = 0.0, patience: float = PATIENCE_SECONDS) -> Answer:
-        """Send ``data`` (its second half ``slowly`` seconds later) and wait for the answer.
+        """Send ``data`` (half of its body ``slowly`` seconds later) and wait for the answer.
 
         Raises:
             Lost: there is none; the connection is closed.
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._waiting = asyncio.get_running_loop().create_future()
         self.used += 1
         started = time.perf_counter()
-        half = len(data) // 2 if slowly else len(data)
+        half = (data.index(b"\r\n\r\n") + 4 + len(data)) // 2 if slowly else len(data)
         self._transport.write(data[:half])
         try:
             if slowly:
