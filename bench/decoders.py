@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from inference_code.load import load
-from tests.inference_code.test_bodies import VALID
+from tests.inference_code.test_spoiled_bodies import VALID
 from tests.kit.handmade import Recipe, build
 from tests.kit.in_process import answered
 from tests.kit.mutations import spoiled
