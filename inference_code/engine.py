@@ -164,7 +164,9 @@ class Engine:
         return self._crowded(rows)
 
     def _crowded(self, rows: int) -> bool:
-        return self._waiting + rows > self._limits.queue or self._admission.refuses(self._waiting)
+        return self._waiting + rows > self._limits.queue or self._admission.refuses(
+            self._waiting, self._loop.time()
+        )
 
     def submit(self, rows: Sequence[Row]) -> Job:
         """Queue the rows of a request; all of them or none.
@@ -212,6 +214,11 @@ class Engine:
 
     def _pump(self) -> None:
         self._pump_is_due = False
+        self._hand_out()
+        if self._waiting:
+            self._admission.queued(self._loop.time())
+
+    def _hand_out(self) -> None:
         while self._waiting:
             lane = min((lane for lane in self._lanes if lane.room), key=lambda lane: lane.load, default=None)
             if lane is None:
@@ -271,11 +278,11 @@ class Engine:
         seconds: float,
     ) -> None:
         self._begin(self._handed_early.pop(lane, ()))
+        self._admission.finished(len(taken), self._loop.time(), waiting=self._waiting)
         if isinstance(found, Exception):
             self._failed(taken, found)
         else:
             self._failures = 0
-            self._admission.finished(len(taken), self._loop.time(), waiting=self._waiting)
             self._observe(lane, shape, [waiting.row for waiting in taken], seconds)
             for waiting, outputs in zip(taken, found):
                 waiting.job.deliver(waiting.at, outputs, seconds)

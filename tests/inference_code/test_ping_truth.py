@@ -22,10 +22,10 @@ from tests.kit.overloading import Offered, offer
 Pair = tuple[int, int, int]
 """Statuses of a ping, of a request, and of a ping after it."""
 
-_BUSY = Recipe(buckets=((1, 8),), busy=25)
-"""Some 20 ms for each request."""
-_STALLING = Recipe(buckets=((1, 8),), stalls=1_500)
-"""More than a second for a request that asks for it."""
+_BUSY = Recipe(buckets=((1, 8),), stalls=25)
+"""Some 20 ms for each request that asks for it."""
+_STALLING = Recipe(buckets=((1, 8),), stalls=20_000)
+"""Many seconds."""
 
 
 def _pair(server: RunningServer) -> Pair:
@@ -93,9 +93,12 @@ def test_when_overloaded(worlds: Callable[..., World], tmp_path: Path) -> None:
     """Too much work is no illness: 429 says it to the client, /ping stays 200."""
 
     def overload(port: int) -> Offered:
-        return asyncio.run(offer(port, per_second=150, seconds=5, seed=1))
+        return asyncio.run(offer(port, per_second=150, seconds=5, seed=1, text=SLOW_WORD))
 
-    with running(worlds(_BUSY).root, cwd=tmp_path) as server, ThreadPoolExecutor(1) as others:
+    with (
+        running(worlds(_BUSY).root, "--workers", "2", cwd=tmp_path) as server,
+        ThreadPoolExecutor(1) as others,
+    ):
         server.await_ready()
         load = others.submit(overload, server.port)
         pairs = []
@@ -124,7 +127,7 @@ def test_when_draining(world: World, tmp_path: Path) -> None:
 def test_when_wedged(worlds: Callable[..., World], tmp_path: Path) -> None:
     """A request that the model does not get done turns /ping, and recovery turns it back."""
     world = worlds(_STALLING)
-    deadline = {"TRACESHIP_DEADLINE_SECONDS": "0.5"}
+    deadline = {"TRACESHIP_DEADLINE_SECONDS": "4"}
     with running(world.root, cwd=tmp_path, env=deadline) as server, ThreadPoolExecutor(1) as other:
         server.await_ready()
         stalled: Future[Reply] = other.submit(server.ask, SLOW_WORD)

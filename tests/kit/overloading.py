@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.kit.http_load import PING, Client, Lost, closed_load, connected, open_load, request
+from tests.kit.http_load import PING, Act, Client, Lost, closed_load, connected, open_load, request
 
-_GOOD = request(b'{"inputs":"w1 w2 w3"}')
+_TEXT = "w1 w2 w3"
 _PING_EVERY = 0.05
 
 
@@ -30,23 +32,29 @@ class Offered:
         return self.counts[200] / self.seconds
 
 
-async def offer(port: int, *, per_second: float, seconds: float, seed: int) -> Offered:
+async def offer(port: int, *, per_second: float, seconds: float, seed: int, text: str = _TEXT) -> Offered:
     """An open load of ``per_second``; /ping is asked all the while, on new connections."""
-    return await _watched(port, lambda act: open_load(act, per_second=per_second, seconds=seconds, seed=seed))
+    return await _watched(
+        port, text, lambda act: open_load(act, per_second=per_second, seconds=seconds, seed=seed)
+    )
 
 
 async def saturate(port: int, *, total: int, at_once: int) -> Offered:
     """A closed load, whose goodput is the most that the server can do."""
-    return await _watched(port, lambda act: closed_load(act, total=total, at_once=at_once))
+    return await _watched(port, _TEXT, lambda act: closed_load(act, total=total, at_once=at_once))
 
 
-async def _watched(port: int, load) -> Offered:  # type: ignore[no-untyped-def]
-    found, client = Offered(), Client(port)
+def _asking(text: str) -> bytes:
+    return request(json.dumps({"inputs": text}).encode())
+
+
+async def _watched(port: int, text: str, load: Callable[[Act], Awaitable[None]]) -> Offered:
+    found, client, good = Offered(), Client(port), _asking(text)
 
     async def act(_number: int) -> None:
         started = time.perf_counter()
         try:
-            answer = await client.ask(_GOOD)
+            answer = await client.ask(good)
         except Lost as lost:
             found.odd.append(str(lost))
             return
@@ -86,7 +94,7 @@ async def recovery(port: int, *, quick: float) -> float:
     began = time.perf_counter()
     while True:
         connection = await connected(port)
-        answer = await connection.ask(_GOOD)
+        answer = await connection.ask(_asking(_TEXT))
         connection.close()
         if answer.status == 200 and answer.seconds <= quick:
             return time.perf_counter() - began
