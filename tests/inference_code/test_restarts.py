@@ -29,7 +29,7 @@ def test_rolling_restarts_lose_nothing(world: World, tmp_path: Path) -> None:
     )
 
     assert found.wrong == []
-    assert set(found.counts) == {"200"}
+    assert set(found.counts) <= {"200", "told to come again"}
     assert found.counts["200"] >= 3_000
     assert found.codes == [0] * 5
     assert max(found.drains) < 25

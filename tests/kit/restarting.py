@@ -104,7 +104,10 @@ async def _ask(client: Client, tagged: Tagged, found: Restarted, chance: random.
     tag = chance.randrange(TAGS)
     slowly = _SLOW_SECONDS if chance.random() < _SLOW_SHARE else 0.0
     try:
-        answer = await client.ask(request(tagged.body(tag)), slowly=slowly)
+        while (answer := await client.ask(request(tagged.body(tag)), slowly=slowly)).status == 429:
+            # While one of two is away the other may have too much to do: as told, come again.
+            found.counts["told to come again"] += 1
+            await asyncio.sleep(float(answer.headers["retry-after"]))
     except Lost as lost:
         found.counts["lost"] += 1
         found.wrong.append(str(lost))
