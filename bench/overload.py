@@ -1,7 +1,7 @@
 """``python -m bench.overload``: 1, 2, 5 and 10 times the requests that a server can answer.
 
-A batch takes 20 ms (``--pause``): the graph of the handmade model and a pause in the server's process, so
-that the client on the same cores does not slow the model down. Prints for each load, as ratios where the
+A batch takes 20 ms (``--pause``): the graph of the handmade model and a pause in its worker, so that the
+client on the same cores does not slow the model down. Prints for each load, as ratios where the
 machine would matter: good answers a second to the most that was seen; the 99th percentile of accepted
 requests to that at 1 x; refusals, connections and /ping in milliseconds; memory to that at 1 x; and how
 long it took until a request was as quick as before.
@@ -22,12 +22,11 @@ from tests.kit.process_tree import held
 
 _PAUSE = """
 import time
-from inference_code.load import LoadedModel
-real = LoadedModel.run
-def run(self, bucket, rows):
+from inference_code.graphs import Graphs
+def run(self, *arguments, real=Graphs.run):
     time.sleep(PAUSE)
-    return real(self, bucket, rows)
-LoadedModel.run = run
+    return real(self, *arguments)
+Graphs.run = run
 """
 
 
@@ -42,7 +41,7 @@ def main() -> None:
         world = build(Path(folder) / "artifact", Recipe(buckets=((1, 8), (4, 8))))
         (Path(folder) / "sitecustomize.py").write_text(_PAUSE.replace("PAUSE", str(options.pause)))
         env = {"PYTHONPATH": f"{folder}:{CHECKOUT}"}
-        with running(world.root, cwd=Path(folder), env=env, keep_requests=False) as server:
+        with running(world.root, "--workers", "1", cwd=Path(folder), env=env, keep_requests=False) as server:
             server.await_ready()
             asyncio.run(_run(server, options))
 
