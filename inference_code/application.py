@@ -23,6 +23,7 @@ from inference_code.errors import (
     NotFound,
     NotReady,
     RequestError,
+    TooManyRequests,
 )
 from inference_code.identity import Identity, identity_of
 from inference_code.load import Model
@@ -143,6 +144,9 @@ class Application:
         model, engine = self._model, self._engine
         if model is None or engine is None:
             raise NotReady(state=self.state)
+        if engine.full():
+            # Before the body is read and tokenised: past its capacity a server must refuse cheaply.
+            raise TooManyRequests(waiting=engine.waiting)
         headers = dict(scope["headers"])
         media.check_content(headers.get(b"content-type"), headers.get(b"content-encoding"))
         media.check_accept(headers.get(b"accept"))

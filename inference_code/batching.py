@@ -33,6 +33,7 @@ class AnyPlanner(Protocol):
 
     lengths: list[int]
     largest_batch: int
+    row_seconds: float
 
     def class_of(self, length: int) -> int: ...
 
@@ -57,6 +58,8 @@ class Planner:
         self._alone = [min(self._cost[b] for b in buckets if b.length >= most) for most in self.lengths]
         self._reach = {b: self.lengths.index(b.length) for b in buckets}
         self.largest_batch = max(b.batch for b in buckets)
+        self.row_seconds = min(self._cost[b] / b.batch for b in buckets) if costs else 0.0
+        """What a row takes in a full batch; 0 where nothing was measured."""
 
     def class_of(self, length: int) -> int:
         """The class of a row of that many tokens, none over the limit."""

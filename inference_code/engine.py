@@ -16,6 +16,7 @@ from typing import Protocol
 
 from artifact.errors import TraceshipError
 from artifact.manifest import Bucket, bucket_name
+from inference_code.admission import Admission
 from inference_code.batching import AnyPlanner
 from inference_code.errors import (
     DeadlinePassed,
@@ -58,11 +59,16 @@ class Lane(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """``queue`` in rows; seconds for the rest. ``[serve]`` of the settings."""
+    """``queue`` in rows; seconds for the rest. ``[serve]`` of the settings, but for ``wait``.
+
+    ``wait``: the longest that a row may have to wait for its turn, as far as one can tell. No request is
+    refused for its own size by it.
+    """
 
     queue: int = 256
     deadline: float = 20.0
     window: float = 0.002
+    wait: float = 1.0
 
 
 class Job:
@@ -126,6 +132,7 @@ class Engine:
         self._metrics = metrics or Metrics()
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(limits.window)
+        self._admission = Admission(limits.wait, always=planner.largest_batch)
         self._lanes: list[Lane] = []
         self._queues: list[deque[_Waiting]] = [deque() for _ in planner.lengths]
         self._jobs: deque[Job] = deque()
@@ -149,12 +156,25 @@ class Engine:
     def attach(self, lane: Lane) -> None:
         """Give ``lane`` batches from now on."""
         self._lanes.append(lane)
+        self._admission.expect(self._planner.row_seconds / len(self._lanes))
         self._pump_soon()
 
     def detach(self, lane: Lane) -> None:
         """Give ``lane`` nothing more; it still tells how its batches ended."""
         if lane in self._lanes:
             self._lanes.remove(lane)
+
+    def full(self, rows: int = 1) -> bool:
+        """Whether so many more rows would be refused now."""
+        if not self._crowded(rows):
+            return False
+        self._forget_the_dead()
+        return self._crowded(rows)
+
+    def _crowded(self, rows: int) -> bool:
+        return self._waiting + rows > self._limits.queue or self._admission.refuses(
+            self._waiting, self._loop.time()
+        )
 
     def submit(self, rows: Sequence[Row]) -> Job:
         """Queue the rows of a request; all of them or none.
@@ -171,10 +191,8 @@ class Engine:
             return job
         if len(rows) > self._limits.queue:
             raise TooManyInputs(found=str(len(rows)), limit=self._limits.queue)
-        if self._waiting + len(rows) > self._limits.queue:
-            self._forget_the_dead()
-            if self._waiting + len(rows) > self._limits.queue:
-                raise TooManyRequests(limit=self._limits.queue)
+        if self.full(len(rows)):
+            raise TooManyRequests(waiting=self._waiting)
         if not self._lanes:
             raise NotReady(state="without a worker")
         self._patience.arrived()
@@ -204,6 +222,11 @@ class Engine:
 
     def _pump(self) -> None:
         self._pump_is_due = False
+        self._hand_out()
+        if self._waiting:
+            self._admission.queued(self._loop.time())
+
+    def _hand_out(self) -> None:
         while self._waiting:
             lane = min((lane for lane in self._lanes if lane.room), key=lambda lane: lane.load, default=None)
             if lane is None:
@@ -267,6 +290,7 @@ class Engine:
         for waiting in taken:
             waiting.job.buckets.add(name)
             waiting.job.workers.add(lane.name)
+        self._admission.finished(len(taken), now, waiting=self._waiting)
         if isinstance(found, Exception):
             self._metrics.batch_failed(shape, seconds, lane.name)
             self._failed(taken, found)

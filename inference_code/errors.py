@@ -156,16 +156,16 @@ class MethodNotAllowed(RequestError):
 
 
 class TooManyRequests(RequestError):
-    """The queue is full. Nothing of the request was run."""
+    """The queue is full, in rows or in time. Nothing of the request was run."""
 
     id = "too-many-requests"
     status = 429
     retry_after = 1
 
-    def __init__(self, *, limit: int) -> None:
+    def __init__(self, *, waiting: int) -> None:
         super().__init__(
             what="the server is at its limit",
-            why=f"{limit} inputs may wait at once",
+            why=f"{waiting} inputs wait already",
             fix="try again after a pause",
         )
 

@@ -1,7 +1,8 @@
 """HTTP limits that uvicorn and its parser leave open: head size, slow clients, doubtful framing.
 
-httptools refuses ambiguous body framing by itself; heads without a limit, a missing or second
-Host, and bodies that trickle in for ever are closed here. Subclasses uvicorn's protocol, whose
+httptools refuses most ambiguous body framing by itself; heads without a limit, a missing or second
+Host, codings that nobody undoes, chunks of little but extensions, and bodies that trickle in for ever
+are closed here. Subclasses uvicorn's protocol, whose
 version is pinned for that reason; tests/inference_code/test_protocol.py holds each limit.
 """
 
@@ -19,6 +20,9 @@ from inference_code.lingering import LingeringTransport
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
 MAX_URL_BYTES = 4_096
+MAX_FRAMING = 16
+"""Bytes on the wire for each byte of a body. A chunk of one byte is framed by five; extensions, which nobody
+reads, could go on for ever."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the load balancer's idle time-out (60 s), or it would reuse what we just closed."""
 
@@ -39,6 +43,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receiving = "nothing"
         self._head_bytes = 0
         self._url_bytes = 0
+        self._wire_bytes = 0
+        self._body_bytes = 0
         self._began = 0.0
         self._clock: asyncio.TimerHandle | None = None
         self._offered_left: int | None = None
@@ -61,10 +67,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self._begin()
         if self._receiving == "head":
             self._head_bytes += len(data)
+        elif self._receiving == "body":
+            self._wire_bytes += len(data)
         self._feed(data)
         # The parser keeps an unfinished line to itself, so its callbacks cannot count it.
         if self._receiving == "head" and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, "head-too-large", f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
+        if self._receiving == "body" and self._wire_bytes > MAX_HEAD_BYTES + MAX_FRAMING * self._body_bytes:
+            self._refuse(400, "bad-http", "The chunks of the body hold little but their framing.")
 
     def on_message_begin(self) -> None:
         if self._receiving != "head":
@@ -94,9 +104,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._fail(400, "bad-host", "The request must have exactly one Host header.")
         if self.parser.should_upgrade() and b"transfer-encoding" in dict(self.headers):
             self._fail(400, "bad-http", "An offer to upgrade cannot carry a chunked body.")
+        self._check_codings()
         super().on_headers_complete()
         self._receiving = "body"
+        self._wire_bytes = self._body_bytes = 0
         self._start_clock(self.request_seconds)
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade() and self._offered_left is None:
@@ -115,6 +131,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def refused(self, error: str) -> None:
         """Called with the id of whatever is refused here, for a subclass that counts."""
+
+    def _check_codings(self) -> None:
+        """The parser takes "gzip, chunked" for chunked, and chunks in HTTP/1.0, where a proxy reads none."""
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (codings != [b"chunked"] or self.parser.get_http_version() == "1.0"):
+            self._fail(400, "bad-http", "The only transfer coding is chunked, in HTTP/1.1.")
 
     def _feed(self, data: bytes) -> None:
         if self._offered_left is not None:

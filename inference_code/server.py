@@ -38,6 +38,8 @@ from inference_code.workers.process import PROGRAM
 
 _BACKLOG = 2048
 _WORKERS_END_SECONDS = 1.0
+_EXIT_SECONDS = 1.0
+"""What closing and the interpreter's own end may take of the time to drain."""
 
 
 class PortInUse(Conflict):
@@ -203,6 +205,7 @@ def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
         def refused(self, error: str) -> None:
             application.refused(error)
 
+    reserved = _WORKERS_END_SECONDS + _EXIT_SECONDS
     return uvicorn.Config(
         application,
         http=Protocol,
@@ -215,5 +218,5 @@ def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - _WORKERS_END_SECONDS)),
+        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - reserved)),
     )

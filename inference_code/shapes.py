@@ -49,6 +49,8 @@ class FreePlanner:
         self.lengths = list(range(self._shortest, longest + 1))
         """Tokens that a row of each class has at most, ascending."""
         self.largest_batch = max(bucket.batch for bucket in buckets)
+        self.row_seconds = min(costs[bucket_name(b.batch, b.length)] / b.batch for b in buckets)
+        """What a row takes in a full batch."""
         self._coefficients = _fit(buckets, costs)
         self._alone = [self._cost(1, length) for length in self.lengths]
         self._room = [

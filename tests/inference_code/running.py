@@ -36,10 +36,18 @@ class Reply:
 
 
 class RunningServer:
-    """``python -m inference_code serve``, away from the checkout; its log is read as it comes."""
+    """``python -m inference_code serve``, away from the checkout; its log is read as it comes.
+
+    ``keep_requests`` False: the lines about single requests are dropped, for runs of very many.
+    """
 
     def __init__(
-        self, root: Path | None, *arguments: str, cwd: Path, env: dict[str, str] | None = None
+        self,
+        root: Path | None,
+        *arguments: str,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        keep_requests: bool = True,
     ) -> None:
         path = [] if root is None else [str(root)]
         command = [sys.executable, "-m", "inference_code", "serve", *path, *arguments]
@@ -47,6 +55,7 @@ class RunningServer:
             command, cwd=cwd, env=environment(env or {}), stderr=subprocess.PIPE, text=True
         )
         self.log: list[dict[str, Any]] = []
+        self._keep_requests = keep_requests
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
@@ -55,6 +64,8 @@ class RunningServer:
     def _read_log(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            if not self._keep_requests and '"event": "request"' in line:
+                continue
             with self._changed:
                 self.log.append(json.loads(line) if line.startswith("{") else {"event": line})
                 self._changed.notify_all()
@@ -145,10 +156,14 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running(
-    root: Path, *arguments: str, cwd: Path, env: dict[str, str] | None = None
+    root: Path,
+    *arguments: str,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    keep_requests: bool = True,
 ) -> Iterator[RunningServer]:
     """A server on a free port, ended by its id whatever the test does."""
-    server = RunningServer(root, "--port", "0", *arguments, cwd=cwd, env=env)
+    server = RunningServer(root, "--port", "0", *arguments, cwd=cwd, env=env, keep_requests=keep_requests)
     try:
         yield server
     finally:

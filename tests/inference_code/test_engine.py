@@ -24,7 +24,7 @@ from inference_code.errors import (
 from inference_code.rows import Outputs, Row
 
 BUCKETS = [Bucket(batch=1, length=8, path="x"), Bucket(batch=4, length=8, path="y")]
-COSTS = {"b1_s8": 1.0, "b4_s8": 1.5}
+COSTS = {"b1_s8": 0.010, "b4_s8": 0.015}
 SECONDS = 10.0
 
 

@@ -18,9 +18,12 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
 from tests.inference_code.running import RunningServer, read_all, send
+from tests.kit.http_load import Client, request
+from tests.kit.trickling import CutOff, siege
 
 POST = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 BODY = b'{"inputs":"w1"}'
+CHUNKS = b"f\r\n" + BODY + b"\r\n0\r\n\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -50,6 +53,7 @@ def test_the_platforms_times_are_kept() -> None:
         pytest.param(CHUNKED + b"z\r\n", id="bad chunk size"),
         pytest.param(CHUNKED + b"f\n" + BODY + b"\n0\n\n", id="chunk with line feeds"),
         pytest.param(CHUNKED + b"f\r\n" + BODY + b"xx0\r\n\r\n", id="bad chunk end"),
+        pytest.param(CHUNKED + b"f;a=\nb\r\n" + BODY + b"\r\n0\r\n\r\n", id="line feed in an extension"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS"),
         pytest.param(b"CONNECT example.com:443 HTTP/1.1\r\nHost: a\r\n\r\n", id="CONNECT"),
         pytest.param(b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n", id="broken target"),
@@ -57,6 +61,32 @@ def test_the_platforms_times_are_kept() -> None:
         pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", id="long header"),
         pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000, id="endless header"),
         pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 101 + b"\r\n", id="101 headers"),
+        pytest.param(
+            b"GET /ping HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 5_000 + b"\r\n", id="5,000 headers"
+        ),
+        pytest.param(
+            b"GET /ping HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n", id="1 MB header"
+        ),
+        pytest.param(b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", id="70 kB target"),
+        pytest.param(
+            POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + CHUNKS, id="a coding under chunked"
+        ),
+        pytest.param(POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n" + CHUNKS, id="a coding over chunked"),
+        pytest.param(POST + b"Transfer-Encoding:\r\n\r\n" + CHUNKS, id="empty coding"),
+        pytest.param(CHUNKED.replace(b"1.1", b"1.0") + CHUNKS, id="chunks in HTTP/1.0"),
+        pytest.param(CHUNKED + b"f;" + b"a" * 600_000 + b"\r\n", id="endless extension"),
+        pytest.param(CHUNKED + b"1;" + b"a" * 600_000 + b"\r\n", id="long extension of a short chunk"),
+        pytest.param(b"GET /ping HTTP/1.1\rHost: a\r\r", id="bare carriage returns"),
+        pytest.param(POST + b"Content-Length: 0x0f\r\n\r\n" + BODY, id="length in hex"),
+        pytest.param(POST + b"Content-Length: 15, 15\r\n\r\n" + BODY, id="list of lengths"),
+        pytest.param(POST + b"Content-Length: 1" + b"0" * 30 + b"\r\n\r\n", id="length beyond 64 bits"),
+        pytest.param(POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", id="two codings"),
+        pytest.param(CHUNKED + b"f" * 17 + b"\r\n", id="chunk size beyond 64 bits"),
+        pytest.param(CHUNKED + b"-1\r\n", id="negative chunk size"),
+        pytest.param(b"GET /ping HTTP/9.9\r\nHost: a\r\n\r\n", id="unknown version"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", id="header without a name"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: a\r\nX(: b\r\n\r\n", id="odd character in a name"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2 by prior knowledge"),
     ],
 )
 def test_doubtful_framing_is_refused_and_closed(server: RunningServer, data: bytes) -> None:
@@ -113,6 +143,14 @@ def test_chunked_bodies_are_read(server: RunningServer) -> None:
 
     assert connection.getresponse().read() == whole.body
     connection.close()
+
+
+def test_the_smallest_chunks_are_read(server: RunningServer) -> None:
+    """Their framing is five times what they carry."""
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY.replace(b"w1", b"w1" + b" " * 20_000))
+    answer = server.raw(CHUNKED.replace(b"Host: a", b"Host: a\r\nConnection: close") + chunks + b"0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_chunked_body_over_the_limit_is_refused(server: RunningServer) -> None:
@@ -177,7 +215,8 @@ async def _reads_it_all(scope: Scope, receive: ASGIReceiveCallable, send_: ASGIS
         if message["type"] != "http.request":
             return
         more = message["more_body"]
-    await send_({"type": "http.response.start", "status": 200, "headers": [], "trailers": False})
+    empty = [(b"content-length", b"0")]
+    await send_({"type": "http.response.start", "status": 200, "headers": empty, "trailers": False})
     await send_({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -232,6 +271,27 @@ def test_a_body_that_trickles_in_is_cut_off(impatient: int) -> None:
 
     assert 1.8 < seconds < 4.5
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_five_hundred_slow_clients_are_cut_off_and_nobody_else_notices(impatient: int) -> None:
+    """Each at its own limit; ``python -m bench.tricklers`` does it with the real times."""
+
+    async def besieged() -> tuple[list[CutOff], list[CutOff], list[int]]:
+        besieging = asyncio.ensure_future(siege(impatient, heads=250, bodies=250, every=0.2, patience=8))
+        client, statuses = Client(impatient), []
+        while not besieging.done():
+            statuses.append((await client.ask(request(b"x", path="/"))).status)
+            await asyncio.sleep(0.01)
+        client.close()
+        return (*await besieging, statuses)
+
+    heads, bodies, others = asyncio.run(besieged())
+
+    assert all(0.4 < end.seconds < 1.9 for end in heads), max(end.seconds for end in heads)
+    assert all(1.8 < end.seconds < 4.5 for end in bodies), max(end.seconds for end in bodies)
+    assert {end.answer[:13] for end in (*heads, *bodies)} == {b"HTTP/1.1 408 "}
+    assert len(others) > 20
+    assert set(others) == {200}
 
 
 @pytest.mark.parametrize(

@@ -33,14 +33,16 @@ WORDS = 200
 MASK = WORDS + 4
 VOCABULARY = WORDS + 5
 HIDDEN = 8
+SLOW_WORD = f"w{WORDS - 1}"
 GOLDEN_TEXTS = ("w1 w2 w3", "w9", "w50 w60 w70 w80 w90")
 CLASSIFIERS = ("text-classification", "token-classification")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to make. ``busy`` repeats a matrix product to slow each run down; ``constant`` and
-    ``wrong_by`` make graphs that disagree with the golden answers, as broken hardware would."""
+    """What to make. ``busy`` repeats a matrix product to slow each run down, ``stalls`` does so for each
+    ``SLOW_WORD`` in a run; ``constant`` and ``wrong_by`` make graphs that disagree with the golden answers,
+    as broken hardware would."""
 
     task: str = "feature-extraction"
     pooling: str = "mean"
@@ -49,6 +51,7 @@ class Recipe:
     buckets: tuple[tuple[int, int], ...] = ((1, 8), (1, 16), (4, 16))
     truncate: bool = False
     busy: int = 0
+    stalls: int = 0
     constant: bool = False
     wrong_by: float = 0.0
     golden_texts: tuple[str, ...] = GOLDEN_TEXTS
@@ -74,6 +77,8 @@ class Tiny(torch.nn.Module):
         states = self.words[ids] + self.types[types]
         if self.recipe.busy:
             states = states + 0.0 * _burn(self.burn, self.recipe.busy)
+        if self.recipe.stalls:
+            states = states + 0.0 * _burn_for(self.burn, ids, self.recipe.stalls)
         weights = mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * weights).sum(-2) / weights.sum(-2)
         if self.recipe.task == "text-classification":
@@ -95,6 +100,12 @@ def _burn(matrix: torch.Tensor, times: int) -> torch.Tensor:
     for _ in range(times):
         matrix = torch.tanh(matrix @ matrix)
     return matrix.mean()
+
+
+@torch.jit.script
+def _burn_for(matrix: torch.Tensor, ids: torch.Tensor, times: int) -> torch.Tensor:
+    # The id of SLOW_WORD; a script cannot read it from the module.
+    return _burn(matrix, times * int((ids == 203).sum()))
 
 
 class Broken(torch.nn.Module):
@@ -162,7 +173,7 @@ def raw_outputs(recipe: Recipe, *lines: tuple[str, str | None]) -> list[Any]:
         encoding = tokenizer().encode(text, pair)
         ids, types = torch.tensor([encoding.ids]), torch.tensor([encoding.type_ids])
         with torch.no_grad():
-            found.append(Tiny(replace(recipe, busy=0))(ids, torch.ones_like(ids), types))
+            found.append(Tiny(replace(recipe, busy=0, stalls=0))(ids, torch.ones_like(ids), types))
     if recipe.task == "multiple-choice":
         return [[float(output) for (output,) in found]]
     return [output[0].tolist() for output in found[0]]
