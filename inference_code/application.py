@@ -1,4 +1,4 @@
-"""The three routes as a bare ASGI application: GET /ping, POST /invocations, GET /metrics."""
+"""The routes as a bare ASGI application: GET /ping, POST /invocations and POST /, GET /metrics."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import msgspec
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
-from artifact.serving import INVOCATIONS, MAX_BODY_BYTES, PING
+from artifact.serving import MAX_BODY_BYTES, METRICS, PING
 from inference_code import media
-from inference_code.answering import error_body, prepared, written
+from inference_code.dialects import PIPELINE, Dialect, dialects
 from inference_code.engine import Engine, Limits
 from inference_code.errors import (
     BodyIncomplete,
@@ -25,13 +24,12 @@ from inference_code.errors import (
     NotFound,
     NotReady,
     RequestError,
+    ServerMistake,
 )
 from inference_code.load import Model
 from inference_code.log import logger
 from inference_code.metrics import CONTENT_TYPE, Metrics
 
-METRICS = "/metrics"
-_ALLOWED = {PING: "GET", INVOCATIONS: "POST", METRICS: "GET"}
 _JSON = b"application/json"
 _LARGE_BODY = 16_384
 _LARGE_ANSWER = 16_384
@@ -54,10 +52,11 @@ class Response:
 class Application:
     """Answers 503 until ``become_ready``; ``state`` is what /ping tells."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, openai_route: bool = False) -> None:
         self.state = "starting"
         self.metrics = Metrics()
         self._limits = limits
+        self._dialects = dialects(openai_route=openai_route)
         self._model: Model | None = None
         self._engine: Engine | None = None
         # Large bodies are read and tokenised beside the event loop, which must answer /ping.
@@ -66,6 +65,7 @@ class Application:
     def become_ready(self, model: Model, engine: Engine) -> None:
         """Serve ``model``, which passed its self-check, through ``engine``."""
         self._model, self._engine = model, engine
+        self._dialects = {path: one for path, one in self._dialects.items() if one.spoken(model.manifest)}
         if self.state == "starting":
             self.state = "ready"
 
@@ -90,26 +90,31 @@ class Application:
         try:
             return await self._routed(scope, receive)
         except RequestError as error:
-            return error_response(error)
+            refusal = error
         except Exception:
             # A fault of ours: the client learns that, the log learns why.
             logger.exception("internal error")
-            body = {"error": "internal-error", "message": "The server made a mistake; its log says which."}
-            return Response(status=500, body=msgspec.json.encode(body))
+            refusal = ServerMistake()
+        dialect = self._dialects.get(scope["path"], PIPELINE)
+        return error_response(refusal, dialect.error_body(refusal))
 
     async def _routed(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Response:
-        allowed = _ALLOWED.get(scope["path"])
-        if allowed is None:
-            raise NotFound
+        path = scope["path"]
+        dialect = self._dialects.get(path)
+        if dialect is None and path not in (PING, METRICS):
+            raise NotFound(
+                routes=[f"GET {PING}", f"GET {METRICS}", *(f"POST {one}" for one in self._dialects)]
+            )
+        allowed = "GET" if dialect is None else "POST"
         if scope["method"] != allowed:
             raise MethodNotAllowed(allow=allowed)
-        if scope["path"] == PING:
+        if path == PING:
             return self._ping()
-        if scope["path"] == METRICS:
+        if dialect is None:
             waiting = self._engine.waiting if self._engine else 0
             text = self.metrics.text(waiting=waiting, ready=self.trouble() is None)
             return Response(status=200, body=text, content_type=CONTENT_TYPE)
-        return await self._invocations(scope, receive)
+        return await self._invocations(dialect, scope, receive)
 
     def trouble(self) -> str | None:
         """Why /ping must fail, or None."""
@@ -123,20 +128,25 @@ class Application:
             raise NotReady(state=trouble)
         return Response(status=200)
 
-    async def _invocations(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Response:
+    async def _invocations(
+        self, dialect: Dialect, scope: HTTPScope, receive: ASGIReceiveCallable
+    ) -> Response:
         model, engine = self._model, self._engine
         if model is None or engine is None:
             raise NotReady(state=self.state)
-        headers = dict(scope["headers"])
-        media.check_content(headers.get(b"content-type"), headers.get(b"content-encoding"))
-        media.check_accept(headers.get(b"accept"))
-        body = await _read(headers, receive)
+        content = media.content_of(
+            _all(scope, b"content-type"), _all(scope, b"content-encoding"), readable=dialect.readable
+        )
+        body = await _read(dict(scope["headers"]), receive)
         most = self._limits.queue
-        asked = await self._aside(len(body) > _LARGE_BODY, lambda: prepared(body, model, most=most))
+        asked = await self._aside(
+            len(body) > _LARGE_BODY, lambda: dialect.prepared(body, model, most, content)
+        )
+        form = media.chosen(_all(scope, b"accept"), dialect.offered(asked, model))
         outputs = await engine.submit(asked.rows).future
         large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER
-        data = await self._aside(large, lambda: written(outputs, asked, model))
-        return Response(status=200, body=data, inputs=len(asked.rows_of))
+        data = await self._aside(large, lambda: dialect.written(outputs, asked, model, form))
+        return Response(status=200, body=data, content_type=form.encode(), inputs=len(asked.rows_of))
 
     async def _aside(self, large: bool, work: Callable[[], T]) -> T:
         if not large:
@@ -164,8 +174,8 @@ class Application:
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
     def _record(self, scope: HTTPScope, response: Response, request_id: bytes, seconds: float) -> None:
-        known = scope["path"] in _ALLOWED
-        if scope["path"] == INVOCATIONS:
+        known = scope["path"] in {PING, METRICS, *self._dialects}
+        if scope["path"] in self._dialects:
             self.metrics.request(response.status, seconds)
         elif response.status == 200:
             return
@@ -182,14 +192,14 @@ class Application:
         )
 
 
-def error_response(error: RequestError) -> Response:
-    """The JSON form of an error: its id and one plain sentence."""
+def error_response(error: RequestError, body: bytes) -> Response:
+    """The answer to a request that gets none; ``body`` says so in the client's dialect."""
     headers = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if error.allow is not None:
         headers.append((b"allow", error.allow.encode()))
-    return Response(status=error.status, body=error_body(error), headers=tuple(headers))
+    return Response(status=error.status, body=body, headers=tuple(headers))
 
 
 async def _read(headers: dict[bytes, bytes], receive: ASGIReceiveCallable) -> bytes:
@@ -208,6 +218,11 @@ async def _read(headers: dict[bytes, bytes], receive: ASGIReceiveCallable) -> by
             raise BodyTooLarge(limit=MAX_BODY_BYTES)
         if not message["more_body"]:
             return b"".join(parts)
+
+
+def _all(scope: HTTPScope, name: bytes) -> list[bytes]:
+    """A header's values, one for each time that it stands there."""
+    return [value for found, value in scope["headers"] if found == name]
 
 
 def _request_id(scope: HTTPScope) -> bytes:

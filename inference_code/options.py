@@ -13,7 +13,7 @@ from artifact import serving
 from artifact.keys import PublicKey, read_key, read_keys
 from artifact.trust import read_envelope_file
 from inference_code.engine import Limits
-from inference_code.option_values import OptionInvalid, number, whole_number
+from inference_code.option_values import OptionInvalid, number, switch, whole_number
 
 MAX_WORKERS = 256
 
@@ -28,6 +28,7 @@ class ServeOptions:
     """``digest`` None and no ``keys``: serve whatever verifies. Port 0: any free one, named in the log.
 
     ``signature``: the envelope; ``None``: the one beside the folder. ``workers`` None: as many as fit.
+    ``openai``: answer OpenAI's route, too.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class ServeOptions:
     keys: tuple[PublicKey, ...] = ()
     signature: bytes | None = None
     workers: int | None = None
+    openai: bool = False
 
 
 def serve_options(
@@ -67,6 +69,7 @@ def serve_options(
         host=host or environ.get(serving.ENV_HOST) or "127.0.0.1",
         port=_port(environ, port),
         limits=_limits(environ),
+        openai=switch(serving.ENV_OPENAI, environ.get(serving.ENV_OPENAI)),
         workers=_workers(environ, workers),
         lame_duck=LAME_DUCK_SECONDS if lame_duck is None else number("--lame-duck", lame_duck, at_most=20),
     )

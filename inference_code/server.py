@@ -73,7 +73,7 @@ def serve(options: ServeOptions, program: Sequence[str] = PROGRAM) -> None:
         TraceshipError: whatever verification, load or self-check found (exit code 3).
     """
     listener = listen(options.host, options.port)
-    application = Application(options.limits)
+    application = Application(options.limits, openai_route=options.openai)
     server = _Server(application, options, program)
     logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
     server.run(sockets=[listener])

@@ -86,7 +86,10 @@ def test_a_long_text_is_refused_or_cut(model: Pretrained, tmp_path: Any) -> None
         ("a", {"aggregation_strategy": 1}, "parameters.aggregation_strategy"),
         ("a", {"ignore_labels": "O"}, "parameters.ignore_labels"),
         ("a", {"ignore_labels": ["O", 1]}, "parameters.ignore_labels"),
-        ("a", {"stride": 1}, 'parameters."stride"'),
+        ("a", {"strides": 1}, 'parameters."strides"'),
+        ("a", {"stride": 1, "aggregation_strategy": "none"}, "parameters.stride"),
+        ("a", {"stride": -1}, "parameters.stride"),
+        ("a", {"stride": 64}, "parameters.stride"),
     ],
 )
 def test_what_is_wrong_is_named(
