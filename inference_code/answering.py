@@ -114,7 +114,7 @@ def offered(asked: Prepared, model: Model) -> list[str]:
     if task.table is not None and task.table.flat(manifest):
         found.append(media.CSV)
     items = [item for request in asked.requests for item in request.items]
-    if task.numbers is not None and items and task.numbers.alike(items, manifest, _alone(asked)):
+    if task.numbers is not None and task.numbers.alike(items, manifest, _alone(asked)):
         found.append(media.NPY)
     return found
 

@@ -64,7 +64,7 @@ def _rows(item: Item, parameters: Parameters, encoder: Encoder) -> list[Row]:
     cut = parameters.get("truncation")
     if isinstance(item, Text):
         return [encoder.encode(item, cut=cut)]
-    if encoder.manifest.embedding is None:
+    if not pools(encoder.manifest):
         why = "the model gives each token a vector, and none to a sentence"
         raise BadRequest(field=item.field, why=why, fix="send a text, or compile with pooling")
     source = Text(f"{item.field}.source_sentence", item.source, None)
@@ -115,13 +115,14 @@ def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
     return outputs.arrays[0].tolist()
 
 
-def _pools(manifest: Manifest) -> bool:
-    return manifest.embedding is not None
+def pools(manifest: Manifest) -> bool:
+    """Whether each text gets one vector."""
+    return manifest.embedding is not None and manifest.embedding.pooling != "none"
 
 
 def _alike(items: Sequence[Item], manifest: Manifest, alone: bool) -> bool:
     """Vectors of tokens are as many as the tokens: with one input only is the shape known."""
-    return all(isinstance(item, Text) for item in items) and (alone or _pools(manifest))
+    return all(isinstance(item, Text) for item in items) and (alone or pools(manifest))
 
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
@@ -157,6 +158,6 @@ FEATURE_EXTRACTION: Task[Item] = Task(
     evidence=_evidence,
     settle=_settle,
     at_root=True,
-    table=Table(cells=lambda answer: [answer] if isinstance(answer, str) else answer, flat=_pools),
+    table=Table(cells=lambda answer: [answer] if isinstance(answer, str) else answer, flat=pools),
     numbers=Numbers(of=_array, alike=_alike),
 )

@@ -47,6 +47,6 @@ def _cell(value: Any) -> bytes:
     if not isinstance(value, str):
         return msgspec.json.encode(value)
     text = value.encode()
-    if any(mark in text for mark in (b'"', b",", b"\n", b"\r")):
+    if not text or any(mark in text for mark in (b'"', b",", b"\n", b"\r")):
         return b'"' + text.replace(b'"', b'""') + b'"'
     return text

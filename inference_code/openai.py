@@ -14,7 +14,7 @@ import msgspec
 from artifact.manifest import Manifest
 from inference_code import strict_json
 from inference_code.answering import Prepared, settled
-from inference_code.embeddings import FEATURE_EXTRACTION
+from inference_code.embeddings import FEATURE_EXTRACTION, pools
 from inference_code.errors import BadRequest, RequestError, UnknownModel
 from inference_code.load import Model
 from inference_code.requests import Request, Text, fields, kind, string
@@ -28,7 +28,7 @@ _PARAMETERS = {name: FEATURE_EXTRACTION.parameters[name] for name in ("dimension
 
 def speaks(manifest: Manifest) -> bool:
     """Whether the artifact gives each text one vector."""
-    return manifest.task == "feature-extraction" and manifest.embedding is not None
+    return manifest.task == "feature-extraction" and pools(manifest)
 
 
 def prepared(body: bytes, model: Model, *, most: int) -> Prepared:
