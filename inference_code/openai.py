@@ -40,14 +40,20 @@ def prepared(body: bytes, model: Model, *, most: int) -> Prepared:
     """
     value = fields("the body", strict_json.decode(body), {"input", "model", "user", *_PARAMETERS}, _SHAPE)
     asked = string("model", value.get("model"), _SHAPE)
-    if asked not in (model.manifest.source.id, model.artifact.digest):
-        raise UnknownModel(found=asked, known=model.manifest.source.id)
+    known = model.manifest.source.id
+    # "hub:ORG/NAME" is ORG/NAME to everybody else.
+    if asked not in (known, known.partition(":")[2], model.artifact.digest) or not asked:
+        raise UnknownModel(found=asked, known=known)
     if value.get("user") is not None:
         string("user", value["user"], "send a text, or leave it out")
     parameters = {name: check(name, value[name]) for name, check in _PARAMETERS.items() if name in value}
-    return settled(
-        Request(items=_items(value.get("input")), single=False, parameters=parameters), model, most=most
-    )
+    request = Request(items=_items(value.get("input")), single=False, parameters=parameters)
+    try:
+        return settled(request, model, most=most)
+    except BadRequest as error:
+        raise BadRequest(
+            field=error.field.removeprefix("parameters."), why=error.why, fix=error.fix
+        ) from None
 
 
 def _items(value: Any) -> tuple[Text, ...]:
@@ -112,7 +118,10 @@ def _object(properties: Mapping[str, Any], required: Sequence[str] | None = None
 OPENAI_SCHEMAS: Mapping[str, Any] = {
     "openai.request": _object(
         {
-            "model": {**_TEXT, "description": "The manifest's source.id, or the artifact's digest."},
+            "model": {
+                **_TEXT,
+                "description": "The manifest's source.id, or its name alone, or the digest.",
+            },
             "input": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]},
             "user": {"type": ["string", "null"]},
             **{name: {**one.schema, "description": one.says} for name, one in _PARAMETERS.items()},

@@ -138,6 +138,7 @@ def serve_limits(serve: Serve) -> dict[str, str]:
         serving.ENV_BATCH_WINDOW_MS: f"{serve.batch_window_ms:g}",
         serving.ENV_DEADLINE_SECONDS: f"{serve.deadline_seconds:g}",
         serving.ENV_QUEUE_LIMIT: str(serve.queue_limit),
+        **({serving.ENV_OPENAI: "1"} if serve.openai else {}),
     }
 
 

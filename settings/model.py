@@ -161,6 +161,8 @@ class Serve(Section):
     """A request is answered or failed within this."""
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Rows waiting before the server answers 429."""
+    openai: bool = False
+    """Answer OpenAI's ``POST /v1/embeddings``, too, where the artifact makes embeddings."""
     image: str | None = None
     """Serving image with its ``@sha256:`` digest. Unset: a placeholder, refused on a real account."""
 
