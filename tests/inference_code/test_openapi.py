@@ -136,6 +136,18 @@ def _references(value: Any) -> list[str]:
     return [name for part in value for name in _references(part)] if isinstance(value, list) else []
 
 
+def test_the_page_names_every_parameter_and_media_type() -> None:
+    """docs/requests.md and docs/forms.md tell in words what the document tells machines."""
+    words = (PUBLISHED.parents[1] / "requests.md").read_text(encoding="utf-8")
+    forms = (PUBLISHED.parents[1] / "forms.md").read_text(encoding="utf-8")
+    post = document()["paths"]["/invocations"]["post"]
+
+    assert [name for _, name in PARAMETERS if f"`{name}`" not in words] == []
+    assert [task for task in TASKS if f"| {task} |" not in words] == []
+    for kind in (*post["requestBody"]["content"], *post["responses"]["200"]["content"]):
+        assert f"`{kind}`" in forms
+
+
 def test_the_document_is_plain_json() -> None:
     """No tuple or number that JSON has not."""
     found = document()
