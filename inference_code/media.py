@@ -6,6 +6,7 @@ gives its quality. What cannot be read in it says nothing.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {LINES: ("application/x-jsonlines", "ap
 """Other names of a type. A client that asks for one of them gets that one back."""
 
 _READ = {JSON: JSON, LINES: LINES, CSV: CSV, **dict.fromkeys(ALIASES[LINES], LINES)}
+_REMEMBERED = 64
+"""Headers of which the meaning is kept: clients send the same ones again and again."""
 _UTF8 = {"utf-8", "utf8", "us-ascii"}
 _HEADER = {"present", "absent"}
 _QUALITY = re.compile(r"[01]|[01]?\.[0-9]{1,16}|[01]\.")
@@ -42,6 +45,11 @@ def content_of(
     Raises:
         UnsupportedMediaType: none or several, an unknown one, not UTF-8, or compressed.
     """
+    return _content(tuple(given), tuple(encodings), tuple(readable))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _content(given: tuple[bytes, ...], encodings: tuple[bytes, ...], readable: tuple[str, ...]) -> Content:
     wanted = " or ".join(readable)
     if len(given) != 1:
         found = "missing" if not given else "there more than once"
@@ -71,8 +79,11 @@ def chosen(accept: Sequence[bytes], offered: Sequence[str]) -> str:
         NotAcceptable: the client takes none of them.
     """
     asked = b", ".join(accept).strip()
-    if not asked:
-        return offered[0]
+    return _best(asked, tuple(offered)) if asked else offered[0]
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _best(asked: bytes, offered: tuple[str, ...]) -> str:
     ranges = dict(_ranges(asked.decode("latin-1").lower()))
     best, found = 0.0, None
     for name in (spelled for kind in offered for spelled in (kind, *ALIASES.get(kind, ()))):

@@ -42,7 +42,7 @@ def prepared(body: bytes, model: Model, *, most: int) -> Prepared:
     asked = string("model", value.get("model"), _SHAPE)
     known = model.manifest.source.id
     # "hub:ORG/NAME" is ORG/NAME to everybody else.
-    if asked not in (known, known.partition(":")[2], model.artifact.digest) or not asked:
+    if asked not in (known, known.rpartition(":")[2], model.artifact.digest):
         raise UnknownModel(found=asked, known=known)
     if value.get("user") is not None:
         string("user", value["user"], "send a text, or leave it out")

@@ -161,6 +161,11 @@ def test_the_largest_body_is_read_in_one_pass(content: Content, fill: str) -> No
             assert len(_read(data, content, most=10_000)) <= 10_000
 
 
+def test_a_cell_may_be_as_long_as_a_body() -> None:
+    """Python's own limit is 128 KiB."""
+    assert _inputs("a" * 2**20, ROWS) == ["a" * 2**20]
+
+
 CELLS = st.text(st.sampled_from(["a", '"', ",", "\n", "\r", " ", "\u00e9", "\U0001f600"]), max_size=6)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference_code import forms, media
@@ -22,6 +22,7 @@ from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel
 from inference_code.media import Content
 from inference_code.rows import Outputs
+from inference_code.tasks import TASKS
 from tests.inference_code.compared import close
 from tests.kit.handmade import HIDDEN, Recipe, World
 
@@ -267,6 +268,54 @@ def test_an_array_never_holds_what_is_no_number(models: Callable[..., LoadedMode
 
     with pytest.raises(InferenceFailed):
         written(outputs, _asked(model, _json("w1")), model, media.NPY)
+
+
+WORDS = st.sampled_from(["", "w1", "w1 w2", "[MASK] w3", "w1 " * 99, "simple", "none", "base64", "\u2603"])
+SCALARS = st.none() | st.booleans() | st.integers(-1, 70) | st.floats(allow_nan=False) | WORDS
+KEYS = st.sampled_from(
+    [
+        *("inputs", "parameters", "text", "text_pair", "question", "context", "choices", "source_sentence"),
+        *("sentences", "top_k", "stride", "doc_stride", "targets", "dimensions", "truncation", "max_seq_len"),
+    ]
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+INPUTS = st.one_of(
+    WORDS,
+    st.fixed_dictionaries({"text": WORDS}, optional={"text_pair": WORDS}),
+    st.fixed_dictionaries({"question": WORDS, "context": WORDS}),
+    st.fixed_dictionaries({"text": WORDS, "choices": st.lists(WORDS, max_size=4)}),
+    st.fixed_dictionaries({"source_sentence": WORDS, "sentences": st.lists(WORDS, max_size=2)}),
+)
+REQUESTS = st.fixed_dictionaries(
+    {"inputs": INPUTS | st.lists(INPUTS, max_size=3) | TREES},
+    optional={"parameters": st.dictionaries(KEYS, SCALARS, max_size=2) | TREES},
+)
+
+
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"translation"}))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(REQUESTS | INPUTS | TREES, min_size=1, max_size=3), hub=st.booleans())
+def test_any_value_is_answered_in_every_form_that_is_offered_or_refused(
+    models: Callable[..., LoadedModel], task: str, lines: list[Any], hub: bool
+) -> None:
+    """Never by another exception than an answer of 4xx."""
+    model = models(Recipe(task=task))
+    body = b"\n".join(json.dumps(line).encode() for line in lines)
+    content = Content(media.LINES if len(lines) > 1 else media.JSON)
+    try:
+        asked = prepared(body, model, most=20, content=content, hub=hub)
+    except RequestError as error:
+        assert 400 <= error.status < 500  # noqa: PT017 (what is not refused is answered below)
+        return
+    outputs = _run_all(asked.rows, StockModel(model=model, planner=Planner(model.manifest.buckets)))
+
+    for form in offered(asked, model):
+        data = written(outputs, asked, model, form)
+        assert form != media.LINES or not asked.lined or data.count(b"\n") == len(lines)
 
 
 CELLS = st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False)
