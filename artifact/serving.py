@@ -8,6 +8,11 @@ from __future__ import annotations
 PORT = 8080
 PING = "/ping"
 INVOCATIONS = "/invocations"
+HUB = "/"
+"""Where clients of Hugging Face's inference API post: answers are nested as that API does it."""
+EMBEDDINGS = "/v1/embeddings"
+"""OpenAI's route; there only if ENV_OPENAI says so."""
+METRICS = "/metrics"
 MODEL_DIR = "/opt/ml/model"
 
 MAX_BODY_BYTES = 6_291_456
@@ -41,6 +46,9 @@ ENV_QUEUE_LIMIT = "TRACESHIP_QUEUE_LIMIT"
 
 ENV_WORKERS = "TRACESHIP_WORKERS"
 """Processes with graphs (default: one for each NeuronCore group, or for each processor)."""
+
+ENV_OPENAI = "TRACESHIP_OPENAI"
+"""``1``: answer POST /v1/embeddings, too, if the artifact makes embeddings (default 0)."""
 
 ENV_PUBLIC_KEYS = "TRACESHIP_PUBLIC_KEYS"
 """Pinned public keys, one line each (``artifact/keys.py``) with commas between them; one of them must

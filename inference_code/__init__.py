@@ -10,14 +10,21 @@
     encoding.py     texts -> rows of token ids -> arrays in a bucket's shape
     vocabulary.py   token ids -> words
     rows.py         what goes into a graph for one input, and what comes out
-    requests.py     a JSON body -> inputs and parameters, or an error that names the field
-    parameters.py   checks of parameters
+    media.py        Content-Type and Accept -> the form of a body, the form of its answer
+    bodies.py       JSON, JSON Lines or CSV -> JSON values, one a request (strict_json.py: one value)
+    requests.py     a JSON value -> inputs and parameters, or an error that names the field
+    parameters.py   parameters: meaning, JSON Schema and check side by side
     task.py         what a task is: from an input to rows, from outputs to an answer
-    tasks.py        which tasks there are; embeddings and text classification
-    token_classification.py, question_answering.py, fill_mask.py, multiple_choice.py: the others
-    windows.py      a long context in overlapping pieces
+    tasks.py        which tasks there are; each has a module:
+    embeddings.py, text_classification.py, token_classification.py, question_answering.py,
+    fill_mask.py, multiple_choice.py, translation.py
+    windows.py      a long text in overlapping pieces
     spans.py        which spans of a context answer best
+    forms.py        answers -> JSON, JSON Lines, CSV, a NumPy array
     answering.py    what the server and the stock hooks share: bytes -> rows, outputs -> bytes
+    openai.py       the same for OpenAI's embeddings
+    dialects.py     which route speaks which of them
+    openapi.py      the OpenAPI document, out of the tasks
     batching.py     which waiting rows run together, in which bucket
     shapes.py       the same for graphs that fit any shape: no padding
     engine.py       the queue, batches in front of the workers, deadlines
@@ -33,7 +40,7 @@
     log.py          JSON lines; a line for each request
     log_writer.py   written by a thread, so that nobody waits for who reads them
     recorder.py     tells metrics and log of a request
-    application.py  ``GET /ping``, ``POST /invocations``, ``GET /metrics``
+    application.py  ``GET /ping``, ``POST /invocations`` and the other dialects' routes, ``GET /metrics``
     server.py       listen, load, prove, answer, drain
     inference.py    the same loader and answers as the four hooks of AWS's stock container
 

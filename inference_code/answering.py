@@ -5,27 +5,32 @@ What the HTTP server and the hooks of the stock container share, free of either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from inference_code import strict_json
+from inference_code import bodies, forms, media
 from inference_code.errors import RequestError, TooManyInputs
 from inference_code.load import Model
+from inference_code.media import Content
 from inference_code.requests import Request, parse
-from inference_code.rows import Outputs, Row
+from inference_code.rows import Outputs, Row, check_finite
 from inference_code.task import Answered
 from inference_code.tasks import answers, task_of
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request whose parameters are settled, with the rows of each of its inputs."""
+    """Requests whose parameters are settled, with the rows of each of their inputs, in order.
 
-    request: Request
+    lined: the body had a request a line, and so has the answer.
+    """
+
+    requests: tuple[Request, ...]
     rows_of: tuple[list[Row], ...]
+    lined: bool = False
 
     @property
     def rows(self) -> list[Row]:
@@ -38,23 +43,55 @@ def error_body(error: RequestError) -> bytes:
     return msgspec.json.encode({"error": error.id, "message": error.message})
 
 
-def prepared(body: bytes, model: Model, *, most: int) -> Prepared:
-    """Bytes to a request and its rows.
+def prepared(
+    body: bytes, model: Model, *, most: int, content: Content | None = None, hub: bool = False
+) -> Prepared:
+    """Bytes to requests and their rows.
 
     Args:
-        most: inputs that one request may have; every window of a long context and every mask
-            after the first counts as one.
+        most: inputs that one body may have; every window of a long text and every mask after the
+            first counts as one.
+        content: the form of the body; None: JSON.
+        hub: the client speaks Hugging Face's inference API.
 
     Raises:
-        RequestError: whatever is wrong with it.
+        RequestError: whatever is wrong with it, named with its line where there are lines.
     """
-    return arranged(strict_json.decode(body), model, most=most)
+    content = content or Content()
+    values = bodies.values(body, content, task_of(model.manifest).columns, most=most)
+    if content.kind == media.JSON:
+        return arranged(values[0], model, most=most, hub=hub)
+    place = "row" if content.kind == media.CSV else "line"
+    found: list[Prepared] = []
+    left = most
+    for number, value in enumerate(values, start=1 + content.header):
+        try:
+            one = arranged(value, model, most=left, hub=hub)
+        except TooManyInputs:
+            raise TooManyInputs(found=f"more than {most}, windows and masks counted", limit=most) from None
+        except RequestError as error:
+            raise error.at(f"{place} {number}") from None
+        left -= sum(row.weight for row in one.rows)
+        found.append(one)
+    return Prepared(
+        requests=tuple(request for one in found for request in one.requests),
+        rows_of=tuple(rows for one in found for rows in one.rows_of),
+        lined=True,
+    )
 
 
-def arranged(value: Any, model: Model, *, most: int) -> Prepared:
+def arranged(value: Any, model: Model, *, most: int, hub: bool = False) -> Prepared:
     """JSON data to a request and its rows; arguments and errors as for ``prepared``."""
+    task = task_of(model.manifest)
+    request = parse(
+        value, task.parameters, task.read, at_root=task.at_root, defaults=task.hub if hub else None
+    )
+    return settled(request, model, most=most)
+
+
+def settled(request: Request, model: Model, *, most: int) -> Prepared:
+    """A request and its rows; arguments and errors as for ``prepared``."""
     task, encoder = task_of(model.manifest), model.encoder
-    request = parse(value, task.parameters, task.read)
     if len(request.items) > most:
         raise TooManyInputs(found=str(len(request.items)), limit=most)
     parameters = task.settle(request.parameters, encoder)
@@ -67,16 +104,61 @@ def arranged(value: Any, model: Model, *, most: int) -> Prepared:
             found = f"at least {weight}, windows and masks counted"
             raise TooManyInputs(found=found, limit=most)
         rows_of.append(rows)
-    settled = Request(items=request.items, single=request.single, parameters=parameters)
-    return Prepared(request=settled, rows_of=tuple(rows_of))
+    return Prepared(requests=(replace(request, parameters=parameters),), rows_of=tuple(rows_of))
 
 
-def written(outputs: Sequence[Outputs], asked: Prepared, model: Model) -> bytes:
-    """The JSON body of an answer to ``outputs``, one for each of the request's rows in order."""
-    inputs, at = [], 0
-    for item, rows in zip(asked.request.items, asked.rows_of):
-        inputs.append(Answered(item=item, rows=rows, outputs=outputs[at : at + len(rows)]))
-        at += len(rows)
-    request = asked.request
-    found: Any = answers(inputs, request.parameters, model.encoder, single=request.single)
-    return msgspec.json.encode(found)
+def offered(asked: Prepared, model: Model) -> list[str]:
+    """The media types that the answer can be written in, that of the question first."""
+    task, manifest = task_of(model.manifest), model.manifest
+    found = [media.LINES, media.JSON] if asked.lined else [media.JSON, media.LINES]
+    if task.table is not None and task.table.flat(manifest):
+        found.append(media.CSV)
+    items = [item for request in asked.requests for item in request.items]
+    if task.numbers is not None and task.numbers.alike(items, manifest, _alone(asked)):
+        found.append(media.NPY)
+    return found
+
+
+def written(outputs: Sequence[Outputs], asked: Prepared, model: Model, form: str = media.JSON) -> bytes:
+    """The body of an answer to ``outputs``, one for each of the rows in order.
+
+    Args:
+        form: one of what is ``offered``, by any of its names.
+
+    Raises:
+        InferenceFailed: a number is not finite.
+    """
+    task, kind = task_of(model.manifest), media.canonical(form)
+    groups = list(_grouped(outputs, asked))
+    if kind == media.NPY:
+        assert task.numbers is not None, "only what is offered is chosen"
+        for one in outputs:
+            check_finite(one)
+        arrays = [task.numbers.of(one, request.parameters) for request, inputs in groups for one in inputs]
+        width = model.manifest.outputs[0].shape[-1]
+        return forms.as_npy(arrays, single=_alone(asked), width=int(width))
+    found = [(request, answers(each, request.parameters, model.encoder)) for request, each in groups]
+    if kind == media.CSV:
+        assert task.table is not None, "only what is offered is chosen"
+        return forms.as_csv(task.table.cells(answer) for _, each in found for answer in each)
+    shaped = [task.shaped(each, request) for request, each in found]
+    many = shaped if asked.lined or asked.requests[0].single else shaped[0]
+    if kind == media.LINES:
+        return forms.as_lines(many)
+    return forms.as_json(shaped if asked.lined else shaped[0])
+
+
+def _alone(asked: Prepared) -> bool:
+    return not asked.lined and asked.requests[0].single
+
+
+def _grouped(outputs: Sequence[Outputs], asked: Prepared) -> Iterator[tuple[Request, list[Answered[Any]]]]:
+    """Each request with its inputs and their outputs."""
+    rows_of, at = iter(asked.rows_of), 0
+    for request in asked.requests:
+        inputs = []
+        for item in request.items:
+            rows = next(rows_of)
+            inputs.append(Answered(item=item, rows=rows, outputs=outputs[at : at + len(rows)]))
+            at += len(rows)
+        yield request, inputs

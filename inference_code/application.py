@@ -1,4 +1,4 @@
-"""The three routes as a bare ASGI application: GET /ping, POST /invocations, GET /metrics."""
+"""The routes as a bare ASGI application: GET /ping, POST /invocations and POST /, GET /metrics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import msgspec
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
-from artifact.serving import DEFAULT_MODEL, INVOCATIONS, MAX_BODY_BYTES, PING
+from artifact.serving import DEFAULT_MODEL, MAX_BODY_BYTES, METRICS, PING
 from inference_code import media
-from inference_code.answering import error_body, prepared, written
+from inference_code.dialects import PIPELINE, Dialect, dialects
 from inference_code.engine import Engine, Limits
 from inference_code.errors import (
     BodyIncomplete,
@@ -23,6 +22,7 @@ from inference_code.errors import (
     NotFound,
     NotReady,
     RequestError,
+    ServerMistake,
     TooManyRequests,
 )
 from inference_code.identity import Identity, identity_of
@@ -31,8 +31,6 @@ from inference_code.log import logger
 from inference_code.recorder import Recorder
 from inference_code.trail import Trail
 
-METRICS = "/metrics"
-_ALLOWED = {PING: "GET", INVOCATIONS: "POST", METRICS: "GET"}
 _JSON = b"application/json"
 _LARGE_BODY = 16_384
 _LARGE_ANSWER = 16_384
@@ -53,12 +51,13 @@ class Response:
 class Application:
     """Answers 503 until ``become_ready``; ``state`` is what /ping tells."""
 
-    def __init__(self, limits: Limits, recorder: Recorder) -> None:
+    def __init__(self, limits: Limits, recorder: Recorder, *, openai_route: bool = False) -> None:
         self.state = "starting"
         self.metrics = recorder.metrics(DEFAULT_MODEL, deadline=limits.deadline)
         self.metrics.sources.ready = lambda: self.trouble() is None
         self._recorder = recorder
         self._limits = limits
+        self._dialects = dialects(openai_route=openai_route)
         self._model: Model | None = None
         self._engine: Engine | None = None
         # Large bodies are read and tokenised beside the event loop, which must answer /ping.
@@ -68,6 +67,7 @@ class Application:
         """Serve ``model``, which passed its self-check, through ``engine``."""
         self._model, self._engine = model, engine
         self.metrics.sources.queue_rows = lambda: engine.waiting
+        self._dialects = {path: one for path, one in self._dialects.items() if one.spoken(model.manifest)}
         if self.state == "starting":
             self.state = "ready"
 
@@ -87,7 +87,8 @@ class Application:
         if scope["type"] != "http":
             return
         trail, identity = Trail(), identity_of(scope["headers"])
-        metrics = self.metrics if scope["path"] == INVOCATIONS else None
+        known = scope["path"] in {PING, METRICS, *self._dialects}
+        metrics = self.metrics if scope["path"] in self._dialects else None
         if metrics is not None:
             metrics.began()
         status = 500
@@ -96,7 +97,7 @@ class Application:
             status = response.status
             await self._send(response, identity, send)
         finally:
-            route = scope["path"] if scope["path"] in _ALLOWED else "other"
+            route = scope["path"] if known else "other"
             self._recorder.request(
                 metrics, identity, trail, method=scope["method"], route=route, status=status
             )
@@ -106,27 +107,32 @@ class Application:
             return await self._routed(scope, receive, trail)
         except RequestError as error:
             trail.error = error.id
-            return error_response(error)
+            refusal = error
         except Exception:
             # A fault of ours: the client learns that, the log learns why.
             trail.error = "internal-error"
             logger.exception("internal error")
-            body = {"error": trail.error, "message": "The server made a mistake; its log says which."}
-            return Response(status=500, body=msgspec.json.encode(body))
+            refusal = ServerMistake()
+        dialect = self._dialects.get(scope["path"], PIPELINE)
+        return error_response(refusal, dialect.error_body(refusal))
 
     async def _routed(self, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail) -> Response:
-        allowed = _ALLOWED.get(scope["path"])
-        if allowed is None:
-            raise NotFound
+        path = scope["path"]
+        dialect = self._dialects.get(path)
+        if dialect is None and path not in (PING, METRICS):
+            raise NotFound(
+                routes=[f"GET {PING}", f"GET {METRICS}", *(f"POST {one}" for one in self._dialects)]
+            )
+        allowed = "GET" if dialect is None else "POST"
         if scope["method"] != allowed:
             raise MethodNotAllowed(allow=allowed)
-        if scope["path"] == PING:
+        if path == PING:
             return self._ping()
-        if scope["path"] == METRICS:
+        if dialect is None:
             accept = dict(scope["headers"]).get(b"accept", b"")
             text, content_type = await self._aside(True, lambda: self._recorder.exposition.page(accept))
             return Response(status=200, body=text, content_type=content_type)
-        return await self._invocations(scope, receive, trail)
+        return await self._invocations(dialect, scope, receive, trail)
 
     def trouble(self) -> str | None:
         """Why /ping must fail, or None."""
@@ -140,20 +146,25 @@ class Application:
             raise NotReady(state=trouble)
         return Response(status=200)
 
-    async def _invocations(self, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail) -> Response:
+    async def _invocations(
+        self, dialect: Dialect, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail
+    ) -> Response:
         model, engine = self._model, self._engine
         if model is None or engine is None:
             raise NotReady(state=self.state)
         if engine.full():
             # Before the body is read and tokenised: past its capacity a server must refuse cheaply.
             raise TooManyRequests(waiting=engine.waiting)
-        headers = dict(scope["headers"])
-        media.check_content(headers.get(b"content-type"), headers.get(b"content-encoding"))
-        media.check_accept(headers.get(b"accept"))
-        body = await _read(headers, receive)
+        content = media.content_of(
+            _all(scope, b"content-type"), _all(scope, b"content-encoding"), readable=dialect.readable
+        )
+        body = await _read(dict(scope["headers"]), receive)
         trail.read = time.monotonic()
         most = self._limits.queue
-        asked = await self._aside(len(body) > _LARGE_BODY, lambda: prepared(body, model, most=most))
+        asked = await self._aside(
+            len(body) > _LARGE_BODY, lambda: dialect.prepared(body, model, most, content)
+        )
+        form = media.chosen(_all(scope, b"accept"), dialect.offered(asked, model))
         trail.asked(asked.rows_of)
         job = engine.submit(asked.rows)
         try:
@@ -161,8 +172,8 @@ class Application:
         finally:
             trail.left_queue(job)
         large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER
-        data = await self._aside(large, lambda: written(outputs, asked, model))
-        return Response(status=200, body=data)
+        data = await self._aside(large, lambda: dialect.written(outputs, asked, model, form))
+        return Response(status=200, body=data, content_type=form.encode())
 
     async def _aside(self, large: bool, work: Callable[[], T]) -> T:
         if not large:
@@ -190,14 +201,14 @@ class Application:
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
-def error_response(error: RequestError) -> Response:
-    """The JSON form of an error: its id and one plain sentence."""
+def error_response(error: RequestError, body: bytes) -> Response:
+    """The answer to a request that gets none; ``body`` says so in the client's dialect."""
     headers = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if error.allow is not None:
         headers.append((b"allow", error.allow.encode()))
-    return Response(status=error.status, body=error_body(error), headers=tuple(headers))
+    return Response(status=error.status, body=body, headers=tuple(headers))
 
 
 async def _read(headers: dict[bytes, bytes], receive: ASGIReceiveCallable) -> bytes:
@@ -216,3 +227,8 @@ async def _read(headers: dict[bytes, bytes], receive: ASGIReceiveCallable) -> by
             raise BodyTooLarge(limit=MAX_BODY_BYTES)
         if not message["more_body"]:
             return b"".join(parts)
+
+
+def _all(scope: HTTPScope, name: bytes) -> list[bytes]:
+    """A header's values, one for each time that it stands there."""
+    return [value for found, value in scope["headers"] if found == name]

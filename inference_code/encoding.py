@@ -74,20 +74,20 @@ class Encoder:
         self._cut = _tokenizer(tokenizer_json)
         self.vocabulary = Vocabulary(self._whole, tokenizer_json)
         self._open_words = self._whole.unsettled_words if isinstance(self._whole, MosesTokenizer) else 1
-        if self._truncate:
-            self._cut.enable_truncation(self._limit, strategy="longest_first")
+        self._cut.enable_truncation(self._limit, strategy="longest_first")
 
-    def encode(self, text: Text, *, marked: bool = False) -> Row:
+    def encode(self, text: Text, *, marked: bool = False, cut: bool | None = None) -> Row:
         """Return the row of one input.
 
         Args:
             marked: whether the row says where in the text its tokens lie.
+            cut: whether a text that is too long is cut or refused; None: as the manifest says.
 
         Raises:
-            InputTooLong: more tokens than the largest bucket, and the manifest does not cut.
+            InputTooLong: more tokens than the largest bucket, and they are not to be cut.
             BadRequest: an endless word, see ``MAX_UNSETTLED``.
         """
-        if self._truncate:
+        if self._truncate if cut is None else cut:
             return _row(self._cut.encode(*self._beginnings(text)), marked=marked)
         for part in _parts(text):
             if self._prefix(text.field, part, self._limit + 1) is not part:
@@ -96,6 +96,10 @@ class Encoder:
         if row.length > self._limit:
             raise InputTooLong(field=text.field, found=str(row.length), limit=self._limit)
         return row
+
+    def encode_whole(self, text: str) -> Row:
+        """Return the marked row of a text, however long that is."""
+        return _row(self._whole.encode(text), marked=True)
 
     def encode_question(self, question: Text, context: str) -> Row:
         """Return the marked row of a question and all of its context, however long that is.

@@ -6,6 +6,7 @@ one who runs the server (5xx).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from artifact.errors import TraceshipError
@@ -22,6 +23,11 @@ class RequestError(TraceshipError):
     def message(self) -> str:
         """The one sentence of the HTTP answer."""
         return f"{self.what}: {self.why}; {self.fix}."
+
+    def at(self, place: str) -> RequestError:
+        """This error, told of one ``place`` of a request, such as a line."""
+        self.what = f"{place}: {self.what}"
+        return self
 
 
 class BadRequest(RequestError):
@@ -45,6 +51,15 @@ class NotJson(RequestError):
             why=why,
             fix="send one JSON value in UTF-8, without NaN and without repeated keys",
         )
+
+
+class NotCsv(RequestError):
+    """The body is not comma-separated values in the columns of the task."""
+
+    id = "not-csv"
+
+    def __init__(self, *, why: str, fix: str) -> None:
+        super().__init__(what="the body cannot be read as CSV", why=why, fix=fix)
 
 
 class InputTooLong(RequestError):
@@ -106,25 +121,25 @@ class UnsupportedMediaType(RequestError):
     id = "unsupported-media-type"
     status = 415
 
-    def __init__(self, *, found: str) -> None:
+    def __init__(self, *, found: str, wanted: str) -> None:
         super().__init__(
             what="the body's type is not supported",
             why=f"the Content-Type is {found}",
-            fix="send application/json",
+            fix=f"send {wanted}",
         )
 
 
 class NotAcceptable(RequestError):
-    """The client accepts no type that is written here."""
+    """The client accepts no type in which this answer can be written."""
 
     id = "not-acceptable"
     status = 406
 
-    def __init__(self, *, found: str) -> None:
+    def __init__(self, *, found: str, offered: str) -> None:
         super().__init__(
             what="no acceptable answer can be written",
             why=f"the Accept header is {found}",
-            fix="accept application/json",
+            fix=f"accept {offered}",
         )
 
 
@@ -134,11 +149,26 @@ class NotFound(RequestError):
     id = "not-found"
     status = 404
 
-    def __init__(self) -> None:
+    def __init__(self, *, routes: Sequence[str]) -> None:
         super().__init__(
             what="there is nothing here",
-            why="the routes are GET /ping, POST /invocations and GET /metrics",
+            why=f"the routes are {', '.join(routes)}",
             fix="use one of them",
+        )
+
+
+class UnknownModel(RequestError):
+    """The request names a model that is not served here."""
+
+    id = "unknown-model"
+    status = 404
+
+    def __init__(self, *, found: str, known: str) -> None:
+        shown = "".join(c if c.isprintable() else "?" for c in found[:80])
+        super().__init__(
+            what=f'there is no model "{shown}" here',
+            why=f'this server has "{known}"',
+            fix="send that name as model",
         )
 
 
@@ -236,4 +266,18 @@ class InferenceFailed(RequestError):
     def __init__(self, *, why: str) -> None:
         super().__init__(
             what="the model gave no answer", why=why, fix="try again, and tell the operator if it persists"
+        )
+
+
+class ServerMistake(RequestError):
+    """A fault of ours."""
+
+    id = "internal-error"
+    status = 500
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="the server made a mistake",
+            why="its log says which",
+            fix="tell the operator, with the request's id",
         )

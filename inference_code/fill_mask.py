@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from artifact.manifest import Manifest
 from inference_code.encoding import Encoder
 from inference_code.errors import BadRequest
-from inference_code.parameters import given, strings, whole_number
-from inference_code.requests import Text, read_text
+from inference_code.parameters import TRUNCATION, Parameter, check_strings, given, whole_number
+from inference_code.requests import TEXT, Text, read_text
 from inference_code.rows import Outputs, Row, softmax
 from inference_code.task import Answered, Parameters, Task
 
@@ -22,7 +22,7 @@ _EVIDENCE = 64
 
 
 def _targets(field: str, value: Any) -> list[str] | None:
-    found = strings(field, [value] if isinstance(value, str) else value)
+    found = check_strings(field, [value] if isinstance(value, str) else value)
     if found is not None and not 1 <= len(found) <= _MOST_WORDS:
         why = f"it has {len(found)} words"
         raise BadRequest(field=field, why=why, fix=f"send 1 to {_MOST_WORDS}, or leave it out")
@@ -48,8 +48,8 @@ def _token_id(at: int, word: str, encoder: Encoder) -> int:
     return number
 
 
-def _rows(item: Text, _parameters: Parameters, encoder: Encoder) -> list[Row]:
-    row, mask = encoder.encode(item), _mask(encoder)
+def _rows(item: Text, parameters: Parameters, encoder: Encoder) -> list[Row]:
+    row, mask = encoder.encode(item, cut=parameters.get("truncation")), _mask(encoder)
     places = tuple(at for at, token in enumerate(row.ids) if token == mask)
     if not places:
         spelled = encoder.vocabulary.token(mask)
@@ -115,9 +115,39 @@ def _mask(encoder: Encoder) -> int:
     return mask
 
 
+_TARGETS = Parameter(
+    _targets,
+    {
+        "anyOf": [
+            {"type": ["string", "null"]},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": _MOST_WORDS},
+        ]
+    },
+    "Words to choose from, each one token of the vocabulary; left out: all of it.",
+)
+_PROPOSITION = {
+    "type": "object",
+    "properties": {
+        "score": {"type": "number"},
+        "token": {"type": "integer"},
+        "token_str": {"type": "string"},
+        "sequence": {"type": "string"},
+    },
+    "required": ["score", "token", "token_str", "sequence"],
+    "additionalProperties": False,
+}
+_PROPOSITIONS = {"type": "array", "items": _PROPOSITION}
+
 FILL_MASK = Task(
-    parameters={"targets": _targets, "top_k": whole_number(1, _MOST_WORDS)},
+    parameters={
+        "targets": _TARGETS,
+        "top_k": whole_number(1, _MOST_WORDS, says=f"How many words for each mask; left out: {_WORDS}."),
+        "truncation": TRUNCATION,
+    },
     read=read_text,
+    inputs=TEXT,
+    answers={"anyOf": [_PROPOSITIONS, {"type": "array", "items": _PROPOSITIONS}]},
+    columns=(("text",),),
     rows=_rows,
     answer=_answer,
     evidence=_evidence,

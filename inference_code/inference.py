@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from inference_code import media
-from inference_code.answering import error_body, prepared, written
+from inference_code.answering import Prepared, error_body, offered, prepared, written
 from inference_code.batching import Planner
 from inference_code.errors import InferenceFailed, RequestError
 from inference_code.load import LoadedModel, load
 from inference_code.log import logger
+from inference_code.media import Content
 from inference_code.options import given_signature, pinned_digest, pinned_keys
 from inference_code.rows import Outputs, Row
 from inference_code.selfcheck import costs, selfcheck
 
-JSON = "application/json"
 MAX_INPUTS = 16_384
 """Of one request. More than a chip answers within the platform's 60 seconds at any length."""
 
@@ -45,6 +45,23 @@ class StockModel:
 
     model: LoadedModel
     planner: Planner
+
+
+@dataclass(frozen=True)
+class Received:
+    """A body and its form."""
+
+    body: bytes
+    content: Content
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Outputs that wait for the form in which the client takes them."""
+
+    asked: Prepared
+    outputs: Sequence[Outputs]
+    model: LoadedModel
 
 
 @dataclass(frozen=True)
@@ -71,53 +88,64 @@ def model_fn(model_dir: str, context: Context | None = None) -> StockModel:
     return StockModel(model=model, planner=Planner(model.manifest.buckets, costs(model, model)))
 
 
-def input_fn(body: Any, content_type: str | None, context: Context | None = None) -> bytes | Refused:
-    """The body as bytes, if it is JSON."""
+def input_fn(body: Any, content_type: str | None, context: Context | None = None) -> Received | Refused:
+    """The body as bytes, and what they are."""
     del context
     try:
-        media.check_content(None if content_type is None else content_type.encode())
+        content = media.content_of([] if content_type is None else [content_type.encode(errors="replace")])
     except RequestError as error:
         return Refused(error)
-    # The toolkit decodes JSON bodies to text before it calls.
-    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    # The toolkit decodes JSON and CSV bodies to text before it calls.
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    return Received(data, content)
 
 
-def predict_fn(data: bytes | Refused, model: StockModel, context: Context | None = None) -> bytes | Refused:
-    """The answer as JSON bytes."""
+def predict_fn(
+    data: Received | Refused, model: StockModel, context: Context | None = None
+) -> Predicted | Refused:
+    """The outputs of the graphs."""
     del context
     if isinstance(data, Refused):
         return data
     try:
-        asked = prepared(data, model.model, most=MAX_INPUTS)
-        return written(_run_all(asked.rows, model), asked, model.model)
+        asked = prepared(data.body, model.model, most=MAX_INPUTS, content=data.content)
+        return Predicted(asked, _run_all(asked.rows, model), model.model)
     except RequestError as error:
         return Refused(error)
     except Exception:
-        # Anything that left here would reach the caller as a traceback.
-        logger.exception("inference failed")
-        return Refused(InferenceFailed(why="its graph raised an error"))
+        return _failed()
 
 
 def output_fn(
-    prediction: bytes | Refused, accept: str | None, context: Context | None = None
+    prediction: Predicted | Refused, accept: str | None, context: Context | None = None
 ) -> tuple[bytes, str]:
     """Body and content type; an error's status goes to ``context``."""
-    refusal = prediction if isinstance(prediction, Refused) else _unacceptable(accept)
-    if refusal is None:
-        assert isinstance(prediction, bytes)
-        return prediction, JSON
-    error = refusal.error
+    found = prediction if isinstance(prediction, Refused) else _answered(prediction, accept)
+    if not isinstance(found, Refused):
+        return found
+    error = found.error
     if context is not None:
         context.set_response_status(code=error.status, phrase=http.HTTPStatus(error.status).phrase)
-    return error_body(error), JSON
+    return error_body(error), media.JSON
 
 
-def _unacceptable(accept: str | None) -> Refused | None:
+def _answered(prediction: Predicted, accept: str | None) -> tuple[bytes, str] | Refused:
+    asked, model = prediction.asked, prediction.model
     try:
-        media.check_accept(None if accept is None else accept.encode())
+        form = media.chosen(
+            [] if accept is None else [accept.encode(errors="replace")], offered(asked, model)
+        )
+        return written(prediction.outputs, asked, model, form), form
     except RequestError as error:
         return Refused(error)
-    return None
+    except Exception:
+        return _failed()
+
+
+def _failed() -> Refused:
+    # Anything that left the hooks would reach the caller as a traceback.
+    logger.exception("inference failed")
+    return Refused(InferenceFailed(why="its graph raised an error"))
 
 
 def _artifact_folder(model_dir: str) -> Path:

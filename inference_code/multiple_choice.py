@@ -11,7 +11,8 @@ from typing import Any
 from artifact.manifest import Manifest
 from inference_code.encoding import Encoder
 from inference_code.errors import BadRequest
-from inference_code.requests import Text, fields, kind, string
+from inference_code.parameters import TRUNCATION
+from inference_code.requests import Text, fields, string, texts
 from inference_code.rows import Outputs, Row, softmax
 from inference_code.task import Answered, Parameters, Task
 
@@ -29,23 +30,23 @@ class Choices:
 
 def _read(field: str, value: Any) -> Choices:
     value = fields(field, value, {"text", "choices"}, _SHAPE)
-    text, choices = string(f"{field}.text", value.get("text"), _SHAPE), value.get("choices")
-    if not isinstance(choices, list):
-        why = "it is missing or null" if choices is None else f"it is {kind(choices)}, not a list"
-        raise BadRequest(field=f"{field}.choices", why=why, fix=_SHAPE)
-    read = tuple(string(f"{field}.choices[{at}]", choice, _SHAPE) for at, choice in enumerate(choices))
-    return Choices(field=field, text=text, choices=read)
+    text = string(f"{field}.text", value.get("text"), _SHAPE)
+    choices = texts(f"{field}.choices", value.get("choices"), _SHAPE)
+    if not choices:
+        raise BadRequest(field=f"{field}.choices", why="it is empty", fix="send at least one")
+    return Choices(field, text, choices)
 
 
-def _rows(item: Choices, _parameters: Parameters, encoder: Encoder) -> list[Row]:
+def _rows(item: Choices, parameters: Parameters, encoder: Encoder) -> list[Row]:
     limit, found = encoder.manifest.choices, len(item.choices)
     assert limit is not None, "Encoder refuses a manifest without"
-    if not 1 <= found <= limit:
+    if found > limit:
         why = f"it has {found}, the model takes 1 to {limit}"
-        fix = "send fewer, or compile with more choices" if found else "send at least one"
+        fix = "send fewer, or compile with more choices"
         raise BadRequest(field=f"{item.field}.choices", why=why, fix=fix)
+    cut = parameters.get("truncation")
     first, *others = (
-        encoder.encode(Text(f"{item.field}.choices[{at}] with its text", item.text, choice))
+        encoder.encode(Text(f"{item.field}.choices[{at}] with its text", item.text, choice), cut=cut)
         for at, choice in enumerate(item.choices)
     )
     return [Row(ids=first.ids, types=first.types, others=tuple(others))]
@@ -64,4 +65,33 @@ def _evidence(row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
     return outputs.arrays[0][: len(row.lines)].tolist()
 
 
-MULTIPLE_CHOICE = Task(parameters={}, read=_read, rows=_rows, answer=_answer, evidence=_evidence)
+MULTIPLE_CHOICE = Task(
+    parameters={"truncation": TRUNCATION},
+    read=_read,
+    inputs={
+        "type": "object",
+        "properties": {
+            "text": {"type": "string"},
+            "choices": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        },
+        "required": ["text", "choices"],
+        "additionalProperties": False,
+    },
+    answers={
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "choice": {"type": "integer"},
+                "text": {"type": "string"},
+                "score": {"type": "number"},
+            },
+            "required": ["choice", "text", "score"],
+            "additionalProperties": False,
+        },
+    },
+    columns=(("text", "choices"),),
+    rows=_rows,
+    answer=_answer,
+    evidence=_evidence,
+)

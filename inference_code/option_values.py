@@ -38,3 +38,14 @@ def whole_number(name: str, value: str, *, at_least: int = 1, at_most: int) -> i
     if not (value.isascii() and value.isdigit() and at_least <= int(value) <= at_most):
         raise OptionInvalid(name=name, value=value, wanted=f"a whole number from {at_least} to {at_most}")
     return int(value)
+
+
+def switch(name: str, value: str | None) -> bool:
+    """1 is on; 0, nothing or no value is off.
+
+    Raises:
+        OptionInvalid: see there.
+    """
+    if value not in {None, "", "0", "1"}:
+        raise OptionInvalid(name=name, value=str(value), wanted="0 or 1")
+    return value == "1"

@@ -15,7 +15,7 @@ from artifact.trust import read_envelope_file
 from inference_code.emf import MAX_INTERVAL_SECONDS
 from inference_code.engine import Limits
 from inference_code.log import one_in
-from inference_code.option_values import OptionInvalid, number, whole_number
+from inference_code.option_values import OptionInvalid, number, switch, whole_number
 
 MAX_WORKERS = 256
 
@@ -34,6 +34,7 @@ class ServeOptions:
     ``release``: name/digest, where the environment names the place in S3. ``log_one_in``: see
     ``log.RequestLog``. ``emf_seconds`` between two lines for CloudWatch, 0: none; ``service``: their
     dimension.
+    ``openai``: answer OpenAI's route, too.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class ServeOptions:
     log_one_in: int = 1
     emf_seconds: int = 0
     service: str = "traceship"
+    openai: bool = False
 
 
 def serve_options(
@@ -78,6 +80,7 @@ def serve_options(
         host=host or environ.get(serving.ENV_HOST) or "127.0.0.1",
         port=_port(environ, port),
         limits=_limits(environ),
+        openai=switch(serving.ENV_OPENAI, environ.get(serving.ENV_OPENAI)),
         workers=_workers(environ, workers),
         release="/".join(environ.get(serving.ENV_RELEASE, "").split("/")[-2:]),
         log_one_in=one_in(environ),

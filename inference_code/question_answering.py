@@ -17,14 +17,12 @@ from inference_code.requests import Text, fields, string
 from inference_code.rows import Marks, Outputs, Row, softmax
 from inference_code.spans import best_spans
 from inference_code.task import Answered, Parameters, Task
-from inference_code.windows import window_count, windows
+from inference_code.windows import MAX_WINDOWS, window_count, windows
 
 _SHAPE = 'send {"question", "context"}, or a list of those'
 _LONGEST_ANSWER = 15
 _LARGEST_OVERLAP = 128
 _MOST_ANSWERS = 1000
-MAX_WINDOWS = 256
-"""Windows of one context. More would fill the server's queue with a single question."""
 
 
 @dataclass(frozen=True)
@@ -170,17 +168,44 @@ def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
     return {"start_logits": start.tolist(), "end_logits": end.tolist()}
 
 
+_ANSWER = {
+    "type": "object",
+    "properties": {
+        "score": {"type": "number"},
+        "start": {"type": "integer"},
+        "end": {"type": "integer"},
+        "answer": {"type": "string"},
+    },
+    "required": ["score", "start", "end", "answer"],
+    "additionalProperties": False,
+}
+
 QUESTION_ANSWERING = Task(
     parameters={
-        "align_to_words": truth,
-        "doc_stride": whole_number(0),
-        "handle_impossible_answer": truth,
-        "max_answer_len": whole_number(1),
-        "max_question_len": whole_number(1),
-        "max_seq_len": whole_number(1),
-        "top_k": whole_number(1, _MOST_ANSWERS),
+        "align_to_words": truth(says="Whether answers begin and end with words; left out: true."),
+        "doc_stride": whole_number(
+            0, says="Tokens that two windows of a long context share; left out: half a window, 128 at most."
+        ),
+        "handle_impossible_answer": truth(says="Whether no answer is an answer; left out: false."),
+        "max_answer_len": whole_number(1, says=f"Tokens of the longest answer; left out: {_LONGEST_ANSWER}."),
+        "max_question_len": whole_number(1, says="Tokens at which the question is cut; left out: never."),
+        "max_seq_len": whole_number(
+            1, says="Tokens of a window with its question; left out: the largest bucket's."
+        ),
+        "top_k": whole_number(1, _MOST_ANSWERS, says="How many answers, the best first; left out: one."),
     },
     read=_read,
+    inputs={
+        "type": "object",
+        "properties": {
+            "question": {"type": "string", "minLength": 1},
+            "context": {"type": "string", "minLength": 1, "maxLength": MAX_UNSETTLED},
+        },
+        "required": ["question", "context"],
+        "additionalProperties": False,
+    },
+    answers={"anyOf": [_ANSWER, {"type": "array", "items": _ANSWER}]},
+    columns=(("question", "context"),),
     rows=_rows,
     answer=_answer,
     evidence=_evidence,

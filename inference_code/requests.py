@@ -13,10 +13,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference_code.errors import BadRequest
-from inference_code.parameters import Check
+from inference_code.parameters import Check, Schema
 
 _ENVELOPE = 'send {"inputs": …}, and "parameters" if there are any'
 _TEXT = 'send a text, {"text", "text_pair"}, or a list of those'
+
+BODY: Schema = {"type": "object", "required": ["inputs"], "additionalProperties": False}
+"""JSON Schema of what ``parse`` takes, but for the properties, which are the task's."""
+
+TEXT: Schema = {"type": "string"}
+"""JSON Schema of what ``read_text`` takes."""
+
+TEXT_OR_PAIR: Schema = {
+    "anyOf": [
+        TEXT,
+        {
+            "type": "object",
+            "properties": {"text": TEXT, "text_pair": {"type": ["string", "null"]}},
+            "required": ["text"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""Of what ``read_text_or_pair`` takes."""
+
+_PAIR: Schema = {"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2}
+TEXT_OR_ANY_PAIR: Schema = {
+    "anyOf": [
+        *TEXT_OR_PAIR["anyOf"],
+        _PAIR,
+        {"type": "array", "items": _PAIR, "minItems": 1, "maxItems": 1},
+    ]
+}
+"""Of what ``read_text_or_any_pair`` takes."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +59,38 @@ class Text:
 
 @dataclass(frozen=True)
 class Request:
-    """What to answer. ``items`` are of the task's own kind; ``parameters`` only what was sent."""
+    """What to answer. ``items`` are of the task's own kind; ``parameters`` only what was sent.
+
+    hub: the answer is nested as Hugging Face's inference API does it, not as a pipeline.
+    """
 
     items: tuple[Any, ...]
     single: bool
     parameters: Mapping[str, Any]
+    hub: bool = False
 
 
-def parse(value: Any, known: Mapping[str, Check], read: Callable[[str, Any], Any]) -> Request:
+def parse(
+    value: Any,
+    known: Mapping[str, Check],
+    read: Callable[[str, Any], Any],
+    *,
+    at_root: bool = False,
+    defaults: Mapping[str, Any] | None = None,
+) -> Request:
     """Return the request that ``value`` describes.
 
     Args:
         known: the task's parameters by name, each with its check.
         read: the task's reader of one input, given its field name and JSON value.
+        at_root: whether parameters may stand beside "inputs", as embedding clients send them.
+        defaults: of Hugging Face's inference API, if the client speaks it; else None.
 
     Raises:
         BadRequest: a wrong type, an unknown key or an unknown parameter, by name.
     """
-    value = fields("the body", value, {"inputs", "parameters"}, _ENVELOPE)
+    beside = set(known) if at_root else set()
+    value = fields("the body", value, {"inputs", "parameters", *beside}, _ENVELOPE)
     if "inputs" not in value:
         raise BadRequest(field='"inputs"', why="it is missing", fix=_ENVELOPE)
     inputs = value["inputs"]
@@ -57,7 +100,14 @@ def parse(value: Any, known: Mapping[str, Check], read: Callable[[str, Any], Any
         if single
         else tuple(read(f"inputs[{at}]", item) for at, item in enumerate(inputs))
     )
-    return Request(items=items, single=single, parameters=_parameters(value.get("parameters"), known))
+    parameters = _parameters(value.get("parameters"), known)
+    for name in beside.intersection(value):
+        if name in parameters:
+            raise BadRequest(field=f'"{name}"', why="parameters has it, too", fix="send it once")
+        parameters[name] = known[name](name, value[name])
+    return Request(
+        items=items, single=single, parameters={**(defaults or {}), **parameters}, hub=defaults is not None
+    )
 
 
 def read_text_or_pair(field: str, value: Any) -> Text:
@@ -69,6 +119,16 @@ def read_text_or_pair(field: str, value: Any) -> Text:
     if pair is not None:
         pair = string(f"{field}.text_pair", pair, _TEXT)
     return Text(field=field, text=string(f"{field}.text", value.get("text"), _TEXT), pair=pair)
+
+
+def read_text_or_any_pair(field: str, value: Any) -> Text:
+    """Also a list of two texts, alone or as the one item of a list, as transformers' pipeline takes it."""
+    pair = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(pair, list):
+        return read_text_or_pair(field, value)
+    if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+        raise BadRequest(field=field, why="it is no list of two texts", fix=_TEXT)
+    return Text(field=field, text=pair[0], pair=pair[1])
 
 
 def read_text(field: str, value: Any) -> Text:
@@ -100,6 +160,14 @@ def string(field: str, value: Any, shape: str) -> str:
         return value
     why = "it is missing or null" if value is None else f"it is {kind(value)}, not a text"
     raise BadRequest(field=field, why=why, fix=shape)
+
+
+def texts(field: str, value: Any, shape: str) -> tuple[str, ...]:
+    """``value`` if it is a list of strings, else ``BadRequest``."""
+    if not isinstance(value, list):
+        why = "it is missing or null" if value is None else f"it is {kind(value)}, not a list"
+        raise BadRequest(field=field, why=why, fix=shape)
+    return tuple(string(f"{field}[{at}]", item, shape) for at, item in enumerate(value))
 
 
 def _parameters(value: Any, known: Mapping[str, Check]) -> dict[str, Any]:

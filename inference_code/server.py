@@ -81,7 +81,7 @@ def serve(options: ServeOptions, lines: LineWriter, program: Sequence[str] = PRO
     """
     listener = listen(options.host, options.port)
     recorder = Recorder(RequestLog(lines, one_in=options.log_one_in))
-    application = Application(options.limits, recorder)
+    application = Application(options.limits, recorder, openai_route=options.openai)
     emitter = None
     if options.emf_seconds:
         models = recorder.exposition.models

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from artifact.manifest import Manifest
 from inference_code.encoding import Encoder
-from inference_code.parameters import Check
+from inference_code.parameters import Parameter, Schema
+from inference_code.requests import Request
 from inference_code.rows import Outputs, Row
+
+if TYPE_CHECKING:
+    from inference_code.rows import FloatArray
 
 Item = TypeVar("Item")
 Parameters = Mapping[str, Any]
@@ -24,8 +28,32 @@ class Answered(Generic[Item]):
     outputs: Sequence[Outputs]
 
 
+@dataclass(frozen=True)
+class Table:
+    """How answers become CSV: the ``cells`` of one answer, in artifacts whose answers are ``flat``."""
+
+    cells: Callable[[Any], Sequence[Any]]
+    flat: Callable[[Manifest], bool]
+
+
+@dataclass(frozen=True)
+class Numbers(Generic[Item]):
+    """How answers become one array.
+
+    of: the array of one input.
+    alike: whether all inputs have one shape, whatever is in them; ``alone``: there is but one.
+    """
+
+    of: Callable[[Answered[Item], Parameters], FloatArray]
+    alike: Callable[[Sequence[Item], Manifest, bool], bool]
+
+
 def _unchanged(parameters: Parameters, _encoder: Encoder) -> Parameters:
     return parameters
+
+
+def _as_sent(found: list[Any], request: Request) -> Any:
+    return found[0] if request.single else found
 
 
 @dataclass(frozen=True)
@@ -34,16 +62,31 @@ class Task(Generic[Item]):
 
     parameters: the parameters it knows by name, each with its check.
     read: field name and JSON value of one input to that input, or ``BadRequest``.
+    inputs: JSON Schema of what ``read`` takes; ``answers`` of what ``answer`` gives.
+    columns: what the columns of a CSV row may be, in their order; of "choices" there may be several.
     rows: an input to its rows, at least one, or a ``RequestError``.
     answer: JSON data for one input.
     evidence: what golden.json records of one row: all that the model said of it, and no more than
         is needed to compare. Pairs with ``compile/golden.py``.
     settle: parameters in the terms of this artifact, once for a request, or ``BadRequest``.
+    shaped: the answers to a request, one an input, nested as the pipeline nests them.
+    nested: JSON Schema of what ``shaped`` gives; None: an answer, or a list of them.
+    at_root: whether parameters may stand beside "inputs", too.
+    hub: parameters that Hugging Face's inference API has where none are sent.
     """
 
-    parameters: Mapping[str, Check]
+    parameters: Mapping[str, Parameter]
     read: Callable[[str, Any], Item]
+    inputs: Schema
+    answers: Schema
+    columns: tuple[tuple[str, ...], ...]
     rows: Callable[[Item, Parameters, Encoder], list[Row]]
     answer: Callable[[Answered[Item], Parameters, Encoder], Any]
     evidence: Callable[[Row, Outputs, Manifest], Any]
     settle: Callable[[Parameters, Encoder], Parameters] = _unchanged
+    shaped: Callable[[list[Any], Request], Any] = _as_sent
+    nested: Schema | None = None
+    at_root: bool = False
+    hub: Parameters = field(default_factory=dict)
+    table: Table | None = None
+    numbers: Numbers[Item] | None = None

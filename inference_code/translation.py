@@ -8,7 +8,8 @@ from artifact.manifest import Generation, Manifest
 from artifact.search import search
 from inference_code.encoding import Encoder
 from inference_code.errors import InferenceFailed
-from inference_code.requests import Text, read_text
+from inference_code.parameters import TRUNCATION
+from inference_code.requests import TEXT, Request, Text, read_text
 from inference_code.rows import Outputs, Row
 from inference_code.task import Answered, Parameters, Task
 
@@ -25,7 +26,6 @@ def translated(
 
     Raises:
         InferenceFailed: a graph answered with NaN or infinity.
-
 
     Args:
         states: of the encoder, (batch, length, hidden); ``mask`` (batch, length).
@@ -51,8 +51,8 @@ def _finite(numbers: torch.Tensor) -> torch.Tensor:
     return numbers
 
 
-def _rows(item: Text, _parameters: Parameters, encoder: Encoder) -> list[Row]:
-    return [encoder.encode(item)]
+def _rows(item: Text, parameters: Parameters, encoder: Encoder) -> list[Row]:
+    return [encoder.encode(item, cut=parameters.get("truncation"))]
 
 
 def _answer(answered: Answered[Text], _parameters: Parameters, encoder: Encoder) -> Any:
@@ -65,4 +65,27 @@ def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
     return [int(token) for token in outputs.arrays[0]]
 
 
-TRANSLATION: Task[Text] = Task(parameters={}, read=read_text, rows=_rows, answer=_answer, evidence=_evidence)
+def _shaped(found: list[Any], _request: Request) -> Any:
+    """The pipeline gives a list even for one text."""
+    return found
+
+
+_TRANSLATED = {
+    "type": "object",
+    "properties": {"translation_text": {"type": "string"}},
+    "required": ["translation_text"],
+    "additionalProperties": False,
+}
+
+TRANSLATION: Task[Text] = Task(
+    parameters={"truncation": TRUNCATION},
+    read=read_text,
+    inputs=TEXT,
+    answers=_TRANSLATED,
+    columns=(("text",),),
+    rows=_rows,
+    answer=_answer,
+    evidence=_evidence,
+    shaped=_shaped,
+    nested={"type": "array", "items": _TRANSLATED},
+)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+MAX_WINDOWS = 256
+"""Windows of one input. More would fill the server's queue with a single question or text."""
+
 
 def windows(total: int, room: int, overlap: int) -> Iterator[range]:
     """Yield the tokens of each window, in order; the last one ends with the context.

@@ -165,6 +165,8 @@ class Serve(Section):
     """Requests with a line in the log: `all`, `errors`, or `1/N`: errors and one in N of the others."""
     metrics_seconds: Annotated[int, Field(ge=0, le=60)] = 60
     """Interval of the server's own metrics in CloudWatch (docs/observability.md). 0: none."""
+    openai: bool = False
+    """Answer OpenAI's ``POST /v1/embeddings``, too, where the artifact makes embeddings."""
     image: str | None = None
     """Serving image with its ``@sha256:`` digest. Unset: a placeholder, refused on a real account."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from artifact.golden import largest_difference
@@ -42,6 +44,33 @@ def test_the_endpoint_answers_as_the_untraced_model_does(demo: Demo) -> None:
     found = _embeddings(demo, TEXTS)
 
     assert largest_difference(expected, found) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("".join(json.dumps(text) + "\n" for text in TEXTS), "application/jsonlines"),
+        ("".join(f'"{text}"\r\n' for text in TEXTS), "text/csv"),
+    ],
+)
+@pytest.mark.parametrize("accept", [None, "text/csv", "application/x-npy"])
+def test_lines_rows_and_arrays_go_through_the_endpoint(
+    demo: Demo, body: str, content_type: str, accept: str | None
+) -> None:
+    """boto3's runtime client and the platform pass Content-Type and Accept, and bytes as they are."""
+    runtime = demo.aws.client("sagemaker-runtime")
+    wanted = {} if accept is None else {"Accept": accept}
+
+    answer = runtime.invoke_endpoint(EndpointName="demo", ContentType=content_type, Body=body, **wanted)
+    data = answer["Body"].read()
+
+    assert answer["ContentType"] == (accept or "application/jsonlines")
+    if accept == "application/x-npy":
+        found = np.load(io.BytesIO(data), allow_pickle=False).tolist()
+    else:
+        lines = data.decode().splitlines()
+        found = [json.loads(line if accept is None else f"[{line}]") for line in lines]
+    assert largest_difference(_embeddings(demo, TEXTS), found) <= 1e-5
 
 
 def test_the_demo_itself_found_no_larger_difference(demo: Demo) -> None:

@@ -28,11 +28,13 @@ transformers = pytest.importorskip("transformers", exc_type=ImportError)
 BUCKETS = ((1, 16), (2, 32), (4, 64))
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "plain")
 _FIELDS = {"question-answering": ("start_logits", "end_logits")}
+_CLASSIFIERS = ("text-classification", "token-classification")
 _AUTO = {
     "token-classification": transformers.AutoModelForTokenClassification,
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "fill-mask": transformers.AutoModelForMaskedLM,
     "multiple-choice": transformers.AutoModelForMultipleChoice,
+    "text-classification": transformers.AutoModelForSequenceClassification,
 }
 _TEXT = (
     "the cat sat on the mill, and he was in Paris for it. Is that a cat? It was a mill to him; "
@@ -55,10 +57,10 @@ class Pretrained:
         self.choices = choices if task == "multiple-choice" else None
         self.loaded = self._load(folder / "artifact", truncate)
 
-    def ask(self, inputs: Any, **parameters: Any) -> Any:
-        """What our server answers."""
+    def ask(self, inputs: Any, *, hub: bool = False, **parameters: Any) -> Any:
+        """What our server answers, or, to a client of Hugging Face's inference API, what it answers that."""
         body = json.dumps({"inputs": inputs, "parameters": parameters}).encode()
-        asked = prepared(body, self.loaded, most=256)
+        asked = prepared(body, self.loaded, most=256, hub=hub)
         outputs = _run_all(asked.rows, StockModel(self.loaded, Planner(self.loaded.manifest.buckets)))
         return json.loads(written(outputs, asked, self.loaded))
 
@@ -80,7 +82,7 @@ class Pretrained:
         manifest = replaced(
             manifest_of(content),
             task=self.task,
-            labels=LABELS if self.task == "token-classification" else (),
+            labels=LABELS if self.task in _CLASSIFIERS else (),
             inputs=tuple(Tensor(name=name, dtype="int64", shape=shape) for name in inputs),
             outputs=tuple(self._output(name) for name in fields),
             embedding=None,
@@ -102,6 +104,7 @@ class Pretrained:
             "question-answering": ("batch", "length"),
             "fill-mask": ("batch", "length", self.model.config.vocab_size),
             "multiple-choice": ("batch", self.choices or 0),
+            "text-classification": ("batch", len(LABELS)),
         }
         return Tensor(name=name, dtype="float32", shape=shapes[self.task])
 
@@ -110,7 +113,7 @@ def _scaled(folder: Path, task: str, vocabulary: int) -> Any:
     """Weights large enough that a wrong token or mask moves an answer by more than any tolerance."""
     config = transformers.AutoConfig.from_pretrained(folder)
     config.vocab_size = vocabulary
-    if task == "token-classification":
+    if task in _CLASSIFIERS:
         config.id2label = dict(enumerate(LABELS))
         config.label2id = {label: index for index, label in enumerate(LABELS)}
     torch.manual_seed(5)

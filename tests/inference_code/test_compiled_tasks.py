@@ -16,6 +16,7 @@ from inference_code.errors import InferenceFailed
 from inference_code.inference import StockModel, _run_all
 from inference_code.load import LoadedModel, load
 from tests.inference_code.proving import proven
+from tests.inference_code.running import running
 
 transformers = pytest.importorskip("transformers", exc_type=ImportError)
 
@@ -110,6 +111,20 @@ def test_a_served_translation_is_that_of_generate(published: bool, tmp_path: Pat
         assert answer["translation_text"] == tokenizer.decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+
+
+def test_hugging_faces_client_reads_a_translation(tmp_path: Path) -> None:
+    """From the real server, at its address alone."""
+    hub = pytest.importorskip("huggingface_hub", minversion="0.30")
+    root = _packaged("translation", tmp_path)
+    (expected, _) = _ask(load(root), INPUTS["translation"])
+
+    with running(root, cwd=tmp_path) as server:
+        server.await_ready()
+        client = hub.InferenceClient(base_url=f"http://127.0.0.1:{server.port}")
+        found = client.translation(INPUTS["translation"][0], truncation="longest_first")
+
+    assert found.translation_text == expected["translation_text"]
 
 
 def test_a_translation_with_nan_is_an_error_and_no_text(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import shutil
@@ -10,6 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from artifact.errors import TraceshipError
@@ -106,7 +108,8 @@ def test_the_answers_are_the_servers(toolkit: Toolkit, world: World) -> None:
         (b'{"inputs":"w1","parameters":{"x":1}}', "application/json", "*/*", 400, "bad-request"),
         (b'{"inputs":"' + b"w1 " * 50 + b'"}', "application/json", "*/*", 400, "input-too-long"),
         (json.dumps({"inputs": [""] * 16_385}).encode(), "application/json", "*/*", 413, "too-many-inputs"),
-        (b"a,b", "text/csv", "*/*", 415, "unsupported-media-type"),
+        (b"a,b,c", "text/csv", "*/*", 400, "not-csv"),
+        (b"a", "text/plain", "*/*", 415, "unsupported-media-type"),
         (b"x", None, "*/*", 415, "unsupported-media-type"),
         (b'{"inputs":"w1"}', "application/json", "image/png", 406, "not-acceptable"),
     ],
@@ -121,6 +124,33 @@ def test_refusals_are_answers_with_a_status(
     assert toolkit.status[1]
     assert found_type == "application/json"
     assert json.loads(answer)["error"] == error
+
+
+@pytest.mark.parametrize(
+    "form", ["application/json", "application/jsonlines", "text/csv", "application/x-npy"]
+)
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"inputs": ["w1 w2", "w3"]}', "application/json"),
+        (b'"w1 w2"\n{"inputs": "w3"}\n', "application/jsonlines"),
+        (b'w1 w2\n"w3"\n', "text/csv"),
+    ],
+)
+def test_every_form_goes_through_the_hooks(
+    toolkit: Toolkit, world: World, body: bytes, content_type: str, form: str
+) -> None:
+    """CSV reaches them as text, lines as bytes; the answer's type is what Accept asked for."""
+    answer, found_type = toolkit.transform(body, content_type, form)
+
+    found = {
+        "application/json": json.loads,
+        "application/jsonlines": lambda data: [json.loads(line) for line in data.splitlines()],
+        "text/csv": lambda data: [[float(cell) for cell in line.split(b",")] for line in data.splitlines()],
+        "application/x-npy": lambda data: np.load(io.BytesIO(data), allow_pickle=False).tolist(),
+    }[form](answer)
+    assert (toolkit.status[0], found_type) == (200, form)
+    assert largest_difference([world.answer("w1 w2"), world.answer("w3")], found) <= 1e-5
 
 
 class Bomb:

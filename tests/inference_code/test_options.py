@@ -34,6 +34,7 @@ def test_the_environment_counts() -> None:
             "TRACESHIP_QUEUE_LIMIT": "10",
             "TRACESHIP_DEADLINE_SECONDS": "1.5",
             "TRACESHIP_BATCH_WINDOW_MS": "0",
+            "TRACESHIP_OPENAI": "1",
         }
     )
 
@@ -44,6 +45,7 @@ def test_the_environment_counts() -> None:
         9000,
     )
     assert options.limits == Limits(queue=10, deadline=1.5, window=0.0)
+    assert options.openai
 
 
 def test_arguments_win() -> None:
@@ -64,6 +66,7 @@ def test_arguments_win() -> None:
         ({}, {"port": "-1"}, "--port"),
         ({}, {"digest": "A" * 64}, "--digest"),
         ({"TRACESHIP_DIGEST": "abc"}, {}, "TRACESHIP_DIGEST"),
+        ({"TRACESHIP_OPENAI": "yes"}, {}, "TRACESHIP_OPENAI"),
         ({"TRACESHIP_QUEUE_LIMIT": "0"}, {}, "TRACESHIP_QUEUE_LIMIT"),
         ({"TRACESHIP_DEADLINE_SECONDS": "nan"}, {}, "TRACESHIP_DEADLINE_SECONDS"),
         ({"TRACESHIP_BATCH_WINDOW_MS": "1e9"}, {}, "TRACESHIP_BATCH_WINDOW_MS"),

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from inference_code.answering import arranged
 from inference_code.encoding import MAX_UNSETTLED
 from inference_code.errors import BadRequest, InputTooLong, TooManyInputs
-from inference_code.question_answering import MAX_WINDOWS, Question
+from inference_code.question_answering import Question
 from inference_code.rows import Outputs
 from inference_code.task import Answered
 from inference_code.tasks import task_of
+from inference_code.windows import MAX_WINDOWS
 from tests.inference_code.compared import close
 from tests.inference_code.pretrained import TOKENIZERS, Pretrained, transformers
 

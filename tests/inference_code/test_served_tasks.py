@@ -108,12 +108,13 @@ def test_more_windows_or_masks_than_the_queue_holds_are_refused(
         assert server.ask({"question": "w1", "context": "w2"}).status == 200
 
 
-def test_hugging_faces_client_reads_the_answers(served: RunningServer, world: World) -> None:
-    """Request and answer shapes of ``huggingface_hub.InferenceClient``."""
+@pytest.mark.parametrize("path", ["", "/invocations"])
+def test_hugging_faces_client_reads_the_answers(served: RunningServer, world: World, path: str) -> None:
+    """Request and answer shapes of ``huggingface_hub.InferenceClient``, at the address alone, too."""
     hub = pytest.importorskip("huggingface_hub", minversion="0.30")
     if world.recipe.task == "multiple-choice":
         pytest.skip("the client has no method for it")
-    client = hub.InferenceClient(f"http://127.0.0.1:{served.port}/invocations")
+    client = hub.InferenceClient(f"http://127.0.0.1:{served.port}{path}")
     inputs = INPUTS[world.recipe.task]
 
     if world.recipe.task == "question-answering":
@@ -126,6 +127,8 @@ def test_hugging_faces_client_reads_the_answers(served: RunningServer, world: Wo
         found = client.token_classification(inputs[0], aggregation_strategy="simple")
         assert {one.entity_group for one in found} <= set(world.recipe.labels)
         assert found[0].start == 0
+        long = client.token_classification(CONTEXT, aggregation_strategy="simple", stride=3)
+        assert long[-1].end == len(CONTEXT)
 
 
 def test_a_golden_input_must_fit_one_window(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_request_ids_come_back_and_no_payload_is_logged(server: RunningServer) -
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
     [
-        ("GET", "/", 404, "not-found"),
+        ("GET", "/", 405, "method-not-allowed"),
+        ("GET", "/health", 404, "not-found"),
         ("GET", "/models", 404, "not-found"),
         ("POST", "/ping", 405, "method-not-allowed"),
         ("GET", "/invocations", 405, "method-not-allowed"),
@@ -144,7 +145,7 @@ def test_other_routes_and_methods_are_refused(
         ("application/json; charset=latin-1", None, 415),
         ("application/x-npy", None, 415),
         ("application/python-pickle", None, 415),
-        ("text/csv", None, 415),
+        ("text/plain", None, 415),
         (None, None, 415),
         ("application/json", "image/png", 406),
         ("application/json", "application/json;q=0", 406),

@@ -101,7 +101,7 @@ def test_the_function_follows_the_problem_unless_asked(
     manifest = _named(models(CLASSIFY).manifest, "a", "b", problem_type=problem)
     parameters = {"top_k": None} | ({} if asked is None else {"function_to_apply": asked})
 
-    (found,) = answers([_answered(2.0, 0.0)], parameters, _encoder(manifest), single=False)
+    (found,) = answers([_answered(2.0, 0.0)], parameters, _encoder(manifest))
 
     assert [entry["score"] for entry in found] == pytest.approx(expected, abs=1e-4)
 
@@ -123,7 +123,7 @@ def test_one_label_means_sigmoid(models: Callable[..., LoadedModel]) -> None:
     """Softmax over one label would always say 1."""
     manifest = _named(models(CLASSIFY).manifest, "score")
 
-    found = answers([_answered(-1000.0)], {}, _encoder(manifest), single=True)
+    (found,) = answers([_answered(-1000.0)], {}, _encoder(manifest))
 
     assert found == [{"label": "score", "score": 0.0}]
 
@@ -131,7 +131,7 @@ def test_one_label_means_sigmoid(models: Callable[..., LoadedModel]) -> None:
 def test_an_answer_that_is_no_number_is_an_error(models: Callable[..., LoadedModel]) -> None:
     """JSON would have turned it into null."""
     with pytest.raises(InferenceFailed):
-        answers([_answered(np.nan)], {}, models().encoder, single=True)
+        answers([_answered(np.nan)], {}, models().encoder)
 
 
 @pytest.mark.parametrize(

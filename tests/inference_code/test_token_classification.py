@@ -6,7 +6,10 @@ import itertools
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from inference_code.answering import arranged
 from inference_code.errors import BadRequest, InputTooLong
 from tests.inference_code.compared import close
 from tests.inference_code.pretrained import LABELS, TOKENIZERS, Pretrained
@@ -75,6 +78,60 @@ def test_a_long_text_is_refused_or_cut(model: Pretrained, tmp_path: Any) -> None
     assert close(cutting.pipeline()(text), cutting.ask(text))
 
 
+LONG = " ".join(TEXTS) * 3
+
+
+@pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
+@pytest.mark.parametrize("strategy", ["simple", "first", "average", "max", None])
+@pytest.mark.parametrize("stride", [0, 1, 17, 40])
+def test_a_long_text_is_read_in_the_pipelines_windows(
+    model: Pretrained, strategy: str | None, stride: int
+) -> None:
+    """Each entity once, with its characters in the whole text; a short text stays as it is."""
+    asked = {"stride": stride} | ({} if strategy is None else {"aggregation_strategy": strategy})
+    pipeline = model.pipeline()
+
+    for text in (LONG, *TEXTS):
+        assert close(pipeline(text, **asked), model.ask(text, **asked)), text
+
+
+def test_a_long_text_takes_several_windows(model: Pretrained) -> None:
+    """Or the comparison above would compare one kind only."""
+    value = {"inputs": [LONG, TEXTS[1]], "parameters": {"stride": 17}}
+    asked = arranged(value, model.loaded, most=99)
+
+    assert [len(rows) > 2 for rows in asked.rows_of] == [True, False]
+    assert all(row.length <= 64 for row in asked.rows)
+    assert max(entity["end"] for entity in model.ask(LONG, stride=17)) > 3 * len(TEXTS[0])
+
+
+def test_texts_that_would_take_too_many_windows_are_refused(model: Pretrained) -> None:
+    """By their windows or, before they are read at all, by their characters."""
+    with pytest.raises(BadRequest, match="windows, the limit is 256") as refused:
+        model.ask("the cat is in it " * 1000, stride=61)
+    assert refused.value.field == "inputs"
+    with pytest.raises(BadRequest, match="131073 characters"):
+        model.ask("a" * 131_073, stride=0)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(st.sampled_from(["the", "mill", "1,234", "  ", "caf\u00e9.", "zzz"]), max_size=120),
+    stride=st.integers(0, 30),
+)
+def test_windows_are_those_that_transformers_cuts(model: Pretrained, words: list[str], stride: int) -> None:
+    """Ids and offsets of each, for any text."""
+    text = " ".join(words)
+    expected = model.tokenizer(
+        text, truncation=True, max_length=64, stride=stride, return_overflowing_tokens=True
+    ).encodings
+
+    rows = arranged({"inputs": text, "parameters": {"stride": stride}}, model.loaded, most=256).rows
+
+    assert [row.ids for row in rows] == [part.ids for part in expected]
+    assert [list(row.marks.offsets) for row in rows if row.marks] == [part.offsets for part in expected]
+
+
 @pytest.mark.parametrize(
     ("inputs", "parameters", "field"),
     [
@@ -86,7 +143,10 @@ def test_a_long_text_is_refused_or_cut(model: Pretrained, tmp_path: Any) -> None
         ("a", {"aggregation_strategy": 1}, "parameters.aggregation_strategy"),
         ("a", {"ignore_labels": "O"}, "parameters.ignore_labels"),
         ("a", {"ignore_labels": ["O", 1]}, "parameters.ignore_labels"),
-        ("a", {"stride": 1}, 'parameters."stride"'),
+        ("a", {"strides": 1}, 'parameters."strides"'),
+        ("a", {"stride": 1, "aggregation_strategy": "none"}, "parameters.stride"),
+        ("a", {"stride": -1}, "parameters.stride"),
+        ("a", {"stride": 64}, "parameters.stride"),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -1,0 +1,52 @@
+"""Answers in, the bytes of a form out: JSON, JSON Lines, CSV, or a NumPy array.
+
+``media.py`` says which of them the client takes, ``offered`` which of them an answer has.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from inference_code.rows import FloatArray
+
+
+def as_json(value: Any) -> bytes:
+    """One JSON value."""
+    return msgspec.json.encode(value)
+
+
+def as_lines(found: Iterable[Any]) -> bytes:
+    """One JSON value a line, each line ended."""
+    return b"".join(msgspec.json.encode(value) + b"\n" for value in found)
+
+
+def as_csv(rows: Iterable[Sequence[Any]]) -> bytes:
+    """One row of numbers and texts a line, without a header; numbers are spelled as in JSON."""
+    return b"".join(b",".join(map(_cell, row)) + b"\n" for row in rows)
+
+
+def as_npy(arrays: Sequence[FloatArray], *, single: bool, width: int) -> bytes:
+    """float32, little-endian: the array itself where there is a ``single`` one, else all of them stacked.
+
+    Of none the shape is (0, ``width``). NumPy's own writer, told never to pickle.
+    """
+    import numpy as np
+
+    array = arrays[0] if single else np.stack(arrays) if arrays else np.empty((0, width))
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(array, dtype="<f4"), (1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def _cell(value: Any) -> bytes:
+    if not isinstance(value, str):
+        return msgspec.json.encode(value)
+    text = value.encode()
+    if not text or any(mark in text for mark in (b'"', b",", b"\n", b"\r")):
+        return b'"' + text.replace(b'"', b'""') + b'"'
+    return text
