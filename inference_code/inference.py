@@ -1,10 +1,9 @@
 """The four hooks of AWS's stock PyTorch container: same loader, same self-check, same answers.
 
-``sagemaker-inference`` calls them in turn and turns an exception into a 500 whose body is the
-traceback, for the caller to read. So a refusal travels through the hooks as a value and
-``output_fn`` sets its status on ``context``. Its own ``input_fn`` would unpickle
-``application/x-npy`` bodies; ours always decides. One worker answers one request at a time:
-leave TorchServe's batch size at 1.
+``sagemaker-inference`` calls them in turn and turns an exception into a 500. So a refusal travels
+through the hooks as a value and ``output_fn`` sets its status on ``context``. Its own ``input_fn``
+would unpickle ``application/x-npy`` bodies; ours always decides. One worker answers one request at
+a time. What the toolkit does around the hooks is ``toolkit.py``'s to guard.
 
 ``context`` is ``ts.context.Context``; the toolkit passes it to hooks that take one more argument.
 """
@@ -13,28 +12,39 @@ from __future__ import annotations
 
 import http
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from artifact.serving import MAX_BODY_BYTES
 from inference_code import media
 from inference_code.answering import error_body, prepared, written
 from inference_code.batching import Planner
-from inference_code.errors import InferenceFailed, RequestError
+from inference_code.errors import AnswerTooLarge, BodyTooLarge, InferenceFailed, RequestError
 from inference_code.load import LoadedModel, load
 from inference_code.log import logger
-from inference_code.options import given_signature, pinned_digest, pinned_keys
+from inference_code.options import OptionInvalid, given_signature, pinned_digest, pinned_keys
 from inference_code.rows import Outputs, Row
 from inference_code.selfcheck import costs, selfcheck
 
 JSON = "application/json"
 MAX_INPUTS = 16_384
 """Of one request. More than a chip answers within the platform's 60 seconds at any length."""
+TORCHSERVE_FRAME = 6_553_500
+"""Bytes of a worker's message that TorchServe takes, unless TS_MAX_RESPONSE_SIZE says otherwise; at a
+longer one it ends the worker. Source: pytorch/serve:docs/configuration.md, max_response_size."""
+FRAME_HEADERS = 4096
+"""Of that, for what is not the body; far more than there is."""
 
 
 class Context(Protocol):
     """What of TorchServe's context is used here."""
+
+    @property
+    def system_properties(self) -> Mapping[str, Any]: ...
+
+    def get_all_request_header(self, idx: int) -> Mapping[str, str]: ...
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None: ...
 
@@ -58,9 +68,13 @@ def model_fn(model_dir: str, context: Context | None = None) -> StockModel:
     """Verify, load and prove the artifact of the archive.
 
     Raises:
+        OptionInvalid: TorchServe is told to batch. The toolkit calls the hooks one by one all the same
+            and tells none of them which request it is for, so a status would reach another's.
         TraceshipError: whatever is wrong with it; the worker must not come up.
     """
-    del context
+    batch = 1 if context is None else context.system_properties.get("batch_size") or 1
+    if batch > 1:
+        raise OptionInvalid(name="SAGEMAKER_TS_BATCH_SIZE", value=str(batch), wanted="1")
     model = load(
         _artifact_folder(model_dir),
         digest=pinned_digest(os.environ),
@@ -72,14 +86,19 @@ def model_fn(model_dir: str, context: Context | None = None) -> StockModel:
 
 
 def input_fn(body: Any, content_type: str | None, context: Context | None = None) -> bytes | Refused:
-    """The body as bytes, if it is JSON."""
-    del context
+    """The body as bytes, if it is JSON. ``None`` is what the toolkit has for no body."""
+    headers = {} if context is None else context.get_all_request_header(0)
+    encoding = next((value for name, value in headers.items() if name.lower() == "content-encoding"), None)
     try:
-        media.check_content(None if content_type is None else content_type.encode())
+        media.check_content(
+            *(None if value is None else value.encode() for value in (content_type, encoding))
+        )
+        data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body or b"")
+        if len(data) > MAX_BODY_BYTES:
+            raise BodyTooLarge(limit=MAX_BODY_BYTES)
     except RequestError as error:
         return Refused(error)
-    # The toolkit decodes JSON bodies to text before it calls.
-    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    return data
 
 
 def predict_fn(data: bytes | Refused, model: StockModel, context: Context | None = None) -> bytes | Refused:
@@ -89,7 +108,7 @@ def predict_fn(data: bytes | Refused, model: StockModel, context: Context | None
         return data
     try:
         asked = prepared(data, model.model, most=MAX_INPUTS)
-        return written(_run_all(asked.rows, model), asked, model.model)
+        return _sendable(written(_run_all(asked.rows, model), asked, model.model))
     except RequestError as error:
         return Refused(error)
     except Exception:
@@ -112,12 +131,23 @@ def output_fn(
     return error_body(error), JSON
 
 
+def _header(value: str | None) -> bytes | None:
+    return None if value is None else value.encode()
+
+
 def _unacceptable(accept: str | None) -> Refused | None:
     try:
-        media.check_accept(None if accept is None else accept.encode())
+        media.check_accept(_header(accept))
     except RequestError as error:
         return Refused(error)
     return None
+
+
+def _sendable(answer: bytes) -> bytes:
+    limit = int(os.environ.get("TS_MAX_RESPONSE_SIZE") or TORCHSERVE_FRAME) - FRAME_HEADERS
+    if len(answer) > limit:
+        raise AnswerTooLarge(found=len(answer), limit=limit)
+    return answer
 
 
 def _artifact_folder(model_dir: str) -> Path:
