@@ -1,7 +1,7 @@
 """The archive for AWS's stock PyTorch container: the artifact, and the handler that serves it there.
 
     artifact/…               the artifact's own files
-    code/inference.py        the four hooks (``inference_code/stock_entry.py``)
+    code/inference.py        the module that the toolkit imports, with the four hooks
     code/artifact, code/inference_code       this checkout's packages
     code/packages/…          what the container lacks, unpacked, for each Python (``wheels.py``)
     MAR-INF/MANIFEST.json, model-config.yaml     what TorchServe is told about the model
@@ -22,11 +22,19 @@ from artifact.verify import ListedArtifact
 from compile.archive import Member, artifact_members
 from compile.wheels import contents, fetch, pinned
 
-_ENTRY = "inference_code/stock_entry.py"
+_HOOKS = """\
+from pathlib import Path
+
+from inference_code.toolkit import prepare
+
+prepare(Path(__file__).resolve().parent / "packages")
+
+from inference_code.inference import input_fn, model_fn, output_fn, predict_fn  # noqa: E402, F401
+"""
 _CONFIG = "model-config.yaml"
 _RETRY_SECONDS = 1
 """How long TorchServe calls a worker healthy that does not come up; it takes nothing less, and five
-minutes unless it is told (pytorch/serve: docs/configuration.md, maxRetryTimeoutInSec)."""
+minutes unless it is told (TorchServe's configuration page, maxRetryTimeoutInSec)."""
 
 
 def stock_members(artifact: ListedArtifact, *, checkout: Path, wheels: Path) -> list[Member]:
@@ -59,7 +67,7 @@ def _beside(checkout: Path, wheels: Path) -> dict[str, bytes]:
     """What is not the artifact, by its name in the archive."""
     sources = [*checkout.glob("artifact/*.py"), *checkout.glob("inference_code/*.py")]
     code = {source.relative_to(checkout).as_posix(): source.read_bytes() for source in sources}
-    code["inference.py"] = code.pop(_ENTRY)
+    code["inference.py"] = _HOOKS.encode()
     wanted = pinned(checkout)
     fetch(wanted, wheels)
     for wheel in wanted:

@@ -33,7 +33,7 @@ MAX_INPUTS = 16_384
 """Of one request. More than a chip answers within the platform's 60 seconds at any length."""
 TORCHSERVE_FRAME = 6_553_500
 """Bytes of a worker's message that TorchServe takes, unless TS_MAX_RESPONSE_SIZE says otherwise; at a
-longer one it ends the worker. Source: pytorch/serve:docs/configuration.md, max_response_size."""
+longer one it ends the worker. Source: TorchServe's configuration page, max_response_size."""
 FRAME_HEADERS = 4096
 """Of that, for what is not the body; far more than there is."""
 

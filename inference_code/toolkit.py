@@ -1,4 +1,4 @@
-"""What AWS's stock container and its toolkit lack, for ``stock_entry.py``, which runs inside both.
+"""What AWS's stock container and its toolkit lack; ``code/inference.py`` of the archive begins with it.
 
 Nothing but the standard library is imported here: the rest is what ``add_packages`` brings.
 """
@@ -42,6 +42,22 @@ class ToolkitUnknown(TraceshipError):
             why=f"it has no {missing}",
             fix="use a container with sagemaker-inference 1.10.1; docs/stock-container.md names it",
         )
+
+
+def prepare(packages: Path) -> None:
+    """Make the container fit for our hooks, before anything else of ours is imported.
+
+    Args:
+        packages: the folder of what the container lacks (``compile/stock.py``).
+
+    Raises:
+        PackagesMissing, ToolkitUnknown: see below; no worker may come up.
+    """
+    add_packages(packages)
+    from sagemaker_inference import content_types
+    from sagemaker_inference.transformer import Transformer
+
+    shield(content_types, Transformer)
 
 
 def add_packages(folder: Path) -> None:

@@ -209,7 +209,7 @@ def test_the_archive_for_the_stock_container_keeps_code_and_artifact_apart(tmp_p
         "artifact/verify.py",
         "inference_code/inference.py",
     } <= present
-    assert not {"requirements.txt", "inference_code/stock_entry.py"} & present
+    assert "requirements.txt" not in present
 
 
 def test_the_stock_archive_answers_with_nothing_but_what_it_carries(tmp_path: Path) -> None:
