@@ -90,9 +90,7 @@ def input_fn(body: Any, content_type: str | None, context: Context | None = None
     headers = {} if context is None else context.get_all_request_header(0)
     encoding = next((value for name, value in headers.items() if name.lower() == "content-encoding"), None)
     try:
-        media.check_content(
-            *(None if value is None else value.encode() for value in (content_type, encoding))
-        )
+        media.check_content(_header(content_type), _header(encoding))
         data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body or b"")
         if len(data) > MAX_BODY_BYTES:
             raise BodyTooLarge(limit=MAX_BODY_BYTES)
