@@ -7,7 +7,7 @@
     MAR-INF/MANIFEST.json, model-config.yaml     what TorchServe is told about the model
 
 There is no ``code/requirements.txt``: the toolkit would have pip install it from an index at every
-start. Why: docs/decisions/0014-stock-container.md.
+start. Why: docs/decisions/0016-stock-container.md.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _member(name: str, data: bytes) -> Member:
 
 def _beside(checkout: Path, wheels: Path) -> dict[str, bytes]:
     """What is not the artifact, by its name in the archive."""
-    sources = [*checkout.glob("artifact/*.py"), *checkout.glob("inference_code/*.py")]
+    sources = [*checkout.glob("artifact/**/*.py"), *checkout.glob("inference_code/**/*.py")]
     code = {source.relative_to(checkout).as_posix(): source.read_bytes() for source in sources}
     code["inference.py"] = _HOOKS.encode()
     wanted = pinned(checkout)

@@ -24,7 +24,8 @@ from inference_code.batching import Planner
 from inference_code.errors import AnswerTooLarge, BodyTooLarge, InferenceFailed, RequestError
 from inference_code.load import LoadedModel, load
 from inference_code.log import logger
-from inference_code.options import OptionInvalid, given_signature, pinned_digest, pinned_keys
+from inference_code.option_values import OptionInvalid
+from inference_code.options import given_signature, pinned_digest, pinned_keys
 from inference_code.rows import Outputs, Row
 from inference_code.selfcheck import costs, selfcheck
 

@@ -16,7 +16,7 @@ from artifact.errors import TraceshipError
 from artifact.golden import largest_difference
 from inference_code import inference
 from inference_code.inference import StockModel, input_fn, model_fn, output_fn, predict_fn
-from inference_code.options import OptionInvalid
+from inference_code.option_values import OptionInvalid
 from inference_code.selfcheck import SelfCheckFailed
 from tests.kit.handmade import Recipe, World
 
