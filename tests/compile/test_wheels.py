@@ -17,7 +17,7 @@ FILE = "nothing_of_ours-1.0-cp310-abi3-manylinux_2_17_x86_64.whl"
 def wheel(tmp_path: Path) -> Wheel:
     """One that lies in the folder."""
     with zipfile.ZipFile(tmp_path / FILE, "w") as made:
-        made.mkdir("nothing_of_ours")
+        made.writestr("nothing_of_ours/", "")
         made.writestr("nothing_of_ours/__init__.py", "x = 1\n")
     return Wheel(file=FILE, sha256=hashlib.sha256((tmp_path / FILE).read_bytes()).hexdigest())
 
