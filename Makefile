@@ -4,6 +4,8 @@
 # make quick  the fast part of the tests
 
 PYTHON ?= python3
+# For AWS's own serving stack, whose pins of numpy and scipy have no builds for Python 3.12.
+STOCK_PYTHON ?= $(PYTHON)
 # An index of CPU builds of torch, used beside the default one. Without it a plain torch on
 # Linux x86-64 brings gigabytes of GPU libraries (README.md says where to find one).
 TORCH_INDEX ?=
@@ -71,7 +73,7 @@ $(WHEELS)/.done: inference_code/stock_wheels.sha256 $(VENV)/.done
 
 .venv-stock/.done: requirements-stock.txt tests/stock/java.py $(WHEELS)/.done
 	@echo "> set up AWS's own serving stack, in an environment of its own, and Java if there is none"
-	$(PYTHON) -m venv .venv-stock
+	$(STOCK_PYTHON) -m venv .venv-stock
 	.venv-stock/bin/python -m pip install $(PIP_QUIET) $(PIP_TORCH) -r requirements-stock.txt
 	$(PY) -m tests.stock.java .venv-stock/java
 	@touch $@
