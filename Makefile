@@ -4,11 +4,14 @@
 # make quick  the fast part of the tests
 
 PYTHON ?= python3
+# For AWS's own serving stack, whose pins of numpy and scipy have no builds for Python 3.12.
+STOCK_PYTHON ?= $(PYTHON)
 # An index of CPU builds of torch, used beside the default one. Without it a plain torch on
 # Linux x86-64 brings gigabytes of GPU libraries (README.md says where to find one).
 TORCH_INDEX ?=
 
 VENV := .venv
+WHEELS := .traceship/wheels
 PY := $(VENV)/bin/python
 NPM := lib/node_modules/npm/bin/npm-cli.js
 PIP_TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -21,7 +24,7 @@ setup: $(VENV)/.done node_modules/.done .venv-aws/.done
 demo: setup
 	$(VENV)/bin/traceship demo
 
-test: check .venv-sagemaker/.done lane-container
+test: check .venv-sagemaker/.done .venv-stock/.done lane-container
 	$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e"
 	$(PY) -m pytest -q -m e2e
 
@@ -31,10 +34,10 @@ check: setup
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-quick: setup
+quick: setup $(WHEELS)/.done
 	$(PY) -m pytest -m "not e2e" -n 2 tests/artifact tests/settings tests/cli tests/publish
 
-lane-container: setup
+lane-container: setup $(WHEELS)/.done
 	$(PY) -m tests.container_lane
 
 $(VENV)/.done: requirements.txt constraints.txt pyproject.toml
@@ -63,5 +66,17 @@ node_modules/.done: package.json package-lock.json $(VENV)/.done
 	.venv-sagemaker/bin/python -m pip install $(PIP_QUIET) $(PIP_TORCH) -r requirements-sagemaker.txt
 	@touch $@
 
+$(WHEELS)/.done: inference_code/stock_wheels.sha256 $(VENV)/.done
+	@echo "> fetch the packages that the archive for AWS's own container carries"
+	$(PY) -m compile.wheels $(WHEELS)
+	@touch $@
+
+.venv-stock/.done: requirements-stock.txt tests/stock/java.py $(WHEELS)/.done
+	@echo "> set up AWS's own serving stack, in an environment of its own, and Java if there is none"
+	$(STOCK_PYTHON) -m venv .venv-stock
+	.venv-stock/bin/python -m pip install $(PIP_QUIET) $(PIP_TORCH) -r requirements-stock.txt
+	$(PY) -m tests.stock.java .venv-stock/java
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-aws .venv-sagemaker .venv-container node_modules .traceship cdk.out
+	rm -rf $(VENV) .venv-aws .venv-sagemaker .venv-stock .venv-container node_modules .traceship cdk.out

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,13 +92,13 @@ class PackedArtifact:
 
 
 def verify_packed(
-    stream: Readable, *, digest: str | None = None, code: Sequence[File] = ()
+    stream: Readable, *, digest: str | None = None, code: Callable[[], Sequence[File]] = tuple
 ) -> PackedArtifact:
     """Check an archive from its first byte to its last.
 
     Args:
         digest: SHA-256 of the manifest in hex, from a lock or the command line.
-        code: what must lie beside the artifact if the archive is for AWS's own container.
+        code: tells what must lie beside the artifact; asked if the archive is for AWS's own container.
 
     Raises:
         ArchiveChanged, AnotherArtifact, UnknownSchema, ArtifactChanged: see there.
@@ -110,7 +110,7 @@ def verify_packed(
     members.begin(below + MANIFEST_DIGEST, len(written))
     manifest, found = trusted_manifest(data, members.small(len(written)), digest)
     rest = [File(path=below + f.path, size=f.size, sha256=f.sha256) for f in manifest.files]
-    rest = sorted(rest, key=_by_path) + (sorted(code, key=_by_path) if below else [])
+    rest = sorted(rest, key=_by_path) + (sorted(code(), key=_by_path) if below else [])
     members.expect(rest)
     for entry in rest:
         members.begin(entry.path, entry.size)

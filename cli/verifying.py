@@ -74,11 +74,12 @@ def _named(name: str, lock_path: Path) -> ReleaseLock | None:
 def _archive(path: Path, proof: Proof) -> Verified:
     from artifact.packed import verify_packed
     from cli.cdk import CHECKOUT
-    from compile.archive import code_files
+    from compile.stock import code_files
+    from compile.wheels import FETCHED
 
     pinned = None if proof.keys else proof.digest
     with path.open("rb", buffering=_BUFFER) as file:
-        packed = verify_packed(file, digest=pinned, code=code_files(CHECKOUT))
+        packed = verify_packed(file, digest=pinned, code=lambda: code_files(CHECKOUT, CHECKOUT / FETCHED))
     signer = _signer(packed.digest, proof, path) if proof.keys else None
     if proof.digest not in (None, packed.digest):
         raise AnotherRelease(found=packed.digest, pinned=str(proof.digest))

@@ -19,7 +19,8 @@ Stages, in the order of the data (``pipeline.py`` calls them, ``__main__.py`` ca
 Before a compile, ``planning.py`` chooses buckets for measured lengths; ``cache/`` keeps finished
 artifacts by what went into them, in front of the runners.
 Beside the path: ``export.py`` (with ``standalone.py``, its child, and ``guarded.py``) writes a bucket
-as one TorchScript file, ``report.py`` draws what was proven.
+as one TorchScript file, ``report.py`` draws what was proven, ``stock.py`` (with ``wheels.py``) makes the
+archive for AWS's own container.
 
 The parent process never imports torch: a child that is killed for memory or by a crash in the
 compiler leaves a parent that can say so and clean up. ``runners.py`` starts the same entry point

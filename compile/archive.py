@@ -20,11 +20,10 @@ from typing import BinaryIO
 
 from artifact.canonical import encode
 from artifact.listing import digest_file
-from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File
+from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from artifact.packed import (
     BLOCK_HEADER,
     GZIP_HEADER,
-    STOCK_FOLDER,
     STORED_MAX,
     TRAILER,
     ending,
@@ -70,24 +69,6 @@ def artifact_members(artifact: ListedArtifact, *, below: str = "") -> list[Membe
     return manifest + [
         Member(name=below + file.path, size=file.size, chunks=partial(artifact.chunks, file.path))
         for file in sorted(artifact.manifest.files, key=lambda file: file.path)
-    ]
-
-
-def stock_members(artifact: ListedArtifact, *, checkout: Path) -> list[Member]:
-    """Members for AWS's stock container: the artifact below ``artifact/``, our handler in ``code/``.
-
-    Args:
-        checkout: folder that holds the packages ``artifact`` and ``inference_code``.
-    """
-    code = [_member(name, data) for name, data in sorted(_code(checkout).items())]
-    return artifact_members(artifact, below=STOCK_FOLDER) + code
-
-
-def code_files(checkout: Path) -> list[File]:
-    """What ``stock_members`` puts beside the artifact, for ``artifact.packed.verify_packed``."""
-    return [
-        File(path=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for name, data in _code(checkout).items()
     ]
 
 
@@ -202,14 +183,3 @@ class _Behind:
 
 def _member(name: str, data: bytes) -> Member:
     return Member(name=name, size=len(data), chunks=lambda: [data])
-
-
-def _code(checkout: Path) -> dict[str, bytes]:
-    """The handler's files by their names in the archive."""
-    sources = [*checkout.glob("artifact/*.py"), *checkout.glob("inference_code/*.py")]
-    hooks = b"from inference_code.inference import input_fn, model_fn, output_fn, predict_fn  # noqa: F401\n"
-    return {
-        **{f"code/{source.relative_to(checkout)}": source.read_bytes() for source in sources},
-        "code/inference.py": hooks,
-        "code/requirements.txt": (checkout / "inference_code/requirements.txt").read_bytes(),
-    }

@@ -43,6 +43,7 @@
     application.py  ``GET /ping``, ``POST /invocations`` and the other dialects' routes, ``GET /metrics``
     server.py       listen, load, prove, answer, drain
     inference.py    the same loader and answers as the four hooks of AWS's stock container
+    toolkit.py      what that container and its toolkit lack
 
 Depends on ``artifact``, never on ``compile``; on ``tokenizers``, never on transformers. What it
 costs: tokenisation must equal transformers' by test (tests/roundtrip), not by construction.

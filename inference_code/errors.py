@@ -104,6 +104,20 @@ class BodyTooLarge(RequestError):
         )
 
 
+class AnswerTooLarge(RequestError):
+    """The answer exceeds what AWS's stock container passes on."""
+
+    id = "answer-too-large"
+    status = 413
+
+    def __init__(self, *, found: int, limit: int) -> None:
+        super().__init__(
+            what="the answer is too large",
+            why=f"it has {found} bytes, the limit is {limit}",
+            fix="send the inputs in several requests",
+        )
+
+
 class BodyIncomplete(RequestError):
     """The client went away before the whole body had arrived."""
 

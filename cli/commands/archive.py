@@ -16,15 +16,22 @@ def command(path: Path, out: Path, stock: bool, as_json: bool) -> None:
     """Write the artifact at PATH as the model.tar.gz that SageMaker unpacks.
 
     The same artifact gives the same bytes. `ship` publishes this archive by itself; with --stock
-    it also carries our handler, for endpoints that you make of AWS's own container.
+    it also carries our handler and the packages it needs, for endpoints that you make of AWS's own
+    container (docs/stock-container.md). Those packages are fetched with pip, once.
     """
     from artifact.verify import listed
     from cli.cdk import CHECKOUT
     from cli.console import data
-    from compile.archive import artifact_members, stock_members, write_archive
+    from compile.archive import artifact_members, write_archive
+    from compile.stock import stock_members
+    from compile.wheels import FETCHED
 
     artifact = listed(path)  # its files are proven as they are packed
-    members = stock_members(artifact, checkout=CHECKOUT) if stock else artifact_members(artifact)
+    members = (
+        stock_members(artifact, checkout=CHECKOUT, wheels=CHECKOUT / FETCHED)
+        if stock
+        else artifact_members(artifact)
+    )
     partial = out.with_name(out.name + ".partial")
     try:
         archive = write_archive(members, partial)

@@ -39,9 +39,11 @@ from artifact.packed import (
     verify_packed,
 )
 from artifact.verify import AnotherArtifact, ArtifactChanged, UnknownSchema, verify
-from compile.archive import Member, artifact_members, code_files, stock_members, write_archive
+from compile.archive import Member, artifact_members, write_archive
+from compile.stock import code_files, stock_members
 from tests.kit.command import CHECKOUT
 from tests.kit.folders import CONTENT, manifest_of, write_folder
+from tests.kit.wheels import wheels
 
 _FLIPS = 1000
 _BOMB_BYTES = 64 * 1024 * 1024
@@ -309,11 +311,13 @@ def test_the_archive_of_another_model_is_refused_by_the_pinned_digest(world: Wor
 def test_the_archive_for_the_stock_container_is_held_to_this_checkouts_handler(tmp_path: Path) -> None:
     """Its code runs, and no manifest names it."""
     digest = write_folder(tmp_path / "artifact", CONTENT)
-    members = stock_members(verify(tmp_path / "artifact"), checkout=CHECKOUT)
+    members = stock_members(verify(tmp_path / "artifact"), checkout=CHECKOUT, wheels=wheels())
     packed = write_archive(members, tmp_path / "a.tar.gz").path.read_bytes()
     evil = [m if m.name != "code/inference.py" else Member(m.name, 4, lambda: [b"evil"]) for m in members]
     tampered = write_archive(evil, tmp_path / "b.tar.gz").path.read_bytes()
-    code = code_files(CHECKOUT)
+
+    def code() -> list[File]:
+        return code_files(CHECKOUT, wheels())
 
     assert verify_packed(io.BytesIO(packed), code=code).digest == digest
     with pytest.raises(ArtifactChanged, match=r"code/inference\.py"):

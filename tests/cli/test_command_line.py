@@ -24,6 +24,7 @@ from cli.__main__ import _COMMANDS
 from cli.__main__ import traceship as group
 from tests.kit.command import CHECKOUT, clean_environment, traceship
 from tests.kit.folders import CONTENT, write_folder
+from tests.kit.wheels import wheels
 
 COMMANDS = list(_COMMANDS)
 PACKAGES = ("artifact", "cli", "compile", "fleet", "inference_code", "infra", "local_aws", "settings")
@@ -124,6 +125,7 @@ def test_archive_writes_the_same_bytes_twice_and_nothing_of_a_changed_artifact(
     stock: list[str], tmp_path: Path
 ) -> None:
     """What it prints is what it wrote; a refusal leaves no file."""
+    wheels()  # nothing is fetched by a test
     write_folder(tmp_path / "made", CONTENT)
 
     one = traceship("archive", "made", "--out", "1.tar.gz", "--json", *stock, cwd=tmp_path).json

@@ -26,6 +26,7 @@ from inference_code.option_values import OptionInvalid
 from tests.kit.command import CHECKOUT, traceship
 from tests.kit.folders import CONTENT, write_folder
 from tests.kit.keys import Key
+from tests.kit.wheels import wheels
 
 TO = Destination(account="123456789012", region="us-east-1", bucket="releases-of-a-test", name="minilm")
 
@@ -92,6 +93,7 @@ def test_an_archive_is_verified_as_it_lies_there(tmp_path: Path) -> None:
 
 def test_the_archive_for_the_stock_container_is_verified_too(tmp_path: Path) -> None:
     """With the handler that this checkout puts into it."""
+    wheels()  # nothing is fetched by a test
     write_folder(tmp_path / "made", CONTENT)
     traceship("archive", "made", "--out", ARCHIVE, "--stock", cwd=tmp_path)
 

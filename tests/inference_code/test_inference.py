@@ -18,6 +18,7 @@ from artifact.errors import TraceshipError
 from artifact.golden import largest_difference
 from inference_code import inference
 from inference_code.inference import StockModel, input_fn, model_fn, output_fn, predict_fn
+from inference_code.option_values import OptionInvalid
 from inference_code.selfcheck import SelfCheckFailed
 from tests.kit.handmade import Recipe, World
 
@@ -37,6 +38,12 @@ class Context:
 
     def __init__(self) -> None:
         self.request_processor = [RequestProcessor()]
+        self.system_properties = {"batch_size": 1}
+        self.headers: dict[str, str] = {}
+
+    def get_all_request_header(self, idx: int) -> dict[str, str]:
+        assert idx == 0
+        return self.headers
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
         self.request_processor[idx].report_status(code, reason_phrase=phrase)
@@ -108,6 +115,7 @@ def test_the_answers_are_the_servers(toolkit: Toolkit, world: World) -> None:
         (b'{"inputs":"w1","parameters":{"x":1}}', "application/json", "*/*", 400, "bad-request"),
         (b'{"inputs":"' + b"w1 " * 50 + b'"}', "application/json", "*/*", 400, "input-too-long"),
         (json.dumps({"inputs": [""] * 16_385}).encode(), "application/json", "*/*", 413, "too-many-inputs"),
+        (b" " * 6_291_457, "application/json", "*/*", 413, "body-too-large"),
         (b"a,b,c", "text/csv", "*/*", 400, "not-csv"),
         (b"a", "text/plain", "*/*", 415, "unsupported-media-type"),
         (b"x", None, "*/*", 415, "unsupported-media-type"),
@@ -151,6 +159,47 @@ def test_every_form_goes_through_the_hooks(
     }[form](answer)
     assert (toolkit.status[0], found_type) == (200, form)
     assert largest_difference([world.answer("w1 w2"), world.answer("w3")], found) <= 1e-5
+
+
+def test_a_compressed_body_is_refused_as_the_server_does(toolkit: Toolkit) -> None:
+    """However the header is spelt."""
+    toolkit.context.headers = {"content-Encoding": "gzip"}
+
+    answer, _ = toolkit.transform(b'{"inputs":"w1"}', "application/json")
+
+    assert toolkit.status[0] == 415
+    assert "the encoding gzip" in json.loads(answer)["message"]
+
+
+def test_no_body_is_no_json(toolkit: Toolkit) -> None:
+    """The toolkit hands None on where TorchServe found nothing called body."""
+    received = input_fn(None, "application/json", toolkit.context)
+
+    assert isinstance(received, inference.Received)
+    assert received.body == b""
+
+
+def test_an_answer_that_would_end_the_worker_is_refused(
+    toolkit: Toolkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TorchServe drops the worker's connection at a message above its limit."""
+    monkeypatch.setenv("TS_MAX_RESPONSE_SIZE", str(inference.FRAME_HEADERS + 300))
+    short, _ = toolkit.transform(b'{"inputs":"w1"}', "application/json")
+
+    answer, _ = toolkit.transform(b'{"inputs":["w1","w2"]}', "application/json")
+
+    assert len(short) < 300
+    assert toolkit.status[0] == 413
+    assert json.loads(answer)["error"] == "answer-too-large"
+
+
+def test_a_torchserve_that_batches_gets_no_model(unpacked: Path) -> None:
+    """The toolkit does not say whose request a hook is called for."""
+    context = Context()
+    context.system_properties["batch_size"] = 4
+
+    with pytest.raises(OptionInvalid, match="SAGEMAKER_TS_BATCH_SIZE"):
+        model_fn(str(unpacked), context)
 
 
 class Bomb:

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from artifact.golden import largest_difference
 from artifact.verify import ArtifactChanged, verify
-from compile.archive import Member, artifact_members, stock_members, write_archive
+from compile.archive import Member, artifact_members, write_archive
+from compile.stock import stock_members
 from tests.kit.folders import CONTENT, write_folder
 from tests.kit.handmade import build
+from tests.kit.wheels import wheels
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BLOCK = 65535
@@ -191,7 +193,7 @@ def _peak(folder: Path, size: int) -> int:
 def test_the_archive_for_the_stock_container_keeps_code_and_artifact_apart(tmp_path: Path) -> None:
     """The artifact verifies in its own folder; the handler and its packages lie in ``code``."""
     digest = write_folder(tmp_path / "artifact", CONTENT)
-    members = stock_members(verify(tmp_path / "artifact"), checkout=CHECKOUT)
+    members = stock_members(verify(tmp_path / "artifact"), checkout=CHECKOUT, wheels=wheels())
     archive = write_archive(members, tmp_path / "a.tar.gz")
 
     with tarfile.open(archive.path) as tar:
@@ -202,21 +204,30 @@ def test_the_archive_for_the_stock_container_keeps_code_and_artifact_apart(tmp_p
     present = {path.relative_to(code).as_posix() for path in code.rglob("*")}
     assert {
         "inference.py",
-        "requirements.txt",
+        "packages/abi3/tokenizers/__init__.py",
+        "packages/cp310/msgspec/__init__.py",
         "artifact/verify.py",
         "inference_code/inference.py",
     } <= present
+    assert "requirements.txt" not in present
 
 
 def test_the_stock_archive_answers_with_nothing_but_what_it_carries(tmp_path: Path) -> None:
     """Unpacked, its ``code`` on the path and ours off it, the four hooks give the artifact's answers."""
     world = build(tmp_path / "artifact")
-    archive = write_archive(stock_members(verify(world.root), checkout=CHECKOUT), tmp_path / "a.tar.gz")
+    members = stock_members(verify(world.root), checkout=CHECKOUT, wheels=wheels())
+    archive = write_archive(members, tmp_path / "a.tar.gz")
     with tarfile.open(archive.path) as tar:
         tar.extractall(tmp_path / "model", filter="data")
+    toolkit = tmp_path / "toolkit/sagemaker_inference"
+    toolkit.mkdir(parents=True)
+    (toolkit / "content_types.py").write_text("UTF8_TYPES = ['application/json']\n")
+    (toolkit / "transformer.py").write_text("class Transformer:\n    handle_error = staticmethod(print)\n")
     program = (
-        "import json, sys; sys.path.insert(0, sys.argv[1] + '/code'); import inference as i\n"
-        "import inference_code; assert inference_code.__file__.startswith(sys.argv[1])\n"
+        "import json, sys; sys.path[:0] = [sys.argv[1] + '/code', sys.argv[3]]; import inference as i\n"
+        "import inference_code, msgspec, tokenizers, safetensors, sentencepiece\n"
+        "for used in (inference_code, msgspec, tokenizers, safetensors, sentencepiece):\n"
+        "    assert used.__file__.startswith(sys.argv[1]), used.__file__\n"
         "data = i.input_fn(sys.argv[2].encode(), 'application/json')\n"
         "body, kind = i.output_fn(i.predict_fn(data, i.model_fn(sys.argv[1])), 'application/json')\n"
         "print(body.decode())"
@@ -224,7 +235,7 @@ def test_the_stock_archive_answers_with_nothing_but_what_it_carries(tmp_path: Pa
     body = json.dumps({"inputs": ["w1 w2 w3"]})
 
     ran = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "model"), body],
+        [sys.executable, "-c", program, str(tmp_path / "model"), body, str(toolkit.parent)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
