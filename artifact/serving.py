@@ -47,6 +47,15 @@ ENV_QUEUE_LIMIT = "TRACESHIP_QUEUE_LIMIT"
 ENV_WORKERS = "TRACESHIP_WORKERS"
 """Processes with graphs (default: one for each NeuronCore group, or for each processor)."""
 
+ENV_MODELS = "TRACESHIP_MODELS"
+"""A file that names several artifacts to serve (``inference_code/served.py``), instead of one folder."""
+
+MODELS = "/models"
+"""``/models/NAME/ping`` and the like reach one of several models; SageMaker's multi-model platform
+calls ``/models/NAME/invoke`` (SageMaker developer guide, "Build your own container for multi-model")."""
+TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
+"""Header that names a model instead of the path; clients of SageMaker send it for ``TargetModel``."""
+
 ENV_OPENAI = "TRACESHIP_OPENAI"
 """``1``: answer POST /v1/embeddings, too, if the artifact makes embeddings (default 0)."""
 

@@ -40,6 +40,8 @@
     log.py          JSON lines; a line for each request
     log_writer.py   written by a thread, so that nobody waits for who reads them
     recorder.py     tells metrics and log of a request
+    served.py       which artifacts a server serves
+    service.py      one artifact behind the port: state, workers, queue, limits, metrics
     application.py  ``GET /ping``, ``POST /invocations`` and the other dialects' routes, ``GET /metrics``
     server.py       listen, load, prove, answer, drain
     inference.py    the same loader and answers as the four hooks of AWS's stock container

@@ -51,6 +51,7 @@ def _serve(arguments: argparse.Namespace, lines: LineWriter) -> None:
             signature=arguments.signature,
             lame_duck=arguments.lame_duck,
             workers=arguments.workers,
+            models=arguments.models,
         ),
         lines,
     )
@@ -83,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--lame-duck", help="seconds to fail /ping before closing on SIGTERM (2)")
     help_of_workers = "processes with graphs (TRACESHIP_WORKERS, one a NeuronCore group or processor)"
     serve.add_argument("--workers", help=help_of_workers)
+    serve.add_argument(
+        "--models", help="file that names several artifacts, instead of PATH (TRACESHIP_MODELS)"
+    )
     fetch = commands.add_parser("fetch", help="download a release from S3 and verify it")
     fetch.add_argument("--release", help="s3://bucket/releases/NAME/DIGEST (TRACESHIP_RELEASE)")
     fetch.add_argument("--digest", help="the manifest's SHA-256 to insist on (TRACESHIP_DIGEST)")

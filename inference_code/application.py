@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
-from artifact.serving import DEFAULT_MODEL, MAX_BODY_BYTES, METRICS, PING
+from artifact.serving import INVOCATIONS, MAX_BODY_BYTES, METRICS, MODELS, PING, TARGET_MODEL
 from inference_code import media
-from inference_code.dialects import PIPELINE, Dialect, dialects
-from inference_code.engine import Engine, Limits
+from inference_code.dialects import PIPELINE, Dialect
 from inference_code.errors import (
     BodyIncomplete,
     BodyTooLarge,
     MethodNotAllowed,
+    ModelUnknown,
+    ModelUnnamed,
     NotFound,
     NotReady,
     RequestError,
@@ -26,12 +28,15 @@ from inference_code.errors import (
     TooManyRequests,
 )
 from inference_code.identity import Identity, identity_of
-from inference_code.load import Model
 from inference_code.log import logger
 from inference_code.recorder import Recorder
+from inference_code.service import Service
 from inference_code.trail import Trail
 
 _JSON = b"application/json"
+_TARGET_MODEL = TARGET_MODEL.lower().encode()
+_INVOKE = "/invoke"
+"""What SageMaker's multi-model platform calls /invocations."""
 _LARGE_BODY = 16_384
 _LARGE_ANSWER = 16_384
 
@@ -48,36 +53,42 @@ class Response:
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
 
 
-class Application:
-    """Answers 503 until ``become_ready``; ``state`` is what /ping tells."""
+@dataclass(frozen=True)
+class _Asked:
+    """What a request is for. ``route``: as the log names it; ``refusal``: why it is for nothing."""
 
-    def __init__(self, limits: Limits, recorder: Recorder, *, openai_route: bool = False) -> None:
-        self.state = "starting"
-        self.metrics = recorder.metrics(DEFAULT_MODEL, deadline=limits.deadline)
-        self.metrics.sources.ready = lambda: self.trouble() is None
+    route: str
+    service: Service | None = None
+    dialect: Dialect | None = None
+    refusal: RequestError | None = None
+
+
+class Application:
+    """Answers 503 until its services have started; ``draining`` fails every ping from then on.
+
+    One model is asked at ``/invocations`` and the other dialects' routes. Any model, and each of
+    several, is asked at the same routes below ``/models/NAME``.
+    """
+
+    def __init__(self, services: Sequence[Service], recorder: Recorder) -> None:
+        self._services = {service.name: service for service in services}
         self._recorder = recorder
-        self._limits = limits
-        self._dialects = dialects(openai_route=openai_route)
-        self._model: Model | None = None
-        self._engine: Engine | None = None
+        self.draining = False
         # Large bodies are read and tokenised beside the event loop, which must answer /ping.
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bodies")
-
-    def become_ready(self, model: Model, engine: Engine) -> None:
-        """Serve ``model``, which passed its self-check, through ``engine``."""
-        self._model, self._engine = model, engine
-        self.metrics.sources.queue_rows = lambda: engine.waiting
-        self._dialects = {path: one for path, one in self._dialects.items() if one.spoken(model.manifest)}
-        if self.state == "starting":
-            self.state = "ready"
 
     def refused(self, reason: str) -> None:
         """HTTP was refused before it was a request."""
         self._recorder.refused(reason)
 
+    @property
+    def started(self) -> bool:
+        """Whether every model was proven: from then on a balancer may send something here."""
+        return all(service.started for service in self._services.values())
+
     def drain(self) -> None:
         """Fail /ping from now on; requests are still answered."""
-        self.state = "draining"
+        self.draining = True
 
     def close(self) -> None:
         """End the threads."""
@@ -86,25 +97,52 @@ class Application:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
             return
-        trail, identity = Trail(), identity_of(scope["headers"])
-        known = scope["path"] in {PING, METRICS, *self._dialects}
-        metrics = self.metrics if scope["path"] in self._dialects else None
+        trail, identity, asked = Trail(), identity_of(scope["headers"]), self._asked(scope)
+        metrics = asked.service.metrics if asked.service is not None and asked.dialect is not None else None
         if metrics is not None:
             metrics.began()
         status = 500
         try:
-            response = await self._answered(scope, receive, trail)
+            response = await self._answered(asked, scope, receive, trail)
             status = response.status
             await self._send(response, identity, send)
         finally:
-            route = scope["path"] if known else "other"
             self._recorder.request(
-                metrics, identity, trail, method=scope["method"], route=route, status=status
+                metrics, identity, trail, method=scope["method"], route=asked.route, status=status
             )
 
-    async def _answered(self, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail) -> Response:
+    def _asked(self, scope: HTTPScope) -> _Asked:
+        """Which model, and which of its routes."""
+        path = scope["path"]
+        if path in (METRICS, MODELS):
+            return _Asked(route=path)
+        name, below = _below(path)
+        if name is None:
+            named = _all(scope, _TARGET_MODEL)
+            name = named[0].decode("latin-1") if len(named) == 1 else None
+            if path == PING:
+                return _Asked(route=path)
+        if name is not None or len(self._services) > 1:
+            service = self._services.get(name or "")
+            refusal = None if service else self._unclear(name)
+        else:
+            (service,) = self._services.values()
+            refusal = None
+        routes = service.routes if service is not None else {}
+        dialect = routes.get(INVOCATIONS if below == _INVOKE else below)
+        known = dialect is not None or below == PING
+        route = below if known else "other"
+        return _Asked(route=route, service=service, dialect=dialect, refusal=refusal)
+
+    def _unclear(self, name: str | None) -> RequestError:
+        names = list(self._services)
+        return ModelUnnamed(names=names) if name is None else ModelUnknown(names=names)
+
+    async def _answered(
+        self, asked: _Asked, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail
+    ) -> Response:
         try:
-            return await self._routed(scope, receive, trail)
+            return await self._routed(asked, scope, receive, trail)
         except RequestError as error:
             trail.error = error.id
             refusal = error
@@ -113,45 +151,58 @@ class Application:
             trail.error = "internal-error"
             logger.exception("internal error")
             refusal = ServerMistake()
-        dialect = self._dialects.get(scope["path"], PIPELINE)
-        return error_response(refusal, dialect.error_body(refusal))
+        return error_response(refusal, (asked.dialect or PIPELINE).error_body(refusal))
 
-    async def _routed(self, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail) -> Response:
-        path = scope["path"]
-        dialect = self._dialects.get(path)
-        if dialect is None and path not in (PING, METRICS):
-            raise NotFound(
-                routes=[f"GET {PING}", f"GET {METRICS}", *(f"POST {one}" for one in self._dialects)]
-            )
-        allowed = "GET" if dialect is None else "POST"
+    async def _routed(
+        self, asked: _Asked, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail
+    ) -> Response:
+        if asked.refusal is not None:
+            raise asked.refusal
+        if asked.route == "other":
+            raise NotFound(routes=self._routes())
+        allowed = "GET" if asked.dialect is None else "POST"
         if scope["method"] != allowed:
             raise MethodNotAllowed(allow=allowed)
-        if path == PING:
-            return self._ping()
-        if dialect is None:
+        if asked.route == METRICS:
             accept = dict(scope["headers"]).get(b"accept", b"")
             text, content_type = await self._aside(True, lambda: self._recorder.exposition.page(accept))
             return Response(status=200, body=text, content_type=content_type)
-        return await self._invocations(dialect, scope, receive, trail)
+        if asked.route == MODELS:
+            return Response(status=200, body=msgspec.json.encode(self._models()))
+        if asked.dialect is None or asked.service is None:
+            return self._ping(asked.service)
+        return await self._invocations(asked.service, asked.dialect, scope, receive, trail)
 
-    def trouble(self) -> str | None:
-        """Why /ping must fail, or None."""
-        if self.state != "ready" or self._engine is None:
-            return self.state
-        return self._engine.trouble()
+    def _routes(self) -> list[str]:
+        dialects = dict.fromkeys(path for service in self._services.values() for path in service.routes)
+        return [f"GET {path}" for path in (PING, METRICS, MODELS)] + [f"POST {path}" for path in dialects]
 
-    def _ping(self) -> Response:
-        trouble = self.trouble()
-        if trouble is not None:
-            raise NotReady(state=trouble)
+    def _models(self) -> list[dict[str, str]]:
+        return [
+            {"name": name, "state": self._trouble(service) or "ready"}
+            for name, service in self._services.items()
+        ]
+
+    def _trouble(self, service: Service) -> str | None:
+        return "draining" if self.draining else service.trouble()
+
+    def _ping(self, service: Service | None) -> Response:
+        """Of one model, or of all of them."""
+        for one in self._services.values() if service is None else (service,):
+            trouble = self._trouble(one)
+            if trouble is not None:
+                raise NotReady(state=trouble)
         return Response(status=200)
 
     async def _invocations(
-        self, dialect: Dialect, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail
+        self,
+        service: Service,
+        dialect: Dialect,
+        scope: HTTPScope,
+        receive: ASGIReceiveCallable,
+        trail: Trail,
     ) -> Response:
-        model, engine = self._model, self._engine
-        if model is None or engine is None:
-            raise NotReady(state=self.state)
+        engine, model = service.engine, service.model
         if engine.full():
             # Before the body is read and tokenised: past its capacity a server must refuse cheaply.
             raise TooManyRequests(waiting=engine.waiting)
@@ -160,7 +211,7 @@ class Application:
         )
         body = await _read(dict(scope["headers"]), receive)
         trail.read = time.monotonic()
-        most = self._limits.queue
+        most = service.served.limits.queue
         asked = await self._aside(
             len(body) > _LARGE_BODY, lambda: dialect.prepared(body, model, most, content)
         )
@@ -188,7 +239,7 @@ class Application:
         ]
         if response.body:
             headers.append((b"content-type", response.content_type))
-        if self.state == "draining":
+        if self.draining:
             headers.append((b"connection", b"close"))
         await send(
             {
@@ -199,6 +250,13 @@ class Application:
             }
         )
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+
+def _below(path: str) -> tuple[str | None, str]:
+    """``/models/NAME/ping`` to name and ``/ping``; any other path to itself, without a name."""
+    start = f"{MODELS}/"
+    name, slash, rest = path.removeprefix(start).partition("/")
+    return (name, f"/{rest}") if path.startswith(start) and slash else (None, path)
 
 
 def error_response(error: RequestError, body: bytes) -> Response:

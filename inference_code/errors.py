@@ -186,6 +186,33 @@ class UnknownModel(RequestError):
         )
 
 
+class ModelUnknown(RequestError):
+    """No model of that name is served here."""
+
+    id = "model-unknown"
+    status = 404
+
+    def __init__(self, *, names: Sequence[str]) -> None:
+        super().__init__(
+            what="there is no such model here",
+            why=f"those that are served are {', '.join(names)}",
+            fix="use one of their names",
+        )
+
+
+class ModelUnnamed(RequestError):
+    """Several models are served and the request names none."""
+
+    id = "model-unnamed"
+
+    def __init__(self, *, names: Sequence[str]) -> None:
+        super().__init__(
+            what="the request does not say which model it is for",
+            why=f"those that are served are {', '.join(names)}",
+            fix="put /models/NAME before the path, or the name in X-Amzn-SageMaker-Target-Model",
+        )
+
+
 class MethodNotAllowed(RequestError):
     """The route exists for another method."""
 

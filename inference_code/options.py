@@ -16,8 +16,14 @@ from inference_code.emf import MAX_INTERVAL_SECONDS
 from inference_code.engine import Limits
 from inference_code.log import one_in
 from inference_code.option_values import OptionInvalid, number, switch, whole_number
-
-MAX_WORKERS = 256
+from inference_code.served import (
+    MAX_DEADLINE_SECONDS,
+    MAX_QUEUE,
+    MAX_WINDOW_MS,
+    MAX_WORKERS,
+    ServedModel,
+    read_models,
+)
 
 LAME_DUCK_SECONDS = 2.0
 """After SIGTERM /ping fails for so long before the port closes, so that balancers look away first."""
@@ -34,7 +40,7 @@ class ServeOptions:
     ``release``: name/digest, where the environment names the place in S3. ``log_one_in``: see
     ``log.RequestLog``. ``emf_seconds`` between two lines for CloudWatch, 0: none; ``service``: their
     dimension.
-    ``openai``: answer OpenAI's route, too.
+    ``openai``: answer OpenAI's route, too. ``named``: several models, instead of the one at ``path``.
     """
 
     path: Path
@@ -51,6 +57,22 @@ class ServeOptions:
     emf_seconds: int = 0
     service: str = "traceship"
     openai: bool = False
+    named: tuple[ServedModel, ...] = ()
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        """What to serve."""
+        one = ServedModel(
+            name=serving.DEFAULT_MODEL,
+            path=self.path,
+            limits=self.limits,
+            digest=self.digest,
+            keys=self.keys,
+            signature=self.signature,
+            workers=self.workers,
+            release=self.release,
+        )
+        return self.named or (one,)
 
 
 def serve_options(
@@ -64,6 +86,7 @@ def serve_options(
     signature: str | None = None,
     lame_duck: str | None = None,
     workers: str | None = None,
+    models: str | None = None,
 ) -> ServeOptions:
     """Return the options, each validated.
 
@@ -71,15 +94,26 @@ def serve_options(
         OptionInvalid: names the argument or the variable.
         KeyUnusable, SignatureMissing, EnvelopeUnreadable: about the files that were named.
         LogOptionInvalid: TRACESHIP_LOG.
+        ModelsFileInvalid: the file that names several models.
     """
+    limits, pinned, file = (
+        _limits(environ),
+        pinned_keys(environ, keys),
+        models or environ.get(serving.ENV_MODELS),
+    )
+    if file and (path or digest or signature):
+        raise OptionInvalid(
+            name="--models", value=file, wanted="given alone: the file has path, digest and signature"
+        )
     return ServeOptions(
         path=Path(path or environ.get(serving.ENV_MODEL_DIR) or serving.MODEL_DIR),
         digest=pinned_digest(environ, digest),
-        keys=pinned_keys(environ, keys),
+        keys=pinned,
+        named=read_models(Path(file), limits, pinned) if file else (),
         signature=given_signature(environ, signature),
         host=host or environ.get(serving.ENV_HOST) or "127.0.0.1",
         port=_port(environ, port),
-        limits=_limits(environ),
+        limits=limits,
         openai=switch(serving.ENV_OPENAI, environ.get(serving.ENV_OPENAI)),
         workers=_workers(environ, workers),
         release="/".join(environ.get(serving.ENV_RELEASE, "").split("/")[-2:]),
@@ -178,11 +212,13 @@ def _limits(environ: Mapping[str, str]) -> Limits:
         for name in (serving.ENV_BATCH_WINDOW_MS, serving.ENV_DEADLINE_SECONDS, serving.ENV_QUEUE_LIMIT)
     )
     return Limits(
-        queue=int(number(serving.ENV_QUEUE_LIMIT, queue, at_least=1, at_most=10_000))
+        queue=int(number(serving.ENV_QUEUE_LIMIT, queue, at_least=1, at_most=MAX_QUEUE))
         if queue
         else plain.queue,
-        deadline=number(serving.ENV_DEADLINE_SECONDS, deadline, at_least=0.001, at_most=60)
+        deadline=number(serving.ENV_DEADLINE_SECONDS, deadline, at_least=0.001, at_most=MAX_DEADLINE_SECONDS)
         if deadline
         else plain.deadline,
-        window=number(serving.ENV_BATCH_WINDOW_MS, window, at_most=100) / 1000 if window else plain.window,
+        window=number(serving.ENV_BATCH_WINDOW_MS, window, at_most=MAX_WINDOW_MS) / 1000
+        if window
+        else plain.window,
     )

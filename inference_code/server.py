@@ -22,18 +22,14 @@ from artifact.errors import Conflict, TraceshipError, UsageError
 from artifact.machine import Machine
 from artifact.serving import DRAIN_SECONDS
 from inference_code.application import Application
-from inference_code.build import describe
 from inference_code.emf import Emitter
-from inference_code.engine import Engine
-from inference_code.load import verified
 from inference_code.log import RequestLog, logger
 from inference_code.log_writer import LineWriter
 from inference_code.options import ServeOptions
 from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
 from inference_code.recorder import Recorder
-from inference_code.threads import in_thread
-from inference_code.workers.cores import neuron_cores, shares, threads_asked
-from inference_code.workers.pool import Pool
+from inference_code.service import Service
+from inference_code.workers.cores import allotted, neuron_cores, threads_asked
 from inference_code.workers.process import PROGRAM
 
 _BACKLOG = 2048
@@ -81,12 +77,20 @@ def serve(options: ServeOptions, lines: LineWriter, program: Sequence[str] = PRO
     """
     listener = listen(options.host, options.port)
     recorder = Recorder(RequestLog(lines, one_in=options.log_one_in))
-    application = Application(options.limits, recorder, openai_route=options.openai)
+    services = [
+        Service(
+            served,
+            recorder.metrics(served.name, deadline=served.limits.deadline),
+            openai_route=options.openai,
+        )
+        for served in options.models
+    ]
+    application = Application(services, recorder)
     emitter = None
     if options.emf_seconds:
         models = recorder.exposition.models
         emitter = Emitter(models, lines, service=options.service, interval=options.emf_seconds)
-    server = _Server(application, options, program)
+    server = _Server(application, services, options, program)
     logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
     server.run(sockets=[listener])
     application.close()
@@ -115,10 +119,16 @@ def listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server with our signals: fail /ping first, close later, leave with 0."""
 
-    def __init__(self, application: Application, options: ServeOptions, program: Sequence[str]) -> None:
+    def __init__(
+        self,
+        application: Application,
+        services: Sequence[Service],
+        options: ServeOptions,
+        program: Sequence[str],
+    ) -> None:
         super().__init__(_config(application, options))
         self._program = program
-        self._pool: Pool | None = None
+        self._services = services
         self._loading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
         self._application = application
@@ -133,49 +143,30 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self._loading is not None:
             self._loading.cancel()
-        if self._pool is not None:
-            await self._pool.close()
+        await asyncio.gather(*(service.close() for service in self._services))
 
     async def _load(self) -> None:
-        """Verify the artifact, start the workers and prove each of them."""
+        """Verify every artifact, then start and prove the workers of each. All of them serve, or none."""
         started = time.monotonic()
-        options = self._options
         try:
-            model = await in_thread(
-                lambda: verified(
-                    options.path, digest=options.digest, keys=options.keys, signature=options.signature
-                )
-            )
-            mine = shares(
-                model.manifest,
-                options.workers,
+            models = await asyncio.gather(*(service.verify() for service in self._services))
+            mine = allotted(
+                [(model.manifest, service.served.workers) for model, service in zip(models, self._services)],
                 cores=neuron_cores(os.environ),
                 here=Machine(),
                 threads=threads_asked(os.environ),
             )
-            metrics = self._application.metrics
-            describe(metrics, model.artifact, options.release)
-            self._pool = Pool(
-                model, mine, deadline=options.limits.deadline, metrics=metrics, program=self._program
-            )
-            planner = await self._pool.start()
+            starting = (service.start(own, self._program) for service, own in zip(self._services, mine))
+            await asyncio.gather(*starting)
         except Exception as error:
-            self._application.state = "failed"
+            for service in self._services:
+                service.failed()
             self.failure = error
             self.should_exit = True
             if not isinstance(error, TraceshipError):
                 logger.exception("loading failed")
             return
-        engine = Engine(planner, options.limits, metrics)
-        self._pool.serve(engine)
-        self._application.become_ready(model, engine)
-        facts = {
-            "digest": model.artifact.digest,
-            "task": model.manifest.task,
-            "built_with_torch": model.manifest.requires.torch,
-            "workers": len(mine),
-            "threads": self._pool.threads,
-        }
+        facts = {"models": len(models), "workers": sum(map(len, mine))}
         logger.info("ready", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
 
     @contextlib.contextmanager
@@ -190,7 +181,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
         again = self._closes_at is not None
-        unseen = self._application.state != "ready"  # no balancer sends anything here yet
+        unseen = not self._application.started  # no balancer sends anything here yet
         patience = 0.0 if sig == signal.SIGINT or again or unseen else self._options.lame_duck
         self._closes_at = time.monotonic() + patience
         self._application.drain()

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from artifact.errors import UsageError
-from artifact.machine import Machine
 from artifact.manifest import Manifest
 from inference_code.option_values import OptionInvalid, whole_number
 
@@ -49,6 +49,14 @@ class TooFewCores(UsageError):
         )
 
 
+class Resources(Protocol):
+    """What a ``Machine`` tells."""
+
+    def cores(self) -> int: ...
+
+    def available_memory(self) -> int | None: ...
+
+
 @dataclass(frozen=True)
 class Share:
     """What one worker gets. ``environ`` is set in its process; ``threads`` is the most for its torch.
@@ -75,7 +83,7 @@ def shares(
     workers: int | None = None,
     *,
     cores: Sequence[int],
-    here: Machine,
+    here: Resources,
     threads: int | None = None,
 ) -> list[Share]:
     """One share for each worker.
@@ -98,8 +106,61 @@ def shares(
     return [Share(number=number, threads=threads, pack=True, environ=_KEEP_MEMORY) for number in range(count)]
 
 
+def allotted(
+    wanted: Sequence[tuple[Manifest, int | None]],
+    *,
+    cores: Sequence[int],
+    here: Resources,
+    threads: int | None = None,
+) -> list[list[Share]]:
+    """Shares of several artifacts, none of which has a NeuronCore of another.
+
+    Args:
+        wanted: each with its number of workers. Those that name none divide evenly what the others
+            leave; see ``shares`` for the rest.
+
+    Raises:
+        TooFewCores: more cores are needed than there are.
+    """
+    named = sum(_group(manifest) * (workers or 0) for manifest, workers in wanted)
+    open_ended = sum(workers is None for _, workers in wanted)
+    each = max(0, len(cores) - named) // open_ended if open_ended else 0
+    found, start = [], 0
+    for manifest, workers in wanted:
+        if manifest.requires.target != "inf1":
+            of_several = _PartOf(here, len(wanted))
+            found.append(shares(manifest, workers, cores=(), here=of_several, threads=threads))
+            continue
+        count = each if workers is None else _group(manifest) * workers
+        found.append(shares(manifest, workers, cores=cores[start : start + count], here=here))
+        start += count
+    return found
+
+
+@dataclass(frozen=True)
+class _PartOf:
+    """A machine's processors and memory, divided by several models."""
+
+    whole: Resources
+    parts: int
+
+    def cores(self) -> int:
+        return max(1, self.whole.cores() // self.parts)
+
+    def available_memory(self) -> int | None:
+        memory = self.whole.available_memory()
+        return None if memory is None else memory // self.parts
+
+
+def _group(manifest: Manifest) -> int:
+    """NeuronCores that one copy of the model is spread over; of the CPU it takes none."""
+    if manifest.requires.target != "inf1":
+        return 0
+    return manifest.compiler.pipeline_cores if manifest.compiler is not None else 1
+
+
 def _on_neuron_cores(manifest: Manifest, cores: Sequence[int], workers: int | None) -> list[Share]:
-    group = manifest.compiler.pipeline_cores if manifest.compiler is not None else 1
+    group = _group(manifest)
     count = workers or len(cores) // group
     if count == 0 or count * group > len(cores):
         needed = f"{count or 1} workers of {group}"

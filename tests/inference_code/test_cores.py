@@ -18,7 +18,15 @@ from inference_code.graphs import Graphs
 from inference_code.load import LoadedModel
 from inference_code.option_values import OptionInvalid
 from inference_code.workers import threads
-from inference_code.workers.cores import Share, TooFewCores, neuron_cores, shares, threads_asked, visible
+from inference_code.workers.cores import (
+    Share,
+    TooFewCores,
+    allotted,
+    neuron_cores,
+    shares,
+    threads_asked,
+    visible,
+)
 from inference_code.workers.threads import best_threads
 from tests.kit.folders import manifest_of
 
@@ -196,3 +204,37 @@ def test_only_an_accelerator_gets_its_next_batch_early() -> None:
     (on_inf1,) = shares(_manifest(), 1, cores=(0,), here=Machine())
 
     assert (on_cpu.slots, on_inf1.slots) == (1, 2)
+
+
+def test_several_artifacts_never_share_a_neuron_core() -> None:
+    """Those that ask get what they ask for, the others divide the rest; the CPU takes none."""
+    wanted = [
+        (_manifest(pipeline=2), 1),
+        (_manifest(), None),
+        (_manifest(target="cpu"), 1),
+        (_manifest(), None),
+    ]
+
+    found = allotted(wanted, cores=range(8), here=_Machine(4, 8 * GIGABYTE))
+
+    assert [[_cores(share) for share in mine if share.cores] for mine in found] == [
+        [[0, 1]],
+        [[2], [3], [4]],
+        [],
+        [[5], [6], [7]],
+    ]
+    assert [share.threads for share in found[2]] == [1]
+
+
+def test_more_cores_than_there_are_cannot_be_allotted() -> None:
+    """Neither by those that name a number nor by those that take the rest."""
+    for wanted in ([(_manifest(), 5)], [(_manifest(), 4), (_manifest(), None)]):
+        with pytest.raises(TooFewCores):
+            allotted(wanted, cores=range(4), here=Machine())
+
+
+def test_processors_and_memory_are_divided_by_the_artifacts() -> None:
+    """Each as if it had a part of the machine."""
+    found = allotted([(_manifest(target="cpu"), None)] * 2, cores=(), here=_Machine(8, 100 * GIGABYTE))
+
+    assert [len(mine) for mine in found] == [4, 4]
