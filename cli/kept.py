@@ -17,7 +17,7 @@ from artifact.release import Throughput
 from artifact.verify import VerifiedArtifact
 from cli.journal import Journal
 from compile.archive import Archive, artifact_members, write_archive
-from compile.durable import sync_file, sync_folder
+from compile.durable import sync_file, sync_folder, write_whole
 
 ARCHIVES = "archives"
 SIGNED = "signed"
@@ -82,9 +82,7 @@ class Kept:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             with failpoint("sign.keep"):
-                partial = folder / f"{name}.partial"
-                partial.write_bytes(data)
-                _settle(partial, folder / name)
+                write_whole(folder / name, data)
         outcome = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         self.journal.record("sign", of, outcome)
         return files

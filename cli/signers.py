@@ -17,6 +17,7 @@ from artifact.envelope import RawSignature, pae, write_envelope
 from artifact.errors import Conflict, ProofFailed, UsageError
 from artifact.keys import KeyUnusable, PublicKey, key_of
 from artifact.statement import PAYLOAD_TYPE
+from compile.durable import naming
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -174,8 +175,14 @@ def create_key(path: Path) -> KeyFile:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise KeyThere(path=path) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:  # half a key is none, and would be in the way of the next attempt
+        path.unlink()
+        raise
     return key_file(path)
 
 

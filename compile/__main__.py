@@ -20,6 +20,7 @@ from typing import Any, NoReturn, get_args
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
 from compile.children import tied_to_runner
+from compile.durable import disk_full
 from compile.exchange import brought, brought_parts, settled
 from compile.pipeline import compile_model, compile_part
 from compile.request import CompileRequest, CompilerOptions, Work, parse_shape
@@ -77,8 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whatever was not foreseen is still told in one object, which is all that a runner reads.
         if "--debug" in words:
             traceback.print_exc()
-        _print_error(Unexpected(error=error), as_json=as_json)
-        return Unexpected.exit_code
+        known = disk_full(error, place="the artifact") or Unexpected(error=error)
+        _print_error(known, as_json=as_json)
+        return known.exit_code
     print(json.dumps(told.data, ensure_ascii=False) if as_json else told.text)
     return 0
 

@@ -32,6 +32,7 @@ from artifact.packed import (
     padding,
 )
 from artifact.verify import ListedArtifact
+from compile.durable import naming
 
 _AT_ONCE = 32
 """Parts, such as a block and its header, that are written together."""
@@ -100,7 +101,7 @@ def write_archive(members: Iterable[Member], out: Path) -> Archive:
         ArtifactChanged: a file changed meanwhile.
     """
     try:
-        with out.open("wb") as file, _StoredGzip(file) as sink:
+        with naming(out), out.open("wb") as file, _StoredGzip(file) as sink:
             for member in members:
                 sink.write(header(member.name, member.size))
                 for chunk in member.chunks():

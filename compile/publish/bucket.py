@@ -294,8 +294,10 @@ class Bucket:
         return True
 
     def _call(self, operation: str, **request: Any) -> Any:
-        method = getattr(self._s3, operation)
+        method, body = getattr(self._s3, operation), request.get("Body")
         for left in range(ROUNDS - 1, -1, -1):
+            if isinstance(body, FilePart):
+                body.seek(0)  # an attempt that broke off has read a piece of it
             try:
                 return method(Bucket=self._to.bucket, ExpectedBucketOwner=self._to.account, **request)
             except Exception as error:

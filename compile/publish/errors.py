@@ -84,6 +84,19 @@ class UploadVanished(TraceshipError):
         )
 
 
+class ReleaseVanished(TraceshipError):
+    """Somebody removes the release as often as we publish it. ``publish`` begins again by itself."""
+
+    id = "release-vanished"
+
+    def __init__(self, *, key: str) -> None:
+        super().__init__(
+            what="the release disappeared while it was published",
+            why=f"{key} was there, and is not there any more: somebody deletes it, such as `traceship gc`",
+            fix="see that nobody deletes this release, then run the command again",
+        )
+
+
 class StoredWrong(TraceshipError):
     """S3 took every part and then names another checksum of the whole."""
 

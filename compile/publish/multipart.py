@@ -18,7 +18,7 @@ from compile.publish.errors import StoredWrong, UploadVanished
 from compile.publish.parts import HELD_PART_BYTES, FilePart, Part, chunks, composite, encoded, hold, parts_of
 from compile.publish.pool import Pool
 from compile.publish.progress import Meter
-from compile.publish.source import Source, changed, is_right
+from compile.publish.source import Source, changed, is_right, opened
 
 
 def send_parts(bucket: Bucket, pool: Pool, meter: Meter, source: Source, *, create: bool) -> None:
@@ -53,7 +53,7 @@ class _Sending:
         self._digests: dict[int, bytes] = {}
         self._done: dict[int, StoredPart] = {}
         self._vanished = False
-        self._file = source.path.open("rb")
+        self._file = opened(source)
         self._upload, self._stored = self._find()
 
     def run(self) -> None:

@@ -14,7 +14,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 _MIB = 1024**2
@@ -75,16 +74,15 @@ class Hashed:
     composite: str
 
 
-def hash_file(path: Path, size: int) -> Hashed:
+def hash_file(file: BinaryIO, size: int) -> Hashed:
     """Read the file once for both checksums; with another size than ``size`` they match nothing."""
     whole, digests = hashlib.sha256(), []
-    with path.open("rb") as file:
-        for part in parts_of(size):
-            digest = hashlib.sha256()
-            for chunk in chunks(file, part):
-                digest.update(chunk)
-                whole.update(chunk)
-            digests.append(digest.digest())
+    for part in parts_of(size):
+        digest = hashlib.sha256()
+        for chunk in chunks(file, part):
+            digest.update(chunk)
+            whole.update(chunk)
+        digests.append(digest.digest())
     return Hashed(sha256=whole.hexdigest(), composite=composite(digests))
 
 

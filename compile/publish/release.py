@@ -11,20 +11,27 @@ import errno
 import hashlib
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from artifact.aws import AwsClient, is_transport, translated
+from artifact.canonical import encode
 from artifact.failpoints import failpoint
 from artifact.manifest import MANIFEST, File
 from artifact.release import ARCHIVE, archive_key, blob_key, manifest_key, release_prefix
 from artifact.verify import VerifiedArtifact, verify
 from compile.archive import Archive, artifact_members, write_archive
-from compile.publish.bucket import LISTED_PER_PAGE, Bucket, Destination, Listing
-from compile.publish.errors import NameReserved, ReleaseTaken, ScratchUnusable, UploadVanished
+from compile.publish.bucket import LISTED_PER_PAGE, Bucket, Destination, Head, Listing
+from compile.publish.errors import (
+    NameReserved,
+    ReleaseTaken,
+    ReleaseVanished,
+    ScratchUnusable,
+    UploadVanished,
+)
 from compile.publish.files import Sender
 from compile.publish.parts import encoded
 from compile.publish.pool import Pool, free_descriptors, workers_for
@@ -33,7 +40,7 @@ from compile.publish.source import Source, is_right
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.ENOENT}
 _AGAIN = 3
-"""Attempts, where another process completes or removes an upload that we continue."""
+"""Attempts, where another process removes what we continue: an upload, or the release itself."""
 _PUBLISHER, _PUBLICATION = "publisher", "publication"
 """Metadata of the manifest: the ARN of whoever wrote it, and a number for that very run."""
 
@@ -98,7 +105,7 @@ def publish(
             try:
                 publication = _Publication(artifact, destination, s3, report=report, progress=progress)
                 return publication.run(archive, named)
-            except UploadVanished:
+            except (ReleaseVanished, UploadVanished):
                 if left == 0:
                     raise
     raise AssertionError("the last attempt returns or raises")
@@ -110,14 +117,14 @@ def find_release(
     s3: AwsClient,
     *,
     archive_bytes: int,
-    beside: Collection[str] = (),
+    beside: Mapping[str, bytes] | None = None,
 ) -> Published | None:
     """The release of ``artifact`` if all of it is in S3: nothing is sent, and no archive is made.
 
     Args:
         archive_bytes: of model.tar.gz when it was published. Its content is not compared: S3 confirmed
             the checksum when it was put, before the manifest.
-        beside: names that must lie beside the manifest.
+        beside: what must lie beside the manifest, byte for byte.
 
     Raises:
         BucketMissing, AwsDenied, AwsUnreachable, AwsRefused and the like: what S3 said.
@@ -128,7 +135,7 @@ def find_release(
         bucket = Bucket(s3, destination)
         bucket.check()
         before = _manifest_there(bucket, artifact, destination)
-        if before is None or not _all_there(bucket, artifact, destination, archive_bytes, beside):
+        if before is None or not _all_there(bucket, artifact, destination, archive_bytes, beside or {}):
             return None
     return Published(
         digest=artifact.digest,
@@ -178,7 +185,7 @@ class _Publication:
         with Pool(workers_for(free_descriptors())) as pool:
             bucket = Bucket(self._s3, self._to, stopping=pool.stopping)
             bucket.check()
-            there = _manifest_there(bucket, self._artifact, self._to)
+            before = _manifest_there(bucket, self._artifact, self._to)
             sender = Sender(bucket, pool, self._meter)
             listing = _listing(bucket, len(self._blobs))
             for blob in sorted(self._blobs, key=lambda blob: -blob.size):
@@ -190,7 +197,7 @@ class _Publication:
             with failpoint("publish.beside"):
                 self._put_beside(bucket, beside)
             with failpoint("publish.manifest"):
-                before_us = self._put_manifest(bucket) if there is None else there.publisher
+                before_us = self._put_manifest(bucket) if before is None else self._there(bucket).publisher
         self._tell(before_us)
         return Published(
             digest=self._artifact.digest,
@@ -217,10 +224,9 @@ class _Publication:
         """A signature that is there gives way to ours: keys are changed for a reason, and so are records."""
         prefix = release_prefix(self._to.name, self._artifact.digest)
         for name, data in sorted(beside.items()):
-            key, checksum = f"{prefix}/{name}", encoded(hashlib.sha256(data).digest())
-            head = bucket.head(key)
-            if head is None or (head.size, head.checksum) != (len(data), checksum):
-                bucket.put(key, data, checksum, create=False)
+            key = f"{prefix}/{name}"
+            if not _is_just(bucket.head(key), data):
+                bucket.put(key, data, _checksum(data), create=False)
                 self._meter.sent(len(data))
 
     def _put_manifest(self, bucket: Bucket) -> Publisher | None:
@@ -228,9 +234,10 @@ class _Publication:
 
         Raises:
             ReleaseTaken: something else lies there.
+            ReleaseVanished: something lay there, and then it did not.
         """
         key = manifest_key(self._to.name, self._artifact.digest)
-        body = (self._artifact.root / MANIFEST).read_bytes()
+        body = encode(self._artifact.manifest)  # the bytes that were verified, wherever the folder is now
         run = uuid.uuid4().hex
         who = {} if self._to.publisher is None else {_PUBLISHER: _ascii(self._to.publisher)}
         checksum = encoded(bytes.fromhex(self._artifact.digest))
@@ -247,11 +254,18 @@ class _Publication:
             if there is None:
                 raise
         else:
-            there = None if made else _manifest_there(bucket, self._artifact, self._to)
+            there = None if made else self._there(bucket)
         if there is not None and there.run != run:
             return there.publisher
         self._meter.sent(len(body))
         return None
+
+    def _there(self, bucket: Bucket) -> _ManifestThere:
+        """The manifest that was there a moment ago; where it is gone, files of it may be gone too."""
+        found = _manifest_there(bucket, self._artifact, self._to)
+        if found is None:
+            raise ReleaseVanished(key=manifest_key(self._to.name, self._artifact.digest))
+        return found
 
     def _tell(self, before_us: Publisher | None) -> None:
         sent = f"sent {self._meter.sent_bytes / 1e6:.1f} MB"
@@ -296,7 +310,7 @@ def _all_there(
     artifact: VerifiedArtifact,
     destination: Destination,
     archive_bytes: int,
-    beside: Collection[str],
+    beside: Mapping[str, bytes],
 ) -> bool:
     """Whether everything but the manifest is there and right, asked in parallel."""
     prefix = release_prefix(destination.name, artifact.digest)
@@ -307,19 +321,32 @@ def _all_there(
         if head is None or not is_right(head, source):
             missing.append(source.key)
 
-    def look_for(key: str, size: int | None) -> None:
+    def look_for_archive(key: str) -> None:
         head = bucket.head(key)
-        if head is None or size not in {None, head.size}:
+        if head is None or head.size != archive_bytes:
+            missing.append(key)
+
+    def look_for(key: str, data: bytes) -> None:
+        if not _is_just(bucket.head(key), data):
             missing.append(key)
 
     with Pool(workers_for(free_descriptors())) as pool:
-        pool.submit(lambda: look_for(archive_key(destination.name, artifact.digest), archive_bytes))
-        for name in beside:
-            pool.submit(lambda name=name: look_for(f"{prefix}/{name}", None))  # type: ignore[misc]
+        pool.submit(lambda: look_for_archive(archive_key(destination.name, artifact.digest)))
+        for name, data in beside.items():
+            pool.submit(lambda name=name, data=data: look_for(f"{prefix}/{name}", data))  # type: ignore[misc]
         for blob in _blobs(artifact):
             pool.submit(lambda blob=blob: look(blob))  # type: ignore[misc]
         pool.drain()
     return not missing
+
+
+def _is_just(head: Head | None, data: bytes) -> bool:
+    """Whether an object that was put in one piece is ``data``."""
+    return head is not None and (head.size, head.checksum) == (len(data), _checksum(data))
+
+
+def _checksum(data: bytes) -> str:
+    return encoded(hashlib.sha256(data).digest())
 
 
 def _blobs(artifact: VerifiedArtifact) -> list[Source]:

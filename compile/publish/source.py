@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from artifact.descriptors import check_descriptors
 from artifact.verify import ArtifactChanged
 from compile.publish.bucket import Head
 from compile.publish.parts import encoded, hash_file
@@ -42,10 +44,26 @@ def is_right(head: Head, source: Source) -> bool:
         return False
     if "-" not in head.checksum:
         return head.checksum == source.checksum
-    local = hash_file(source.path, source.size)
+    with opened(source) as file:
+        local = hash_file(file, source.size)
     if local.sha256 != source.sha256:
         raise changed(source)
     return head.checksum == local.composite
+
+
+def opened(source: Source) -> BinaryIO:
+    """The file, for reading.
+
+    Raises:
+        ArtifactChanged: it is gone, or cannot be read any more.
+        TooFewDescriptors: see there.
+    """
+    try:
+        return source.path.open("rb")
+    except OSError as error:
+        check_descriptors(error, doing=f"read {source.shown}")
+        why = f"it was there, and now it cannot be opened ({error.strerror})"
+        raise ArtifactChanged(file=source.shown, why=why) from error
 
 
 def changed(source: Source) -> ArtifactChanged:
@@ -54,7 +72,7 @@ def changed(source: Source) -> ArtifactChanged:
 
 
 def read(source: Source) -> bytes:
-    with source.path.open("rb") as file:
+    with opened(source) as file:
         data = file.read(source.size + 1)
     if hashlib.sha256(data).hexdigest() != source.sha256:
         raise changed(source)

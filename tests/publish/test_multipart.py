@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from botocore.exceptions import ClientError
 from artifact.aws import CredentialsExpired
 from artifact.release import archive_key, blob_key
 from artifact.verify import ArtifactChanged, verify
-from compile.publish import Destination, FileTooLarge, find_release, parts, publish
+from compile.publish import Destination, FileTooLarge, bucket, find_release, parts, publish
 from compile.publish.errors import StoredWrong
 from compile.publish.parts import MIN_PART_BYTES, encoded, hash_file
 from inference_code.fetch import FetchOptions, fetch
 from local_aws.launcher import LocalAws
-from tests.kit.fault_proxy import Exchange, FaultProxy, Request, refuse
+from tests.kit.fault_proxy import Exchange, FaultProxy, Request, cut_request, damage_request, refuse
 from tests.publish.conftest import KEY, client_for, folder_of, large_content
 
 PARTS = 3
@@ -236,16 +237,57 @@ def test_a_small_file_that_changes_after_the_check_is_not_sent(
     assert not any(key.endswith("manifest.json") for key in keys)
 
 
-def test_parts_too_large_for_memory_are_sent_from_the_file(
-    monkeypatch: pytest.MonkeyPatch, aws: LocalAws, s3: Any, to: Destination, root: Path
+def test_parts_too_large_for_memory_are_sent_from_the_file_and_again_from_their_beginning(
+    monkeypatch: pytest.MonkeyPatch, aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path
 ) -> None:
-    """Above 78 GiB a part outgrows what eight threads may hold; here the limit is set to nothing."""
+    """Above 78 GiB a part outgrows what may be held; here the limit is set to nothing. A refused attempt
+    has read the file up to some place."""
     monkeypatch.setattr("compile.publish.multipart.HELD_PART_BYTES", 0)
+    monkeypatch.setattr(bucket, "_pause", lambda _attempt: 0.0)
+    proxy.spoil(lambda r: r.part == 1, damage_request, times=2)
+    proxy.spoil(lambda r: r.part == 2, cut_request)
 
     publish(root, to, s3, report=_quiet)
 
+    assert proxy.spoilt == 3
+
     stored = aws.client("s3").get_object(Bucket=to.bucket, Key=blob_key(WEIGHTS))["Body"].read()
     assert stored == CONTENT["weights.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "golden.json"])
+def test_a_file_that_is_gone_after_the_check_is_named(
+    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path, name: str
+) -> None:
+    """In parts or in one piece; its own upload is not even begun, and no release is made."""
+
+    async def remove(exchange: Any) -> None:
+        (root / name).unlink()
+        await exchange.answer(await exchange.forward())
+
+    proxy.spoil(lambda r: r.query.get("list-type") == "2", remove)
+    with pytest.raises(ArtifactChanged, match=name) as refused:
+        publish(root, to, s3, report=_quiet)
+
+    assert "No such file" in refused.value.why
+    keys = [e["Key"] for e in aws.client("s3").list_objects_v2(Bucket=to.bucket).get("Contents", [])]
+    assert not any(key.startswith("releases/") for key in keys)
+    gone = blob_key(hashlib.sha256(CONTENT[name]).hexdigest())
+    assert not [r for r in proxy.seen if r.key == gone and r.method in {"PUT", "POST"}]
+
+
+def test_an_artifact_that_is_gone_while_its_archive_is_written_is_told(
+    proxy: FaultProxy, s3: Any, to: Destination, root: Path
+) -> None:
+    """Folder and all; that is no trouble with the folder for temporary files."""
+
+    async def remove(exchange: Any) -> None:
+        shutil.rmtree(root)
+        await exchange.answer(await exchange.forward())
+
+    proxy.spoil(lambda r: r.query.get("list-type") == "2", remove)
+    with pytest.raises(ArtifactChanged):
+        publish(root, to, s3, report=_quiet)
 
 
 def test_a_file_beyond_an_object_is_refused_before_anything_is_sent(
@@ -280,7 +322,8 @@ def test_the_checksum_computed_here_is_the_one_that_s3_names(
 
     named = aws.client("s3").head_object(Bucket=to.bucket, Key=blob_key(WEIGHTS), ChecksumMode="ENABLED")
     weights = root / "weights.safetensors"
-    assert named["ChecksumSHA256"] == hash_file(weights, weights.stat().st_size).composite
+    with weights.open("rb") as file:
+        assert named["ChecksumSHA256"] == hash_file(file, weights.stat().st_size).composite
     assert parts.part_size(weights.stat().st_size) == MIN_PART_BYTES
 
 

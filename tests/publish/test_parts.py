@@ -62,7 +62,8 @@ def test_both_checksums_of_a_file_come_from_one_reading(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
 
-    hashed = hash_file(path, len(data))
+    with path.open("rb") as file:
+        hashed = hash_file(file, len(data))
 
     digests = [hashlib.sha256(data[:MIN_PART_BYTES]).digest(), hashlib.sha256(b"the last part").digest()]
     assert hashed.sha256 == hashlib.sha256(data).hexdigest()
