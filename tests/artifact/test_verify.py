@@ -322,10 +322,9 @@ def test_too_many_open_files_are_not_told_as_a_changed_artifact(
 ) -> None:
     """Whoever reads that an artifact was changed looks in the wrong place."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
     refused: list[TooFewDescriptors] = []
-    for spare in range(1, 9):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, before[1]))
+    for limit in range(3, 100):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
         try:
             verify(root, hold=hold)
         except TooFewDescriptors as error:
@@ -333,7 +332,7 @@ def test_too_many_open_files_are_not_told_as_a_changed_artifact(
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
-    assert 0 < len(refused) < 8
+    assert 0 < len(refused) < 97
     assert all("Too many open files" in error.why and "ulimit -n" in error.fix for error in refused)
 
 
