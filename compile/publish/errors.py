@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from artifact.errors import Conflict, TraceshipError, UsageError
-from compile.publish.parts import MAX_OBJECT_BYTES
+from compile.cut import MAX_OBJECT_BYTES
 
 
 class FileTooLarge(UsageError):

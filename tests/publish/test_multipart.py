@@ -14,9 +14,10 @@ from botocore.exceptions import ClientError
 from artifact.aws import CredentialsExpired
 from artifact.release import archive_key, blob_key
 from artifact.verify import ArtifactChanged, verify
-from compile.publish import Destination, FileTooLarge, bucket, find_release, parts, publish
+from compile.archive import artifact_members, parcel_there, write_archive
+from compile.cut import MIN_PART_BYTES, PartHash, composite, encoded, part_size
+from compile.publish import Destination, FileTooLarge, bucket, find_release, publish
 from compile.publish.errors import StoredWrong
-from compile.publish.parts import MIN_PART_BYTES, encoded, hash_file
 from inference_code.fetch import FetchOptions, fetch
 from local_aws.launcher import LocalAws
 from tests.kit.fault_proxy import Exchange, FaultProxy, Request, cut_request, damage_request, refuse
@@ -195,10 +196,16 @@ def test_an_object_of_the_right_size_and_the_wrong_parts_is_replaced(
     assert own.get_object(Bucket=to.bucket, Key=key)["Body"].read() == CONTENT["weights.safetensors"]
 
 
+@pytest.mark.parametrize("packed", ["in this run", "before"])
 def test_a_file_that_changes_while_it_is_sent_becomes_no_object(
-    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path
+    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path, packed: str
 ) -> None:
-    """The parts are hashed as they are read, the whole is compared before anything is completed."""
+    """Each part is compared with the digest that it had when it was verified; where an earlier run packed
+    it nobody knows that, and the whole is compared before anything is completed."""
+    archive = None
+    if packed == "before":
+        write_archive(artifact_members(verify(root)), root.parent / "kept")
+        archive = parcel_there(root.parent / "kept")
     weights = root / "weights.safetensors"
 
     async def change(exchange: Any) -> None:
@@ -209,13 +216,13 @@ def test_a_file_that_changes_while_it_is_sent_becomes_no_object(
 
     proxy.spoil(lambda r: r.method == "POST" and "uploads" in r.query, change)
     with pytest.raises(ArtifactChanged, match=r"weights\.safetensors"):
-        publish(root, to, s3, report=_quiet)
+        publish(root, to, s3, report=_quiet, archive=archive)
 
     own = aws.client("s3")
     keys = {entry["Key"] for entry in own.list_objects_v2(Bucket=to.bucket).get("Contents", [])}
     assert blob_key(WEIGHTS) not in keys
     assert not any(key.endswith("manifest.json") for key in keys)
-    assert _uploads(proxy, to) == []
+    assert [upload for upload in _uploads(proxy, to) if upload["Key"] == blob_key(WEIGHTS)] == []
 
 
 def test_a_small_file_that_changes_after_the_check_is_not_sent(
@@ -276,8 +283,9 @@ def test_a_file_that_is_gone_after_the_check_is_named(
     assert not [r for r in proxy.seen if r.key == gone and r.method in {"PUT", "POST"}]
 
 
-def test_an_artifact_that_is_gone_while_its_archive_is_written_is_told(
-    proxy: FaultProxy, s3: Any, to: Destination, root: Path
+@pytest.mark.parametrize("when", ["packed", "sent"])
+def test_an_artifact_that_is_gone_before_it_is_packed_or_sent_is_told(
+    proxy: FaultProxy, s3: Any, to: Destination, root: Path, when: str
 ) -> None:
     """Folder and all; that is no trouble with the folder for temporary files."""
 
@@ -285,7 +293,8 @@ def test_an_artifact_that_is_gone_while_its_archive_is_written_is_told(
         shutil.rmtree(root)
         await exchange.answer(await exchange.forward())
 
-    proxy.spoil(lambda r: r.query.get("list-type") == "2", remove)
+    first = {"packed": lambda r: r.method == "HEAD", "sent": lambda r: r.query.get("list-type") == "2"}
+    proxy.spoil(first[when], remove)
     with pytest.raises(ArtifactChanged):
         publish(root, to, s3, report=_quiet)
 
@@ -322,9 +331,10 @@ def test_the_checksum_computed_here_is_the_one_that_s3_names(
 
     named = aws.client("s3").head_object(Bucket=to.bucket, Key=blob_key(WEIGHTS), ChecksumMode="ENABLED")
     weights = root / "weights.safetensors"
-    with weights.open("rb") as file:
-        assert named["ChecksumSHA256"] == hash_file(file, weights.stat().st_size).composite
-    assert parts.part_size(weights.stat().st_size) == MIN_PART_BYTES
+    cut = PartHash(weights.stat().st_size)
+    cut.update(weights.read_bytes())
+    assert named["ChecksumSHA256"] == composite(cut.digests())
+    assert part_size(weights.stat().st_size) == MIN_PART_BYTES
 
 
 def test_parts_that_s3_put_together_otherwise_are_no_release(

@@ -14,7 +14,8 @@ import pytest
 
 from artifact.release import blob_key, manifest_key, release_prefix
 from artifact.verify import verify
-from compile.publish import Destination, NameReserved, ReleaseTaken, find_release, parts, publish
+from compile import cut
+from compile.publish import Destination, NameReserved, ReleaseTaken, find_release, publish
 from compile.publish.errors import ReleaseVanished, UploadVanished
 from inference_code.fetch import FetchOptions, ReleaseMissing, fetch
 from local_aws.launcher import LocalAws
@@ -32,7 +33,7 @@ def _quiet(_line: str) -> None:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "MIN_PART_BYTES", PART)
+    monkeypatch.setattr(cut, "MIN_PART_BYTES", PART)
 
 
 @pytest.fixture
