@@ -8,7 +8,7 @@ import traceback
 
 from artifact.descriptors import TooFewDescriptors, check_descriptors
 from artifact.errors import TraceshipError, UsageError
-from compile.durable import disk_full
+from compile.durable import no_room
 
 UNEXPECTED = 1
 
@@ -59,7 +59,7 @@ def _recognised(error: BaseException) -> TraceshipError:
         check_descriptors(error, doing="run the command")
     except TooFewDescriptors as known:
         return known
-    if (full := disk_full(error, place="a file")) is not None:
+    if (full := no_room(error, place="a file")) is not None:
         return full
     if isinstance(error, PermissionError):
         return NoPermission(path=str(error.filename), why=str(error.strerror))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -258,18 +255,14 @@ def _parsed(words: Sequence[str]) -> CompileRequest:
     """The recorded command as a request.
 
     Raises:
-        StatementUnreadable: it is no compile: another option would print something and end well, which
-            is no proof.
+        StatementUnreadable: it is no compile.
     """
     from compile.__main__ import BadArguments, parse
 
     try:
-        with redirect_stdout(sys.stderr):  # where `--help` would spoil what a script reads
-            return parse(words)
+        return parse(words)
     except BadArguments as error:
         raise StatementUnreadable(why=f"its command cannot be run: {error.why}") from error
-    except SystemExit:
-        raise StatementUnreadable(why=f"its command compiles nothing: {shlex.join(words)[:80]}") from None
 
 
 def _check_source(request: CompileRequest, manifest: Manifest) -> None:

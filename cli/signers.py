@@ -32,11 +32,13 @@ class SigningKeyUnusable(UsageError):
 
     id = "signing-key-unusable"
 
-    def __init__(self, *, key: str, why: str) -> None:
+    def __init__(self, *, key: str, why: str, absent: bool = False) -> None:
+        made = f"make one with `traceship key create --out {key}`" if absent else ""
+        given = "give a PEM file that `traceship key create` wrote"
         super().__init__(
             what=f"{key} cannot sign a release",
             why=why,
-            fix="give a PEM file that `traceship key create` wrote, or awskms: with an ECC_NIST_P256 key",
+            fix=f"{made or given}, or give awskms: with an ECC_NIST_P256 key",
         )
 
 
@@ -194,7 +196,8 @@ def _load(path: Path, passphrase: str | None) -> EllipticCurvePrivateKey:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SigningKeyUnusable(key=str(path), why=error.strerror or str(error)) from None
+        absent = isinstance(error, FileNotFoundError)
+        raise SigningKeyUnusable(key=str(path), why=error.strerror or str(error), absent=absent) from None
     try:
         key = load_pem_private_key(data, passphrase.encode() if passphrase else None)
     except TypeError:

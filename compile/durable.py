@@ -17,10 +17,10 @@ from artifact.errors import TraceshipError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class DiskFull(TraceshipError):
+class NoRoom(TraceshipError):
     """There is no room for a file, or this user may not use more of it."""
 
-    id = "disk-full"
+    id = "no-room"
 
     def __init__(self, *, path: str, why: str) -> None:
         super().__init__(
@@ -30,11 +30,11 @@ class DiskFull(TraceshipError):
         )
 
 
-def disk_full(error: BaseException, *, place: str) -> DiskFull | None:
+def no_room(error: BaseException, *, place: str) -> NoRoom | None:
     """The error in our words if there was no room. ``place``: what was written, where nothing says so."""
     if not isinstance(error, OSError) or error.errno not in _FULL:
         return None
-    return DiskFull(path=os.fsdecode(error.filename) if error.filename else place, why=str(error.strerror))
+    return NoRoom(path=os.fsdecode(error.filename) if error.filename else place, why=str(error.strerror))
 
 
 def write_whole(path: Path, data: bytes) -> None:

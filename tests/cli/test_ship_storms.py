@@ -2,8 +2,9 @@
 continues.
 
 A selection runs always. All of it, which takes minutes, because clients wait for answers that never
-come: ``TRACESHIP_STORMS=all python -m pytest tests/cli/test_ship_storms.py``. What ``publish`` does in each kind of weather is
-in ``tests/publish/test_storms.py``; here it is seen that nothing of the command stands in its way.
+come: ``TRACESHIP_STORMS=all python -m pytest tests/cli/test_ship_storms.py``. What ``publish`` does in
+each kind of weather is in ``tests/publish/test_storms.py``; here it is seen that nothing of the command
+stands in its way.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ STORMS = {
         selected=True,
     ),
     "a full disk": Storm(
-        limits={resource.RLIMIT_FSIZE: 1_000_000}, error=("disk-full", 1, "same command"), selected=True
+        limits={resource.RLIMIT_FSIZE: 1_000_000}, error=("no-room", 1, "same command"), selected=True
     ),
     "a home that cannot be written, and few open files": Storm(
         environment={"HOME": "/proc"}, limits={resource.RLIMIT_NOFILE: 32}, selected=True
@@ -154,7 +155,7 @@ STORMS = {
     "damage for ever": Storm(
         faults=[(_part, damage_request, ALWAYS)], error=("bytes-damaged", 1, "faulty proxy")
     ),
-    "answers that cannot be read": Storm(faults=[(_listing, damage_answer, 2), (_complete, cut_answer, 1)]),
+    "answers that cannot be read": Storm(faults=[(_listing, damage_answer, 1), (_complete, cut_answer, 1)]),
     "a stall": Storm(faults=[(_part, stall, 1)]),
     "a stall for ever": Storm(
         faults=[(_complete, stall, ALWAYS)], error=("aws-unreachable", 1, "traceship local up")

@@ -485,6 +485,7 @@ def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     answer = traceship("verify", "artifact", "--key", "nothing.pem", "--json", cwd=tmp_path)
 
     assert (answer.code, answer.error["id"]) == (2, "key-file-unreadable")
+    assert "traceship key create --out" in answer.error["fix"]
 
 
 def test_a_lock_from_before_signatures_is_still_read() -> None:

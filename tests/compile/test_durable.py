@@ -13,7 +13,7 @@ from cli.failure import report
 from cli.journal import Journal
 from cli.signers import create_key
 from compile.archive import Member, write_archive
-from compile.durable import disk_full, write_whole
+from compile.durable import no_room, write_whole
 
 LIMIT = 100
 DATA = b"x" * 10_000
@@ -49,7 +49,7 @@ def test_a_full_disk_names_the_file_and_leaves_no_half_of_it(
     with pytest.raises(OSError) as failed:  # noqa: PT011 - the kernel's
         WRITERS[what](path)
 
-    told = disk_full(failed.value, place="nobody knows")
+    told = no_room(failed.value, place="nobody knows")
     assert told is not None
     assert str(path) in told.what
     assert report(failed.value, as_json=False, debug=False) == 1
@@ -71,6 +71,6 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(full: None, tmp_path: Pa
 
 def test_other_errors_are_no_full_disk() -> None:
     """Of a file that says its name, and of the network, which has none."""
-    assert disk_full(PermissionError(errno.EACCES, "no", "file"), place="x") is None
-    assert disk_full(ConnectionError("reset"), place="x") is None
-    assert disk_full(ValueError("no"), place="x") is None
+    assert no_room(PermissionError(errno.EACCES, "no", "file"), place="x") is None
+    assert no_room(ConnectionError("reset"), place="x") is None
+    assert no_room(ValueError("no"), place="x") is None
