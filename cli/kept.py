@@ -31,6 +31,14 @@ class Speed:
     load_seconds: float
 
 
+@dataclass(frozen=True)
+class Packed:
+    """An archive that was made once. ``checksum``: S3's of it."""
+
+    size: int
+    checksum: str | None
+
+
 Measure = Callable[[Path], Speed]
 Sign = Callable[[VerifiedArtifact], dict[str, bytes]]
 """Names of files that are published beside the manifest, and their bytes."""
@@ -62,10 +70,10 @@ class Kept:
         self.journal.record("package", self.artifact.digest, outcome)
         return replace(made, path=path)
 
-    def archive_bytes(self) -> int | None:
-        """Size of the archive if it was ever made here; its content may be gone."""
+    def packed(self) -> Packed | None:
+        """The archive if it was ever made here; the file may be gone."""
         known = self.journal.outcome("package", self.artifact.digest)
-        return None if known is None else int(known["bytes"])
+        return None if known is None else Packed(int(known["bytes"]), known.get("checksum"))
 
     def signed(self, sign: Sign, *, by: str) -> dict[str, bytes]:
         """The files that go beside the manifest: a signature is made once and then kept.

@@ -280,16 +280,27 @@ def _published(
     from compile.publish import find_release, publish
 
     s3, artifact = project.client("s3"), kept.artifact
+    packed = kept.packed()
     found, standing = None, before is not None and is_signed_by(before, vouching.signer)
     if before is not None and standing:
         signed = UNSET if vouching.signer is None else before.signed
         # another genuine signature would do for a reader, but the lock and the bucket must say the same
         beside = {} if isinstance(signed, UnsetType) else {SIGNATURE_FILE: signed.data}
-        found = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes, beside=beside)
-    elif (packed := kept.archive_bytes()) is not None and kept.was_signed(by=vouching.by):
+        checksum = None if packed is None else packed.checksum
+        found = find_release(
+            artifact,
+            to,
+            s3,
+            archive_bytes=before.artifact.archive_bytes,
+            archive_checksum=checksum,
+            beside=beside,
+        )
+    elif packed is not None and kept.was_signed(by=vouching.by):
         beside = kept.signed(vouching.sign, by=vouching.by)
         signed = signed_by(beside, vouching.signer)
-        found = find_release(artifact, to, s3, archive_bytes=packed, beside=beside)
+        found = find_release(
+            artifact, to, s3, archive_bytes=packed.size, archive_checksum=packed.checksum, beside=beside
+        )
     if found is not None:
         return found, signed
     if done := kept.finished():

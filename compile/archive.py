@@ -33,7 +33,7 @@ from artifact.packed import (
     padding,
 )
 from artifact.verify import ListedArtifact
-from compile.cut import PartHash, composite, in_one_piece
+from compile.cut import PartHash, composite, encoded, in_one_piece
 from compile.durable import naming
 
 _AT_ONCE = 32
@@ -78,8 +78,8 @@ class Parcel:
 
     @property
     def checksum(self) -> str:
-        """One for all of it, to know it again by."""
-        return composite(self.digests)
+        """S3's checksum of it, once it is there."""
+        return encoded(self.digests[0]) if in_one_piece(self.size) else composite(self.digests)
 
 
 def artifact_members(artifact: ListedArtifact, *, below: str = "") -> list[Member]:

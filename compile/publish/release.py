@@ -122,13 +122,15 @@ def find_release(
     s3: AwsClient,
     *,
     archive_bytes: int,
+    archive_checksum: str | None = None,
     beside: Mapping[str, bytes] | None = None,
 ) -> Published | None:
     """The release of ``artifact`` if all of it is in S3: nothing is sent, and no archive is made.
 
     Args:
-        archive_bytes: of model.tar.gz when it was published. Its content is not compared: S3 confirmed
-            the checksum when it was put, before the manifest.
+        archive_bytes: of model.tar.gz when it was published.
+        archive_checksum: S3's of it, where this machine packed it; None: it is not compared, S3 confirmed
+            it when it was put, before the manifest.
         beside: what must lie beside the manifest, byte for byte.
 
     Raises:
@@ -140,7 +142,9 @@ def find_release(
         bucket = Bucket(s3, destination)
         bucket.check()
         before = _manifest_there(bucket, artifact, destination)
-        if before is None or not _all_there(bucket, artifact, destination, archive_bytes, beside or {}):
+        if before is None or not _all_there(
+            bucket, artifact, destination, (archive_bytes, archive_checksum), beside or {}
+        ):
             return None
     return Published(
         digest=artifact.digest,
@@ -318,7 +322,7 @@ def _all_there(
     bucket: Bucket,
     artifact: ListedArtifact,
     destination: Destination,
-    archive_bytes: int,
+    archive: tuple[int, str | None],
     beside: Mapping[str, bytes],
 ) -> bool:
     """Whether everything but the manifest is there and right, asked in parallel."""
@@ -332,7 +336,7 @@ def _all_there(
 
     def look_for_archive(key: str) -> None:
         head = bucket.head(key)
-        if head is None or head.size != archive_bytes:
+        if head is None or head.size != archive[0] or archive[1] not in {None, head.checksum}:
             missing.append(key)
 
     def look_for(key: str, data: bytes) -> None:

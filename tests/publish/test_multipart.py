@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from artifact.verify import ArtifactChanged, verify
 from compile.archive import artifact_members, parcel_there, write_archive
 from compile.cut import MIN_PART_BYTES, PartHash, composite, encoded, part_size
 from compile.publish import Destination, FileTooLarge, bucket, find_release, publish
+from compile.publish.bucket import Bucket
 from compile.publish.errors import StoredWrong
 from inference_code.fetch import FetchOptions, fetch
 from local_aws.launcher import LocalAws
@@ -297,6 +300,36 @@ def test_an_artifact_that_is_gone_before_it_is_packed_or_sent_is_told(
     proxy.spoil(first[when], remove)
     with pytest.raises(ArtifactChanged):
         publish(root, to, s3, report=_quiet)
+
+
+def test_a_slow_line_is_no_broken_one(to: Destination) -> None:
+    """A part may take longer than a connection may take to be made, as long as it moves."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+    size, taken = MIN_PART_BYTES, []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb", buffering=0) as file:
+            while (line := file.readline()) != b"\r\n":
+                taken.append(line.lower())
+            left = size
+            while left and (piece := file.read(min(left, 1 << 17))):
+                left -= len(piece)
+                threading.Event().wait(0.05)  # at most 2.6 MB/s: that is what is tested
+            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    s3 = client_for(f"http://127.0.0.1:{listener.getsockname()[1]}", connect_timeout=1, read_timeout=30)
+    with listener:
+        checksum = encoded(hashlib.sha256(bytes(size)).digest())
+        etag = Bucket(s3, to).put_part("k", "u", 1, bytearray(size), checksum)
+        server.join(30)
+
+    assert etag == '"e"'
+    assert f"content-length: {size}\r\n".encode() in taken
+    assert not any(line.startswith((b"expect", b"transfer-encoding")) for line in taken)
 
 
 def test_a_file_beyond_an_object_is_refused_before_anything_is_sent(
