@@ -86,11 +86,12 @@ class Aligned:
         texts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
-        at = 0
+        at, changed = 0, False
         for match in pattern.finditer(self.text):
             replacing = pieces(match)
             if replacing is None:
                 continue
+            changed = True
             texts.append(self.text[at : match.start()])
             starts += self.starts[at : match.start()]
             ends += self.ends[at : match.start()]
@@ -108,8 +109,9 @@ class Aligned:
                     new_starts += [start] * len(piece.text)
                     new_ends += [end] * len(piece.text)
             starts += list(accumulate(reversed(new_starts), min))[::-1]
-            ends += accumulate(new_ends, max)
-        if not at:
+            # what is put between two characters that came from one place must not end before the first
+            ends += accumulate([max([end, *ends[-1:]]) for end in new_ends], max)
+        if not changed:
             return self
         texts.append(self.text[at:])
         return Aligned("".join(texts), starts + self.starts[at:], ends + self.ends[at:])
@@ -117,7 +119,7 @@ class Aligned:
     def _gap(self, first: int, end: int) -> tuple[int, int]:
         if first < end:
             return self.span(first, end)
-        place = self.starts[first] if first < len(self.starts) else self.ends[-1]
+        place = self.starts[first] if first < len(self.starts) else (self.ends or [0])[-1]
         return place, place
 
     def each(self, change: Callable[[str], str], whole: Callable[[str], str] | None = None) -> Aligned:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from artifact.descriptors import check_descriptors
 from artifact.errors import Conflict, CredentialsError, TraceshipError, UsageError
 
 AwsClient: TypeAlias = Any
@@ -198,25 +198,13 @@ class BytesDamaged(TraceshipError):
         )
 
 
-class TooFewDescriptors(TraceshipError):
-    """The process may not open as many files and connections as it needs."""
-
-    id = "too-few-descriptors"
-
-    def __init__(self, *, doing: str, why: str) -> None:
-        super().__init__(
-            what=f"could not {doing} with so few open files",
-            why=why,
-            fix="raise the limit (`ulimit -n 1024`), then run the command again",
-        )
-
-
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Raise our errors in place of botocore's. ``doing`` completes "AWS did not let us …".
 
     Raises:
         AwsDenied, AwsUnreachable, AwsRefused and the other errors of this module: see there.
+        TooFewDescriptors: the process may open no more files.
             Other exceptions pass unchanged.
     """
     from botocore import exceptions
@@ -229,8 +217,7 @@ def translated(doing: str) -> Iterator[None]:
             exceptions.TokenRetrievalError, exceptions.NoRegionError) as error:  # fmt: skip
         raise AwsDenied(doing=doing, why=str(error)) from error
     except Exception as error:
-        if (limit := _descriptor_error(error)) is not None:
-            raise TooFewDescriptors(doing=doing, why=str(limit)) from error
+        check_descriptors(error, doing=doing)
         if not is_transport(error):
             raise
         raise AwsUnreachable(doing=doing, why=_one_line(error), local=is_local()) from error
@@ -290,16 +277,6 @@ def client_config(*, local: bool) -> Any:
         retries={"mode": "standard", "total_max_attempts": 2 if local else 5},
         s3={"payload_signing_enabled": False} if local else None,
     )
-
-
-def _descriptor_error(error: BaseException) -> OSError | None:
-    """The "too many open files" that an error comes from, through whatever wrapped it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in {errno.EMFILE, errno.ENFILE}:
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
 
 
 def _one_line(error: BaseException) -> str:

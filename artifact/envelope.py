@@ -134,9 +134,12 @@ def strict_json(data: bytes) -> Any:
     """The JSON value that ``data`` spells in UTF-8.
 
     Raises:
-        ValueError: not JSON, not UTF-8, or an object with the same key twice.
+        ValueError: not JSON, not UTF-8, an object with the same key twice, or half of a surrogate pair,
+            which is no character and has no bytes.
     """
-    return json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+    value = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from artifact.descriptors import check_descriptors
 from artifact.listing import folders_of
 from artifact.manifest import File
 from artifact.refusals import ArtifactChanged, shown
@@ -89,6 +90,7 @@ def _walk(root: Path, folders: set[str]) -> Iterator[tuple[str, int]]:
                     if path in folders and stat.S_ISDIR(mode):
                         inside.append(f"{path}/")
         except OSError as error:
+            check_descriptors(error, doing="look at the artifact")
             raise ArtifactChanged(
                 file=folder or ".", why=f"the folder cannot be read ({error.strerror})"
             ) from None
@@ -109,7 +111,13 @@ def _refuse_surplus(root: Path, path: str, expected: set[str], folders: set[str]
 def _opened(root: Path, path: str) -> int:
     """A descriptor of the regular file ``path``; no part of it is followed if it is a link."""
     *parents, name = path.split("/")
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        check_descriptors(error, doing="read the artifact")
+        raise ArtifactChanged(
+            file=path, why=f"the artifact's folder cannot be opened any more ({error.strerror})"
+        ) from None
     try:
         for parent in parents:
             inner = os.open(parent, _FOLDER, dir_fd=folder)
@@ -117,6 +125,7 @@ def _opened(root: Path, path: str) -> int:
             folder = inner
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError as error:
+        check_descriptors(error, doing="read the artifact")
         raise ArtifactChanged(
             file=path, why=f"it cannot be opened as a plain file ({error.strerror})"
         ) from None

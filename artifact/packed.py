@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from artifact.errors import ProofFailed
+from artifact.errors import ProofFailed, UsageError
 from artifact.listing import (
     MAX_MANIFEST_BYTES,
     check_digest,
@@ -42,6 +42,9 @@ STOCK_FOLDER = "artifact/"
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
 _OCTAL_LIMIT = 8**11
+_SIZE_LIMIT = 2**63
+"""What the tars in use count with; the header's own field would hold a little more."""
+_NAME_BYTES, _FOLDER_BYTES = 100, 155
 _NAME, _SIZE, _SUM, _KIND, _PREFIX = (
     slice(0, 100),
     slice(124, 136),
@@ -74,6 +77,19 @@ class ArchiveChanged(ProofFailed):
             what="this is not an archive that traceship wrote",
             why=why,
             fix="make it again with `traceship archive`, or fetch it again; nothing of it was unpacked",
+        )
+
+
+class MemberUnpackable(UsageError):
+    """A file whose name or size no header of a tar can hold."""
+
+    id = "member-unpackable"
+
+    def __init__(self, *, name: str, why: str) -> None:
+        super().__init__(
+            what=f"{shown(name)} cannot be put into an archive",
+            why=why,
+            fix="give the file a shorter name or split it, then make the artifact again",
         )
 
 
@@ -125,11 +141,16 @@ def header(name: str, size: int) -> bytes:
     Args:
         name: at most 100 bytes, or with a folder of up to 155 bytes before the last 100.
         size: in bytes; from 8 GiB on in the binary form that every tar in use reads.
+
+    Raises:
+        MemberUnpackable: another name, or 8 EiB and more.
     """
-    folder, name = ("", name) if len(name.encode()) <= 100 else _split(name)
+    if size >= _SIZE_LIMIT:
+        raise MemberUnpackable(name=name, why=f"it has {size} bytes, a tar holds less than {_SIZE_LIMIT}")
+    folder, last = _split(name)
     octal = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")
-    start = name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + octal + b"00000000000\0"
-    end = b"0" + bytes(100) + b"ustar\x0000" + bytes(80) + folder.encode().ljust(155, b"\0") + bytes(12)
+    start = last.ljust(_NAME_BYTES, b"\0") + b"0000644\0" + b"0000000\0" * 2 + octal + b"00000000000\0"
+    end = b"0" + bytes(100) + b"ustar\x0000" + bytes(80) + folder.ljust(_FOLDER_BYTES, b"\0") + bytes(12)
     return start + b"%06o\0 " % _sum(start + bytes(8) + end) + end
 
 
@@ -143,9 +164,17 @@ def ending(size: int) -> bytes:
     return bytes(2 * _BLOCK + -(size + 2 * _BLOCK) % _RECORD)
 
 
-def _split(name: str) -> tuple[str, str]:
-    at = name.index("/", len(name) - 101)
-    return name[:at], name[at + 1 :]
+def _split(name: str) -> tuple[bytes, bytes]:
+    """Folder and name as the header's two fields hold them; their limits count bytes."""
+    whole = name.encode()
+    if len(whole) <= _NAME_BYTES:
+        return b"", whole
+    at = whole.find(b"/", len(whole) - _NAME_BYTES - 1, -1)
+    if not 0 < at <= _FOLDER_BYTES:
+        raise MemberUnpackable(
+            name=name, why=f"its name has {len(whole)} bytes, which a tar cannot split into 155 and 100"
+        )
+    return whole[:at], whole[at + 1 :]
 
 
 def _sum(block: bytes) -> int:
@@ -204,7 +233,7 @@ class _Members:
         block = self._take(_BLOCK)
         size = _number(block[_SIZE])
         for below in ("", STOCK_FOLDER):
-            if size is not None and block == header(below + MANIFEST, size):
+            if size is not None and size < _SIZE_LIMIT and block == header(below + MANIFEST, size):
                 self._begun(below + MANIFEST, size)
                 return below
         raise self._refusal(block, MANIFEST, None)
@@ -216,7 +245,11 @@ class _Members:
     def begin(self, name: str, size: int) -> None:
         """Read the header of the next file, which must be this one."""
         block = self._take(_BLOCK)
-        if block != header(name, size):
+        try:
+            wanted = header(name, size)
+        except MemberUnpackable as error:
+            raise ArtifactChanged(file=name, why=error.why) from None
+        if block != wanted:
             raise self._refusal(block, name, size)
         self._begun(name, size)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
+from artifact.descriptors import check_descriptors
 from artifact.errors import TraceshipError
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -31,7 +32,7 @@ class MemoryFileRefused(TraceshipError):
         super().__init__(
             what="the artifact cannot be held where nobody can change it, so it is not loaded",
             why=f"memfd_create(2): {why}",
-            fix="allow that call to the container (Docker's own profile does), or raise `ulimit -n`",
+            fix="allow that call to the container (Docker's own profile does)",
         )
 
 
@@ -46,6 +47,7 @@ class Sealed:
         try:
             self._descriptor = os.memfd_create("sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except OSError as error:
+            check_descriptors(error, doing="hold the artifact where nobody can change it")
             raise MemoryFileRefused(why=error.strerror or str(error)) from error
         self._close = weakref.finalize(self, os.close, self._descriptor)
         with os.fdopen(self._descriptor, "wb", closefd=False) as file:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from artifact.descriptors import check_descriptors
 from artifact.envelope import MAX_ENVELOPE_BYTES, EnvelopeUnreadable, read_envelope
 from artifact.errors import ProofFailed
 from artifact.keys import PublicKey
@@ -187,10 +188,12 @@ def read_envelope_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise SignatureMissing(place=str(path)) from None
     except OSError as error:
+        check_descriptors(error, doing="read the signature")
         raise EnvelopeUnreadable(why=f"{path} cannot be opened ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # before Python refuses a folder in words of its own
+        os.close(descriptor)
+        raise EnvelopeUnreadable(why=f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise EnvelopeUnreadable(why=f"{path} is not a regular file")
         return file.read(MAX_ENVELOPE_BYTES + 1)
 
 

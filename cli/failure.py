@@ -6,7 +6,9 @@ import json
 import sys
 import traceback
 
+from artifact.descriptors import TooFewDescriptors, check_descriptors
 from artifact.errors import TraceshipError, UsageError
+from compile.durable import no_room
 
 UNEXPECTED = 1
 
@@ -53,6 +55,12 @@ def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
 
 
 def _recognised(error: BaseException) -> TraceshipError:
+    try:
+        check_descriptors(error, doing="run the command")
+    except TooFewDescriptors as known:
+        return known
+    if (full := no_room(error, place="a file")) is not None:
+        return full
     if isinstance(error, PermissionError):
         return NoPermission(path=str(error.filename), why=str(error.strerror))
     if isinstance(error, OSError) and error.filename is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from artifact.failpoints import failpoint
-from compile.durable import sync_folder
+from compile.durable import naming, sync_folder
 
 FILE = "ship.journal"
 _CHECKSUM = 16
@@ -57,7 +57,7 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
+        with naming(self.path), self.path.open("ab+") as file:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)  # a torn last line would spoil the next one
             file.write(line)

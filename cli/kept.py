@@ -9,19 +9,18 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from artifact.failpoints import failpoint
 from artifact.release import Throughput
 from artifact.verify import VerifiedArtifact
 from cli.journal import Journal
-from compile.archive import Archive, artifact_members, write_archive
-from compile.durable import sync_file, sync_folder
+from compile.archive import Parcel, artifact_members, parcel_there, write_parcel
+from compile.durable import sync_file, sync_folder, write_whole
 
 ARCHIVES = "archives"
 SIGNED = "signed"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,14 @@ class Speed:
 
     throughput: Throughput
     load_seconds: float
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An archive that was made once. ``checksum``: S3's of it."""
+
+    size: int
+    checksum: str | None
 
 
 Measure = Callable[[Path], Speed]
@@ -45,26 +52,28 @@ class Kept:
     journal: Journal
     artifact: VerifiedArtifact
 
-    def archive(self) -> Archive:
+    def archive(self) -> Parcel:
         """model.tar.gz, written once."""
         path = self.state / ARCHIVES / f"{self.artifact.digest}.tar.gz"
         known = self.journal.outcome("package", self.artifact.digest)
-        if known is not None and path.is_file() and _sha256(path) == known["sha256"]:
-            return Archive(path=path, size=known["bytes"], sha256=known["sha256"])
+        if known is not None and path.is_file():
+            there = parcel_there(path)
+            if there.checksum == known.get("checksum"):
+                return there
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         with failpoint("archive.write"):
-            made = write_archive(artifact_members(self.artifact), partial)
+            made = write_parcel(artifact_members(self.artifact), partial)
         with failpoint("archive.rename"):
             _settle(partial, path)
-        outcome = {"sha256": made.sha256, "bytes": made.size}
+        outcome = {"checksum": made.checksum, "bytes": made.size}
         self.journal.record("package", self.artifact.digest, outcome)
-        return Archive(path=path, size=made.size, sha256=made.sha256)
+        return replace(made, path=path)
 
-    def archive_bytes(self) -> int | None:
-        """Size of the archive if it was ever made here; its content may be gone."""
+    def packed(self) -> Packed | None:
+        """The archive if it was ever made here; the file may be gone."""
         known = self.journal.outcome("package", self.artifact.digest)
-        return None if known is None else int(known["bytes"])
+        return None if known is None else Packed(int(known["bytes"]), known.get("checksum"))
 
     def signed(self, sign: Sign, *, by: str) -> dict[str, bytes]:
         """The files that go beside the manifest: a signature is made once and then kept.
@@ -82,9 +91,7 @@ class Kept:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             with failpoint("sign.keep"):
-                partial = folder / f"{name}.partial"
-                partial.write_bytes(data)
-                _settle(partial, folder / name)
+                write_whole(folder / name, data)
         outcome = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         self.journal.record("sign", of, outcome)
         return files
@@ -136,11 +143,3 @@ def _read(folder: Path, known: dict[str, str]) -> dict[str, bytes] | None:
             return None
         found[name] = data
     return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

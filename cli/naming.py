@@ -7,6 +7,7 @@ a merge conflict in it and a template of somebody's own making keep a release to
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections import defaultdict
@@ -20,6 +21,8 @@ from cli.project import Project
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _ANYWHERE = f":(top,glob)**/{LOCK_FILE}"
+_COMMIT = re.compile(rb"[0-9a-f]{40,64}")
+_POINTER = b"version https://git-lfs"
 _SETTLED = ("_COMPLETE", "_FAILED")
 
 
@@ -41,15 +44,12 @@ def names(project: Project) -> Names:
         AwsDenied, AwsUnreachable, AwsRefused: the stacks cannot be read.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
-    doubts = []
-    for digest in _in_file(project.lock_path):
-        found[digest].append(LOCK_FILE)
-    doubt = _unreadable_history(project.root)
-    if doubt is not None:
-        doubts.append(doubt)
-    else:
-        for commit, digest in _in_history(project.root):
-            found[digest].append(f"{LOCK_FILE} in git, {commit[:10]}")
+    doubts: list[str] = []
+    for lock in _locks(project, doubts):
+        for digest in lock.digests:
+            found[digest].append(lock.place)
+        if not lock.digests:
+            doubts.append(f"{lock.place} cannot be read, so it may name this")
     cloudformation = project.client("cloudformation")
     with translated("read the deployed stacks"):
         for stack, text, settled in _stacks(cloudformation, project.settings.project.name):
@@ -60,39 +60,76 @@ def names(project: Project) -> Names:
     return Names({digest: tuple(who) for digest, who in found.items()}, tuple(doubts))
 
 
-def _in_file(path: Path) -> list[str]:
-    return sorted(set(_DIGEST.findall(path.read_text(encoding="utf-8")))) if path.exists() else []
+@dataclass(frozen=True)
+class _Lock:
+    """A lock that somebody has or had: its digests, none where it cannot be read."""
+
+    place: str
+    digests: tuple[str, ...]
 
 
-def _unreadable_history(root: Path) -> str | None:
+def _locks(project: Project, doubts: list[str]) -> Iterator[_Lock]:
+    """The project's own, and those that git knows; ``doubts`` gets why git may know of more."""
+    if project.lock_path.exists():
+        yield _Lock(LOCK_FILE, _digests_of(project.lock_path.read_bytes()))
     try:
-        if _git(root, "rev-parse", "--is-inside-work-tree").strip() != "true":
-            return "not in a git work tree, so its history is unknown"
-        if _git(root, "rev-parse", "--is-shallow-repository").strip() != "false":
-            return "the clone is shallow, so the history of the lock is cut off"
-    except (OSError, subprocess.CalledProcessError):
-        return "not in a git repository, so the history of the lock is unknown"
-    return None
+        if _git(project.root, "rev-parse", "--is-inside-work-tree").strip() != b"true":
+            doubts.append("not in a git work tree, so the history of the lock is unknown")
+        elif _git(project.root, "rev-parse", "--is-shallow-repository").strip() != b"false":
+            doubts.append("the clone is shallow, so the history of the lock is cut off")
+        else:
+            yield from _in_git(project.root)
+    except (OSError, subprocess.CalledProcessError) as error:
+        doubts.append(f"git cannot tell the history of the lock ({_last_line(error)})")
 
 
-def _in_history(root: Path) -> Iterator[tuple[str, str]]:
-    """Commit and digest of every lock that any branch, tag, stash or reflog entry ever held."""
-    options = ("--all", "--reflog", "--full-history", "--format=%H", "--raw", "--no-abbrev", "-m", "--root")
+def _last_line(error: OSError | subprocess.CalledProcessError) -> str:
+    """What git said last, or why it could not be asked."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    lines = [line for line in error.stderr.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"exit code {error.returncode}"
+
+
+def _in_git(root: Path) -> list[_Lock]:
+    """Every lock that a branch, tag, stash or reflog entry ever held, and what was added since.
+
+    By git's plumbing, which no alias, no `log.*` or `diff.*` of the user's settings and no text
+    conversion changes.
+    """
+    commits = _git(root, "rev-list", "--all", "--reflog")
+    options = ("-r", "-m", "--root", "--raw", "--no-renames", "--no-abbrev", "--no-ext-diff", "-z")
+    told = _git(root, "diff-tree", "--stdin", *options, "--", _ANYWHERE, given=commits).split(b"\0")
+    place_of: dict[str, str] = {}
     commit = ""
-    for line in _git(root, "log", *options, "--", _ANYWHERE).splitlines():
-        if not line.startswith(":"):
-            commit = line or commit
+    for entry in told:
+        if not entry.startswith(b":"):  # the id of a commit, or the name of a file
+            commit = next((word.decode() for word in entry.split() if _COMMIT.fullmatch(word)), commit)
             continue
-        _, _, _, blob, status = line.split("\t")[0].split(" ")
-        if status.startswith("D"):
-            continue
-        for digest in sorted(set(_DIGEST.findall(_git(root, "cat-file", "blob", blob)))):
-            yield commit, digest
+        _, _, _, blob, status = entry.decode().split(" ")
+        if not status.startswith("D"):
+            place_of.setdefault(blob, f"{LOCK_FILE} in git, {commit[:10]}")
+    staged = _git(root, "ls-files", "--stage", "-z", "--", _ANYWHERE).split(b"\0")
+    for blob in (entry.split(b" ")[1].decode() for entry in staged if entry):
+        place_of.setdefault(blob, f"{LOCK_FILE} in git's index")
+    return [
+        _Lock(place, _digests_of(_git(root, "cat-file", "blob", blob))) for blob, place in place_of.items()
+    ]
 
 
-def _git(root: Path, *words: str) -> str:
-    command = ["git", "-C", str(root), *words]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout
+def _digests_of(lock: bytes) -> tuple[str, ...]:
+    if lock.startswith(_POINTER):  # the digest in there is the file's own
+        return ()
+    return tuple(sorted(set(_DIGEST.findall(lock.decode(errors="replace")))))
+
+
+def _git(root: Path, *words: str, given: bytes = b"") -> bytes:
+    """What git prints about the repository around ``root``, whatever the environment would make of that."""
+    command = ["git", "--no-replace-objects", "-C", str(root), *words]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # grafts and replaced objects hide commits; a prompt for a password would wait for ever
+    clean |= {"GIT_GRAFT_FILE": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    return subprocess.run(command, input=given, capture_output=True, check=True, env=clean).stdout
 
 
 def _stacks(cloudformation: AwsClient, project: str) -> Iterator[tuple[str, str, bool]]:

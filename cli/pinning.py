@@ -24,7 +24,8 @@ class KeyFileUnreadable(UsageError):
         super().__init__(
             what=f"the public key in {path} cannot be read",
             why=why,
-            fix="give the PEM file that `traceship key show` wrote",
+            fix="give a PEM file that `traceship key show KEY --pem` wrote, of a key that "
+            "`traceship key create --out KEY` made",
         )
 
 

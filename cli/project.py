@@ -15,7 +15,7 @@ from artifact.canonical import encode
 from artifact.errors import UsageError
 from artifact.failpoints import failpoint
 from artifact.release import LOCK_FILE, ReleaseLock
-from compile.durable import sync_file, sync_folder
+from compile.durable import naming, sync_file, sync_folder
 from infra.lock import LockMissing, read_lock
 from settings.load import load
 from settings.model import Settings
@@ -68,7 +68,7 @@ class Project:
     def write_lock(self, lock: ReleaseLock) -> None:
         """Replace the lock in one step; a reader sees the old one or the new one, after a power cut too."""
         partial = self.lock_path.with_suffix(".partial")
-        with failpoint("lock.write"):
+        with failpoint("lock.write"), naming(self.lock_path):
             partial.write_bytes(encode(lock))
             sync_file(partial)
         with failpoint("lock.replace"):

@@ -15,7 +15,7 @@ from artifact.errors import ProofFailed, UsageError
 from artifact.keys import PublicKey
 from artifact.manifest import MANIFEST, Manifest
 from artifact.release import PROVENANCE_FILE, SIGNED_PROVENANCE_FILE, ReleaseLock
-from artifact.statement import Statement, read_statement
+from artifact.statement import Statement, StatementUnreadable, read_statement
 from artifact.trust import SignedAnother, open_statement, provenance_path, read_envelope_file
 from artifact.verify import MAX_MANIFEST_BYTES, ArtifactChanged, parse_manifest, verify
 from cli.project import Project
@@ -237,10 +237,9 @@ def _reader(project: Project, lock: ReleaseLock) -> Callable[[str, int], bytes |
 
 
 def _request(words: Sequence[str], again: Again, made: Made, out: Path) -> CompileRequest:
-    from compile.__main__ import parse
     from compile.request import Work
 
-    request = parse(words)
+    request = _parsed(words)
     if request.trust_remote_code and not (made.signed or again.trust_remote_code):
         raise CodeUnconfirmed(model=request.model)
     return replace(
@@ -250,6 +249,20 @@ def _request(words: Sequence[str], again: Again, made: Made, out: Path) -> Compi
         out=out,
         work=Work(jobs=again.jobs),
     )
+
+
+def _parsed(words: Sequence[str]) -> CompileRequest:
+    """The recorded command as a request.
+
+    Raises:
+        StatementUnreadable: it is no compile.
+    """
+    from compile.__main__ import BadArguments, parse
+
+    try:
+        return parse(words)
+    except BadArguments as error:
+        raise StatementUnreadable(why=f"its command cannot be run: {error.why}") from error
 
 
 def _check_source(request: CompileRequest, manifest: Manifest) -> None:

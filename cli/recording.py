@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from artifact.statement import read_statement
 from artifact.trust import SignedAnother, provenance_path, sbom_path
 from artifact.verify import VerifiedArtifact, verify
+from compile.durable import write_whole
 
 if TYPE_CHECKING:
     from cli.compiling import Runner
@@ -51,8 +52,9 @@ def record(chosen: Runner, request: CompileRequest, compiled: CompiledArtifact, 
         finished=None if compiled.cached else datetime.now(timezone.utc),
     )
     made = _make(verify(compiled.path), run)
-    provenance_path(compiled.path).write_bytes(made.provenance)
-    sbom_path(compiled.path).write_bytes(made.sbom)
+    # the provenance holds the bill's digest, so it comes last: without it neither counts
+    write_whole(sbom_path(compiled.path), made.sbom)
+    write_whole(provenance_path(compiled.path), made.provenance)
 
 
 def recorded(artifact: VerifiedArtifact) -> Record:
@@ -71,6 +73,8 @@ def recorded(artifact: VerifiedArtifact) -> Record:
     about = read_statement(kept.provenance, predicate_type=PROVENANCE).subject[0].digest.sha256
     if about != artifact.digest:
         raise SignedAnother(signed=about, found=artifact.digest)
+    if hashlib.sha256(kept.sbom).hexdigest().encode() not in kept.provenance:  # of two compiles, one killed
+        return _make(artifact, None)
     return kept
 
 

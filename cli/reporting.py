@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifact.errors import UsageError
+from compile.durable import write_whole
 
 if TYPE_CHECKING:
     from compile.request import CompiledArtifact
@@ -43,7 +44,7 @@ def keep_result(compiled: CompiledArtifact) -> None:
     from compile.result import result_data
 
     text = json.dumps(result_data(compiled), indent=2, ensure_ascii=False)
-    _beside(compiled.path).write_text(text, encoding="utf-8")
+    write_whole(_beside(compiled.path), text.encode())
 
 
 def kept_result(artifact: Path) -> CompiledArtifact:

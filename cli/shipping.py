@@ -143,6 +143,8 @@ def _close_fresh(journal: Journal, digest: str) -> None:
 def _remove_drafts(folder: Path) -> None:
     """What a compile that was killed left half-made; whoever ships holds the state folder alone."""
     for draft in [*folder.glob(".*.partial"), *folder.glob(".*.docker")]:
+        if draft.is_file():
+            draft.unlink()
         shutil.rmtree(draft, ignore_errors=True)
 
 
@@ -278,15 +280,27 @@ def _published(
     from compile.publish import find_release, publish
 
     s3, artifact = project.client("s3"), kept.artifact
-    found = None
-    if before is not None and is_signed_by(before, vouching.signer):
+    packed = kept.packed()
+    found, standing = None, before is not None and is_signed_by(before, vouching.signer)
+    if before is not None and standing:
         signed = UNSET if vouching.signer is None else before.signed
-        names = () if vouching.signer is None else (SIGNATURE_FILE,)
-        found = find_release(artifact, to, s3, archive_bytes=before.artifact.archive_bytes, beside=names)
-    elif (packed := kept.archive_bytes()) is not None and kept.was_signed(by=vouching.by):
+        # another genuine signature would do for a reader, but the lock and the bucket must say the same
+        beside = {} if isinstance(signed, UnsetType) else {SIGNATURE_FILE: signed.data}
+        checksum = None if packed is None else packed.checksum
+        found = find_release(
+            artifact,
+            to,
+            s3,
+            archive_bytes=before.artifact.archive_bytes,
+            archive_checksum=checksum,
+            beside=beside,
+        )
+    elif packed is not None and kept.was_signed(by=vouching.by):
         beside = kept.signed(vouching.sign, by=vouching.by)
         signed = signed_by(beside, vouching.signer)
-        found = find_release(artifact, to, s3, archive_bytes=packed, beside=beside)
+        found = find_release(
+            artifact, to, s3, archive_bytes=packed.size, archive_checksum=packed.checksum, beside=beside
+        )
     if found is not None:
         return found, signed
     if done := kept.finished():
@@ -294,6 +308,8 @@ def _published(
     with step("package"):
         archive = kept.archive()
     beside = kept.signed(vouching.sign, by=vouching.by)
+    if before is not None and standing and not isinstance(before.signed, UnsetType) and vouching.signer:
+        beside = {**beside, SIGNATURE_FILE: before.signed.data}  # so that the lock, and a template, can stay
     with step(f"publish to s3://{to.bucket}"), transfer() as progress:
         published = publish(
             artifact,

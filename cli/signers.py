@@ -17,6 +17,7 @@ from artifact.envelope import RawSignature, pae, write_envelope
 from artifact.errors import Conflict, ProofFailed, UsageError
 from artifact.keys import KeyUnusable, PublicKey, key_of
 from artifact.statement import PAYLOAD_TYPE
+from compile.durable import naming
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -31,11 +32,13 @@ class SigningKeyUnusable(UsageError):
 
     id = "signing-key-unusable"
 
-    def __init__(self, *, key: str, why: str) -> None:
+    def __init__(self, *, key: str, why: str, absent: bool = False) -> None:
+        made = f"make one with `traceship key create --out {key}`" if absent else ""
+        given = "give a PEM file that `traceship key create` wrote"
         super().__init__(
             what=f"{key} cannot sign a release",
             why=why,
-            fix="give a PEM file that `traceship key create` wrote, or awskms: with an ECC_NIST_P256 key",
+            fix=f"{made or given}, or give awskms: with an ECC_NIST_P256 key",
         )
 
 
@@ -174,8 +177,14 @@ def create_key(path: Path) -> KeyFile:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise KeyThere(path=path) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:  # half a key is none, and would be in the way of the next attempt
+        path.unlink()
+        raise
     return key_file(path)
 
 
@@ -187,7 +196,8 @@ def _load(path: Path, passphrase: str | None) -> EllipticCurvePrivateKey:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SigningKeyUnusable(key=str(path), why=error.strerror or str(error)) from None
+        absent = isinstance(error, FileNotFoundError)
+        raise SigningKeyUnusable(key=str(path), why=error.strerror or str(error), absent=absent) from None
     try:
         key = load_pem_private_key(data, passphrase.encode() if passphrase else None)
     except TypeError:

@@ -27,6 +27,7 @@ from artifact.verify import VerifiedArtifact
 from cli.project import Project
 from cli.recording import recorded
 from cli.signers import KMS, KmsKey, Signer, key_file, seal
+from compile.durable import write_whole
 
 
 class SignerNotTrusted(UsageError):
@@ -82,7 +83,7 @@ def public_key_of(key: str, project: Project) -> PublicKey:
     if not key.startswith(KMS):
         path = Path(key)
         if path.is_file() and b"BEGIN PUBLIC KEY" in path.read_bytes():
-            return read_key(path.read_text(encoding="utf-8"), name=key)
+            return read_key(path.read_text(encoding="utf-8", errors="replace"), name=key)
     return find_signer(key, project, beside=Path()).public_key
 
 
@@ -94,7 +95,7 @@ def sign_folder(artifact: VerifiedArtifact, signer: Signer) -> None:
         SBOM_FILE: sbom_path(artifact.root),
     }
     for name, data in _files(artifact, signer).items():
-        places[name].write_bytes(data)
+        write_whole(places[name], data)
 
 
 def signed_by(files: Mapping[str, bytes], signer: Signer | None) -> Signed | msgspec.UnsetType:

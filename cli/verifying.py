@@ -5,12 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from artifact.errors import UsageError
 from artifact.keys import PublicKey
 from artifact.release import ReleaseLock
 from artifact.trust import AnotherRelease, check_signature, read_beside, verify_signed
 from infra.lock import read_lock
 
 _BUFFER = 1024 * 1024
+
+
+class NoSuchRelease(UsageError):
+    """A plain word that is neither a path nor the release of the lock."""
+
+    id = "no-such-release"
+
+    def __init__(self, *, name: str, lock: str, held: str) -> None:
+        super().__init__(
+            what=f"there is nothing to verify at {name}",
+            why=f"no folder and no archive has that name, and {lock} holds the release {held}",
+            fix=f"run `traceship verify {held}`, or give a folder, an archive or a release's s3://…",
+        )
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ def verified(what: str, proof: Proof, *, lock_path: Path) -> Verified:
         lock_path: where a release may be named; its digest counts unless ``proof`` has one.
 
     Raises:
-        NotAnArtifact: neither of them.
+        NotAnArtifact, NoSuchRelease: neither of them.
         ProofFailed: it is not whole, not the one that was asked for, or not signed by a key of ``proof``.
         OptionInvalid, ReleaseMissing, DownloadBroken: see ``inference_code/fetch.py``.
     """
@@ -55,6 +69,8 @@ def verified(what: str, proof: Proof, *, lock_path: Path) -> Verified:
         at = lock.location
         named = replace(proof, digest=proof.digest or lock.digest)
         return _release(f"s3://{at.bucket}/{at.prefix}", named, owner=at.account)
+    if not path.exists() and path.name == what and (held := read_lock(lock_path)) is not None:
+        raise NoSuchRelease(name=what, lock=lock_path.name, held=held.name)
     artifact = verify_signed(path, digest=proof.digest, keys=proof.keys, signature=proof.envelope)
     signer = _signer(artifact.digest, proof, path) if proof.keys else None
     return Verified(artifact.digest, len(artifact.manifest.files), signer)

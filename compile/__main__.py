@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import traceback
@@ -20,6 +21,7 @@ from typing import Any, NoReturn, get_args
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
 from compile.children import tied_to_runner
+from compile.durable import no_room
 from compile.exchange import brought, brought_parts, settled
 from compile.pipeline import compile_model, compile_part
 from compile.request import CompileRequest, CompilerOptions, Work, parse_shape
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not tied_to_runner():
         return 130
     try:
-        told = _run(_parser().parse_args(words))
+        told = _run(_parser(with_help=True).parse_args(words))
     except TraceshipError as error:
         _print_error(error, as_json=as_json)
         return error.exit_code
@@ -77,8 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whatever was not foreseen is still told in one object, which is all that a runner reads.
         if "--debug" in words:
             traceback.print_exc()
-        _print_error(Unexpected(error=error), as_json=as_json)
-        return Unexpected.exit_code
+        known = no_room(error, place="the artifact") or Unexpected(error=error)
+        _print_error(known, as_json=as_json)
+        return known.exit_code
     print(json.dumps(told.data, ensure_ascii=False) if as_json else told.text)
     return 0
 
@@ -171,8 +174,13 @@ def _request(
     )
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m compile", description="Trace, prove and package a transformers model.")
+def _parser(*, with_help: bool = False) -> _Parser:
+    """``with_help``: for a person who types; elsewhere `--help` would end well and compile nothing."""
+    parser = _Parser(
+        prog="python -m compile",
+        description="Trace, prove and package a transformers model.",
+        add_help=with_help,
+    )
     add = parser.add_argument
     add(
         "--model",
@@ -214,11 +222,11 @@ def _add_compiler_options(parser: _Parser) -> None:
     add("--separate-weights", action="store_true", help="keep weights out of the compiled graph")
     add("--compiler-arg", action="append", default=[], metavar="ARG", help="an argument of neuron-cc")
     add("--compiler-timeout", type=int, default=3600, metavar="S", help="seconds for each bucket")
-    add("--min-coverage", type=float, default=90.0, metavar="P", help="least %% of operators on the device")
+    add("--min-coverage", type=_finite, default=90.0, metavar="P", help="least %% of operators on the device")
     add("--max-partitions", type=int, metavar="N", help="most subgraphs that the compiler may make")
     add("--allow-fallback", action="append", default=[], metavar="OP", help="only these run on the CPU")
     add("--minimum-segment-size", type=int, metavar="N", help="smallest subgraph to compile")
-    add("--single-fusion-ratio", type=float, metavar="R", help="when to fuse into one subgraph")
+    add("--single-fusion-ratio", type=_finite, metavar="R", help="when to fuse into one subgraph")
 
 
 def _add_work_options(parser: _Parser) -> None:
@@ -229,6 +237,14 @@ def _add_work_options(parser: _Parser) -> None:
     either = parser.add_mutually_exclusive_group().add_argument
     either("--only", metavar="BxL", help="trace this bucket only; --out gets a part, not an artifact")
     either("--parts", metavar="PLACE", help="take the traced buckets PLACE/BxL, here or in S3, do not trace")
+
+
+def _finite(text: str) -> float:
+    """A number that others can be compared with; argparse tells of the ValueError."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _waiver(text: str) -> Waiver:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,11 @@ from compile.jobs import AdoptJob, TraceResult
 
 if TYPE_CHECKING:
     import torch
+
+
+_HERE = "<--- HERE"
+_RAISED = re.compile(r"[\w.]+: ")
+_TOLD = 300
 
 
 class TraceUnusable(UsageError):
@@ -62,10 +68,14 @@ def adopt_here(job: AdoptJob) -> TraceResult:
         expected = wrapper(*(feed[name] for name in wrapper.names))
         try:
             answer = theirs(*(feed[name] for name in order))
-        except (RuntimeError, ValueError) as error:
-            raise TraceUnusable(file=job.file, why=_last_line(error)) from error
+        except Exception as error:  # their program's own: torch.jit.Error is no RuntimeError
+            raise TraceUnusable(file=job.file, why=_own_words(error)) from error
     source = _forward(job, wrapper.names, order, answer=answer, dimensions=expected[0].dim())
-    Path(job.graph).write_bytes(_behind(theirs, source))
+    try:
+        graph = _behind(theirs, source)
+    except RuntimeError as error:
+        raise TraceUnusable(file=job.file, why=_own_words(error)) from error
+    Path(job.graph).write_bytes(graph)
     return TraceResult(
         inputs=tuple(input_tensor(job.model, name) for name in wrapper.names),
         outputs=tuple(
@@ -97,11 +107,16 @@ def _picked(job: AdoptJob, answer: Any) -> list[str]:
     fields = job.model.fields
     if isinstance(answer, torch.Tensor) and len(fields) == 1:
         return ["answer"]
-    if isinstance(answer, dict) and all(field in answer for field in fields):
+    if isinstance(answer, dict) and all(torch.is_tensor(answer.get(field)) for field in fields):
         return [f'answer["{field}"]' for field in fields]
-    if isinstance(answer, (tuple, list)) and len(answer) >= len(fields):
+    in_order = isinstance(answer, (tuple, list)) and len(answer) >= len(fields)
+    if in_order and all(torch.is_tensor(found) for found in answer[: len(fields)]):
         return [f"answer[{place}]" for place in range(len(fields))]
-    told = sorted(answer) if isinstance(answer, dict) else type(answer).__name__
+    told: Any = type(answer).__name__
+    if isinstance(answer, dict):
+        told = sorted(answer)
+    elif isinstance(answer, (tuple, list)):
+        told = f"{told} of {', '.join(type(found).__name__ for found in answer)}"
     raise TraceUnusable(file=job.file, why=f"the task needs {', '.join(fields)}, the file answers {told}")
 
 
@@ -153,9 +168,19 @@ def _behind(theirs: Any, source: str) -> bytes:
     return canonical(buffer.getvalue())
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _own_words(error: Exception) -> str:
+    """What TorchScript says is wrong, on one line, without its excerpts of the code.
+
+    Of a program that failed while it ran it stands below the excerpt, as "RuntimeError: …"; of one
+    that does not compile, or was called wrongly, above.
+    """
+    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    excerpts = [at for at, line in enumerate(lines) if line.endswith(_HERE)]
+    if excerpts and any("Traceback of TorchScript" in line for line in lines):
+        below = lines[excerpts[-1] + 1 :]
+        raised = next((at for at, line in enumerate(below) if _RAISED.match(line)), None)
+        lines = [] if raised is None else [" ".join(line.strip() for line in below[raised:])]
+    return lines[0].strip()[:_TOLD] if lines else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 What it looks like is said by ``artifact/packed.py``, which reads it back: the manifest first, the
 files in the order of their names, and nothing in it that depends on time, place or user. It is
 written as a stream: memory does not grow with the artifact, each file is hashed as it goes by, and
-the archive's own hash and the writing have threads of their own.
+the archive's own hash and the writing have threads of their own. What is going to be uploaded gets
+the digests of its parts here too, from the same pass (``cut.py``).
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from artifact.canonical import encode
 from artifact.listing import digest_file
@@ -31,9 +32,12 @@ from artifact.packed import (
     padding,
 )
 from artifact.verify import ListedArtifact
+from compile.cut import PartHash, composite, encoded, in_one_piece
+from compile.durable import naming
 
 _AT_ONCE = 32
 """Parts, such as a block and its header, that are written together."""
+_CHUNK = 1 << 20
 _AHEAD = 4
 """Times as many that may wait to be written."""
 
@@ -54,6 +58,27 @@ class Archive:
     path: Path
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A written archive that is going to be uploaded beside the files that are in it.
+
+    Args:
+        size: in bytes.
+        digests: SHA-256 of each of its parts.
+        files: the same for each member that has more than one, by its name.
+    """
+
+    path: Path
+    size: int
+    digests: tuple[bytes, ...]
+    files: Mapping[str, tuple[bytes, ...]]
+
+    @property
+    def checksum(self) -> str:
+        """S3's checksum of it, once it is there."""
+        return encoded(self.digests[0]) if in_one_piece(self.size) else composite(self.digests)
 
 
 def artifact_members(artifact: ListedArtifact, *, below: str = "") -> list[Member]:
@@ -79,20 +104,72 @@ def write_archive(members: Iterable[Member], out: Path) -> Archive:
 
     Raises:
         ArtifactChanged: a file changed meanwhile.
+        MemberUnpackable: see there.
     """
+    digest = hashlib.sha256()
+    size = _write(members, out, digest, lambda _member: None)
+    return Archive(path=out, size=size, sha256=digest.hexdigest())
+
+
+def write_parcel(members: Sequence[Member], out: Path) -> Parcel:
+    """Write an archive as ``write_archive`` does, and cut it and its members for an upload."""
+    digest = PartHash(_packed_size(members))
+    cut = {member.name: PartHash(member.size) for member in members if not in_one_piece(member.size)}
+    size = _write(members, out, digest, lambda member: cut.get(member.name))
+    files = {name: hashed.digests() for name, hashed in cut.items()}
+    return Parcel(path=out, size=size, digests=digest.digests(), files=files)
+
+
+def parcel_there(path: Path) -> Parcel:
+    """An archive that was written before, cut again; of its members nothing is known."""
+    size = path.stat().st_size
+    digest = PartHash(size)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return Parcel(path=path, size=size, digests=digest.digests(), files={})
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+def _write(
+    members: Iterable[Member], out: Path, digest: _Digest, cut: Callable[[Member], PartHash | None]
+) -> int:
+    """Bytes of the written archive, which ``digest`` has seen; ``cut`` sees a member's own, if any does."""
     try:
-        with out.open("wb") as file, _StoredGzip(file) as sink:
+        with (
+            naming(out),
+            out.open("wb") as file,
+            _Behind() as cutting,
+            _StoredGzip(file, digest) as sink,
+        ):
             for member in members:
                 sink.write(header(member.name, member.size))
+                parts = cut(member)
                 for chunk in member.chunks():
+                    if parts is not None:
+                        cutting.do(partial(parts.update, chunk))
                     sink.write(chunk)
                 sink.write(padding(member.size))
             sink.write(ending(sink.length))
             sink.finish()
+            cutting.settle()
     except BaseException:
         out.unlink(missing_ok=True)
         raise
-    return Archive(path=out, size=sink.written, sha256=sink.sha256)
+    return sink.written
+
+
+def _packed_size(members: Iterable[Member]) -> int:
+    """Bytes of an archive before it is written."""
+    length = sum(
+        len(header(member.name, member.size)) + member.size + len(padding(member.size)) for member in members
+    )
+    length += len(ending(length))
+    blocks = -(-length // STORED_MAX)
+    return len(GZIP_HEADER) + length + blocks * BLOCK_HEADER.size + TRAILER.size
 
 
 class _StoredGzip:
@@ -101,21 +178,17 @@ class _StoredGzip:
     What is framed is hashed and written by a thread of its own.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, digest: _Digest) -> None:
         self._file = file
+        self._digest = digest
         self._writing = _Behind()
         self._block: list[memoryview] = []
         self._room = STORED_MAX
         self._framed: list[bytes | memoryview] = []
         self._crc = 0
-        self._digest = hashlib.sha256()
         self.length = 0
         self.written = 0
         self._emit([GZIP_HEADER])
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
 
     def write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)
@@ -179,6 +252,12 @@ class _Behind:
 
     def stop(self) -> None:
         self._thread.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> _Behind:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def _member(name: str, data: bytes) -> Member:

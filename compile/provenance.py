@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from artifact.canonical import encode
+from artifact.errors import UsageError
 from artifact.manifest import PARITY, Manifest
 from artifact.release import SBOM_FILE
 from artifact.statement import Statement, StatementUnreadable, about_manifest
@@ -32,6 +33,19 @@ from compile.sources.packaged import SCHEME as PYPI
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:traceship:compile:1"
 _PROGRAM = ("python", "-m", "compile")
+
+
+class CommandUnrecorded(UsageError):
+    """A provenance that tells what the artifact is, and not how it was made."""
+
+    id = "command-unrecorded"
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="nobody recorded which command made this artifact, so it cannot be made again",
+            why="its provenance holds no command: the artifact was adopted, or came from another machine",
+            fix="compile it with `traceship compile` or `traceship ship`, which record how",
+        )
 
 
 @dataclass(frozen=True)
@@ -129,13 +143,14 @@ def recorded(statement: Statement) -> Recorded:
     """How the artifact of a provenance is made again.
 
     Raises:
-        StatementUnreadable: it is of another tool, or nobody recorded the compile.
+        CommandUnrecorded: it is of another tool, or nobody recorded the compile.
+        StatementUnreadable: what it says is no such record.
     """
     try:
         definition = statement.predicate["buildDefinition"]
         kind, parameters = definition["buildType"], definition["externalParameters"]
         if kind != BUILD_TYPE or "command" not in parameters:
-            raise StatementUnreadable(why="it does not say which command made the artifact")
+            raise CommandUnrecorded
         words, runner, image = parameters["command"], parameters["runner"], parameters["image"]
     except (KeyError, TypeError) as error:
         raise StatementUnreadable(why=f"it has no {error}") from None

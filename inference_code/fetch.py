@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +27,7 @@ from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
 from artifact.packed import verify_packed
 from artifact.release import ARCHIVE, SIGNATURE_FILE, blob_key
 from artifact.trust import SignatureMissing, check_signature, signature_path
-from artifact.verify import MAX_MANIFEST_BYTES, VerifiedArtifact, parse_manifest, verify
+from artifact.verify import MAX_MANIFEST_BYTES, VerifiedArtifact, listed, parse_manifest, verify
 from inference_code.log import logger
 from inference_code.option_values import OptionInvalid
 from inference_code.options import given_signature, pinned_digest, pinned_keys
@@ -168,10 +168,11 @@ def fetch(options: FetchOptions, s3: AwsClient) -> VerifiedArtifact:
     with staged(to) as folder:
         with translated(f"fetch the release from the bucket {options.bucket}"):
             _Download(options, s3, partial(_created, folder)).run()
-        verify(folder, digest=options.digest)
+        whole = verify(folder, digest=options.digest)
         put(folder, to)
     _put_beside(to, envelope)
-    artifact = verify(to, digest=options.digest)
+    # the very files that were read; whoever loads them (``serve``) reads and hashes them once more
+    artifact = replace(whole, root=listed(to, digest=options.digest).root)
     logger.info("fetched", extra={"digest": artifact.digest, "path": str(to)})
     return artifact
 

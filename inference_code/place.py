@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from artifact.descriptors import check_descriptors
 from artifact.errors import Conflict, TraceshipError
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 
@@ -64,6 +65,7 @@ def staged(to: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:
             raise
+        check_descriptors(error, doing=f"write the artifact to {to}")
         raise CannotWrite(path=to, why=error.strerror or errno.errorcode[error.errno]) from error
 
 

@@ -30,7 +30,7 @@ def _or_auto(value: Any, listed: ValidatorFunctionWrapHandler) -> Any:
 class Section(BaseModel):
     """A table of the file: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Project(Section):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.numbers import Finite
+
 if TYPE_CHECKING:
     from compile.cache.through import Explanation
 
@@ -62,7 +64,9 @@ if TYPE_CHECKING:
 @click.option(
     "--compiler-timeout", type=int, default=3600, show_default=True, help="Seconds for each bucket."
 )
-@click.option("--min-coverage", type=float, default=90.0, show_default=True, help="inf1: % on the device.")
+@click.option(
+    "--min-coverage", type=Finite(0, 100), default=90.0, show_default=True, help="inf1: % on the device."
+)
 @click.option("--max-partitions", type=int, metavar="N", help="inf1: most subgraphs.")
 @click.option(
     "--allow-fallback", multiple=True, metavar="OP", help="inf1: only these run on the CPU; repeat."
@@ -87,7 +91,7 @@ if TYPE_CHECKING:
 @click.option("--no-cache", is_flag=True, help="Compile afresh; neither read the cache nor keep the result.")
 @click.option("--cache", "shared_cache", metavar="S3", help="A cache to share, s3://BUCKET/PREFIX.")
 @click.option(
-    "--cache-gb", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Its most on this disk."
+    "--cache-gb", type=Finite(0, 100_000), default=20.0, show_default=True, help="Its most on this disk."
 )
 @click.option("--explain", is_flag=True, help="Say what the cache key holds and, on a miss, what differs.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write what was proven as an HTML page.")

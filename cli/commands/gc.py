@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.numbers import Finite
+
 if TYPE_CHECKING:
     from artifact.garbage import Garbage
 
@@ -17,7 +19,7 @@ LEAST_DAYS = 0.25
 @click.option("--delete", is_flag=True, help="Delete what nothing needs. Without it, only list.")
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=LEAST_DAYS),
+    type=Finite(min=LEAST_DAYS),
     default=7.0,
     show_default=True,
     metavar="DAYS",

@@ -4,7 +4,7 @@
     files.py       one file: is it there and right, else send it
     source.py      that file, and when an object is it
     multipart.py   a file of many parts, continued where an earlier process stopped
-    parts.py       how a file is cut, and the checksum that S3 then has of the whole
+    parts.py       a part's bytes, in memory or as a request's body; its cut is compile/cut.py
     bucket.py      every call to S3, with owner, key and checksum, repeated where that helps
     pool.py        a few threads with a bounded queue
     progress.py    bytes, rate and time left

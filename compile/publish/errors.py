@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from artifact.errors import Conflict, TraceshipError, UsageError
-from compile.publish.parts import MAX_OBJECT_BYTES
+from compile.cut import MAX_OBJECT_BYTES
 
 
 class FileTooLarge(UsageError):
@@ -81,6 +81,19 @@ class UploadVanished(TraceshipError):
             what=f"the unfinished upload of {file} disappeared while its parts were sent",
             why="another process completed or removed it, or the bucket's lifecycle rule did",
             fix="run the command again; what is there is not sent again",
+        )
+
+
+class ReleaseVanished(TraceshipError):
+    """Somebody removes the release as often as we publish it. ``publish`` begins again by itself."""
+
+    id = "release-vanished"
+
+    def __init__(self, *, key: str) -> None:
+        super().__init__(
+            what="the release disappeared while it was published",
+            why=f"{key} was there, and is not there any more: somebody deletes it, such as `traceship gc`",
+            fix="see that nobody deletes this release, then run the command again",
         )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from compile.cut import MAX_OBJECT_BYTES, in_one_piece
 from compile.publish.bucket import Bucket
 from compile.publish.errors import FileTooLarge
 from compile.publish.multipart import send_parts
-from compile.publish.parts import MAX_OBJECT_BYTES, in_one_piece
 from compile.publish.pool import Pool
 from compile.publish.progress import Meter
 from compile.publish.source import Source, is_right, read
@@ -42,14 +42,14 @@ class Sender:
         if head is not None and is_right(head, source):
             self._reused(source)
             return
-        data = read(source)
-        if not self._bucket.put(source.key, data, source.checksum, create=head is None):
+        data, checksum = read(source)
+        if not self._bucket.put(source.key, data, checksum, create=head is None):
             # Somebody was faster, or an earlier attempt of ours arrived and only its answer was lost.
             now = self._bucket.head(source.key)
             if now is not None and is_right(now, source):
                 self._reused(source)
                 return
-            self._bucket.put(source.key, data, source.checksum, create=False)
+            self._bucket.put(source.key, data, checksum, create=False)
         self._meter.sent(source.size)
         self._meter.finished(reused=False)
 

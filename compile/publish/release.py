@@ -11,29 +11,36 @@ import errno
 import hashlib
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from artifact.aws import AwsClient, is_transport, translated
+from artifact.canonical import encode
 from artifact.failpoints import failpoint
 from artifact.manifest import MANIFEST, File
 from artifact.release import ARCHIVE, archive_key, blob_key, manifest_key, release_prefix
-from artifact.verify import VerifiedArtifact, verify
-from compile.archive import Archive, artifact_members, write_archive
-from compile.publish.bucket import LISTED_PER_PAGE, Bucket, Destination, Listing
-from compile.publish.errors import NameReserved, ReleaseTaken, ScratchUnusable, UploadVanished
+from artifact.verify import ListedArtifact, VerifiedArtifact, listed, verify
+from compile.archive import Parcel, artifact_members, write_parcel
+from compile.cut import encoded, in_one_piece
+from compile.publish.bucket import LISTED_PER_PAGE, Bucket, Destination, Head, Listing
+from compile.publish.errors import (
+    NameReserved,
+    ReleaseTaken,
+    ReleaseVanished,
+    ScratchUnusable,
+    UploadVanished,
+)
 from compile.publish.files import Sender
-from compile.publish.parts import encoded
 from compile.publish.pool import Pool, free_descriptors, workers_for
 from compile.publish.progress import Meter, Progress
 from compile.publish.source import Source, is_right
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.ENOENT}
 _AGAIN = 3
-"""Attempts, where another process completes or removes an upload that we continue."""
+"""Attempts, where another process removes what we continue: an upload, or the release itself."""
 _PUBLISHER, _PUBLICATION = "publisher", "publication"
 """Metadata of the manifest: the ARN of whoever wrote it, and a number for that very run."""
 
@@ -71,7 +78,7 @@ def publish(
     *,
     report: Callable[[str], None],
     progress: Callable[[Progress], None] = lambda _: None,
-    archive: Archive | None = None,
+    archive: Parcel | None = None,
     beside: Mapping[str, bytes] | None = None,
 ) -> Published:
     """Upload the artifact at ``root`` and make it a release.
@@ -81,7 +88,7 @@ def publish(
             already. Every file is hashed again as it is sent, so what changed since is not published.
         report: gets a line for a person now and then.
         progress: is called after each part and file, from any thread, one call at a time.
-        archive: its model.tar.gz where the caller has it; else one is written, and gone afterwards.
+        archive: its model.tar.gz where the caller has it; else one is written first, and gone afterwards.
         beside: small files to lie beside the manifest, by name, such as signatures; put before it, in
             place of what has the name already.
 
@@ -91,17 +98,22 @@ def publish(
             what S3 said; run again to go on.
         FileTooLarge, NameReserved, ReleaseTaken, ScratchUnusable: see there.
     """
-    artifact = verify(root) if isinstance(root, Path) else root
+    artifact = root if isinstance(root, ListedArtifact) else _verified(root, packed=archive is not None)
     named = _checked(beside or {})
     with translated(f"publish to the bucket {destination.bucket}"):
         for left in range(_AGAIN - 1, -1, -1):
             try:
                 publication = _Publication(artifact, destination, s3, report=report, progress=progress)
                 return publication.run(archive, named)
-            except UploadVanished:
+            except (ReleaseVanished, UploadVanished):
                 if left == 0:
                     raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def _verified(root: Path, *, packed: bool) -> ListedArtifact:
+    """The artifact in a folder; where its archive is still to be written, its files are verified then."""
+    return verify(root) if packed else listed(root)
 
 
 def find_release(
@@ -110,14 +122,16 @@ def find_release(
     s3: AwsClient,
     *,
     archive_bytes: int,
-    beside: Collection[str] = (),
+    archive_checksum: str | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Published | None:
     """The release of ``artifact`` if all of it is in S3: nothing is sent, and no archive is made.
 
     Args:
-        archive_bytes: of model.tar.gz when it was published. Its content is not compared: S3 confirmed
-            the checksum when it was put, before the manifest.
-        beside: names that must lie beside the manifest.
+        archive_bytes: of model.tar.gz when it was published.
+        archive_checksum: S3's of it, where this machine packed it; None: it is not compared, S3 confirmed
+            it when it was put, before the manifest.
+        beside: what must lie beside the manifest, byte for byte.
 
     Raises:
         BucketMissing, AwsDenied, AwsUnreachable, AwsRefused and the like: what S3 said.
@@ -128,7 +142,9 @@ def find_release(
         bucket = Bucket(s3, destination)
         bucket.check()
         before = _manifest_there(bucket, artifact, destination)
-        if before is None or not _all_there(bucket, artifact, destination, archive_bytes, beside):
+        if before is None or not _all_there(
+            bucket, artifact, destination, (archive_bytes, archive_checksum), beside or {}
+        ):
             return None
     return Published(
         digest=artifact.digest,
@@ -155,7 +171,7 @@ class _Publication:
 
     def __init__(
         self,
-        artifact: VerifiedArtifact,
+        artifact: ListedArtifact,
         destination: Destination,
         s3: AwsClient,
         *,
@@ -166,31 +182,34 @@ class _Publication:
         self._to = destination
         self._s3 = s3
         self._report = report
-        self._blobs = _blobs(artifact)
         self._archive_estimate = sum(file.size for file in artifact.manifest.files)
+        blobs = _blobs(artifact, {})
+        self._files = len(blobs) + 1
         self._meter = Meter(
-            total_bytes=sum(blob.size for blob in self._blobs) + self._archive_estimate,
-            total_files=len(self._blobs) + 1,
+            total_bytes=sum(blob.size for blob in blobs) + self._archive_estimate,
+            total_files=self._files,
             tell=progress,
         )
 
-    def run(self, given: Archive | None, beside: Mapping[str, bytes]) -> Published:
+    def run(self, given: Parcel | None, beside: Mapping[str, bytes]) -> Published:
         with Pool(workers_for(free_descriptors())) as pool:
             bucket = Bucket(self._s3, self._to, stopping=pool.stopping)
             bucket.check()
-            there = _manifest_there(bucket, self._artifact, self._to)
+            before = _manifest_there(bucket, self._artifact, self._to)
             sender = Sender(bucket, pool, self._meter)
-            listing = _listing(bucket, len(self._blobs))
-            for blob in sorted(self._blobs, key=lambda blob: -blob.size):
-                sender.send(blob, absent=listing.lacks(blob.key))
-            with self._archive(given) as archive, failpoint("publish.archive"):
+            with self._archive(given) as archive:
                 self._meter.expect(archive.size - self._archive_estimate)
-                sender.send(self._archive_source(archive), absent=False)
-                pool.drain()
+                listing = _listing(bucket, self._files)
+                blobs = _blobs(self._artifact, archive.files)
+                for blob in sorted(blobs, key=lambda blob: -blob.size):
+                    sender.send(blob, absent=listing.lacks(blob.key))
+                with failpoint("publish.archive"):
+                    sender.send(self._archive_source(archive), absent=False)
+                    pool.drain()
             with failpoint("publish.beside"):
                 self._put_beside(bucket, beside)
             with failpoint("publish.manifest"):
-                before_us = self._put_manifest(bucket) if there is None else there.publisher
+                before_us = self._put_manifest(bucket) if before is None else self._there(bucket).publisher
         self._tell(before_us)
         return Published(
             digest=self._artifact.digest,
@@ -202,25 +221,25 @@ class _Publication:
         )
 
     @contextmanager
-    def _archive(self, given: Archive | None) -> Iterator[Archive]:
+    def _archive(self, given: Parcel | None) -> Iterator[Parcel]:
+        """The archive, before anything is sent: in writing it every file is verified and cut."""
         if given is not None:
             yield given
             return
         with _scratch(self._archive_estimate) as folder:
-            yield write_archive(artifact_members(self._artifact), folder / ARCHIVE)
+            yield write_parcel(artifact_members(self._artifact), folder / ARCHIVE)
 
-    def _archive_source(self, archive: Archive) -> Source:
+    def _archive_source(self, archive: Parcel) -> Source:
         key = archive_key(self._to.name, self._artifact.digest)
-        return Source(archive.path, key, archive.size, archive.sha256, shown=ARCHIVE)
+        return Source(archive.path, key, archive.size, shown=ARCHIVE, sha256=None, digests=archive.digests)
 
     def _put_beside(self, bucket: Bucket, beside: Mapping[str, bytes]) -> None:
         """A signature that is there gives way to ours: keys are changed for a reason, and so are records."""
         prefix = release_prefix(self._to.name, self._artifact.digest)
         for name, data in sorted(beside.items()):
-            key, checksum = f"{prefix}/{name}", encoded(hashlib.sha256(data).digest())
-            head = bucket.head(key)
-            if head is None or (head.size, head.checksum) != (len(data), checksum):
-                bucket.put(key, data, checksum, create=False)
+            key = f"{prefix}/{name}"
+            if not _is_just(bucket.head(key), data):
+                bucket.put(key, data, _checksum(data), create=False)
                 self._meter.sent(len(data))
 
     def _put_manifest(self, bucket: Bucket) -> Publisher | None:
@@ -228,9 +247,10 @@ class _Publication:
 
         Raises:
             ReleaseTaken: something else lies there.
+            ReleaseVanished: something lay there, and then it did not.
         """
         key = manifest_key(self._to.name, self._artifact.digest)
-        body = (self._artifact.root / MANIFEST).read_bytes()
+        body = encode(self._artifact.manifest)  # the bytes that were verified, wherever the folder is now
         run = uuid.uuid4().hex
         who = {} if self._to.publisher is None else {_PUBLISHER: _ascii(self._to.publisher)}
         checksum = encoded(bytes.fromhex(self._artifact.digest))
@@ -247,16 +267,23 @@ class _Publication:
             if there is None:
                 raise
         else:
-            there = None if made else _manifest_there(bucket, self._artifact, self._to)
+            there = None if made else self._there(bucket)
         if there is not None and there.run != run:
             return there.publisher
         self._meter.sent(len(body))
         return None
 
+    def _there(self, bucket: Bucket) -> _ManifestThere:
+        """The manifest that was there a moment ago; where it is gone, files of it may be gone too."""
+        found = _manifest_there(bucket, self._artifact, self._to)
+        if found is None:
+            raise ReleaseVanished(key=manifest_key(self._to.name, self._artifact.digest))
+        return found
+
     def _tell(self, before_us: Publisher | None) -> None:
         sent = f"sent {self._meter.sent_bytes / 1e6:.1f} MB"
         if self._meter.reused_files:
-            sent += f", {self._meter.reused_files} of {len(self._blobs) + 1} files were there"
+            sent += f", {self._meter.reused_files} of {self._files} files were there"
         self._report(sent)
         if before_us is not None:
             self._report(f"this release was published before, by {before_us}")
@@ -271,7 +298,7 @@ class _ManifestThere:
 
 
 def _manifest_there(
-    bucket: Bucket, artifact: VerifiedArtifact, destination: Destination
+    bucket: Bucket, artifact: ListedArtifact, destination: Destination
 ) -> _ManifestThere | None:
     """The release's manifest, None where there is none.
 
@@ -293,10 +320,10 @@ def _manifest_there(
 
 def _all_there(
     bucket: Bucket,
-    artifact: VerifiedArtifact,
+    artifact: ListedArtifact,
     destination: Destination,
-    archive_bytes: int,
-    beside: Collection[str],
+    archive: tuple[int, str | None],
+    beside: Mapping[str, bytes],
 ) -> bool:
     """Whether everything but the manifest is there and right, asked in parallel."""
     prefix = release_prefix(destination.name, artifact.digest)
@@ -307,30 +334,52 @@ def _all_there(
         if head is None or not is_right(head, source):
             missing.append(source.key)
 
-    def look_for(key: str, size: int | None) -> None:
+    def look_for_archive(key: str) -> None:
         head = bucket.head(key)
-        if head is None or size not in {None, head.size}:
+        if head is None or head.size != archive[0] or archive[1] not in {None, head.checksum}:
+            missing.append(key)
+
+    def look_for(key: str, data: bytes) -> None:
+        if not _is_just(bucket.head(key), data):
             missing.append(key)
 
     with Pool(workers_for(free_descriptors())) as pool:
-        pool.submit(lambda: look_for(archive_key(destination.name, artifact.digest), archive_bytes))
-        for name in beside:
-            pool.submit(lambda name=name: look_for(f"{prefix}/{name}", None))  # type: ignore[misc]
-        for blob in _blobs(artifact):
+        pool.submit(lambda: look_for_archive(archive_key(destination.name, artifact.digest)))
+        for name, data in beside.items():
+            pool.submit(lambda name=name, data=data: look_for(f"{prefix}/{name}", data))  # type: ignore[misc]
+        for blob in _blobs(artifact, {}):
             pool.submit(lambda blob=blob: look(blob))  # type: ignore[misc]
         pool.drain()
     return not missing
 
 
-def _blobs(artifact: VerifiedArtifact) -> list[Source]:
-    """What the manifest names, each content once."""
+def _is_just(head: Head | None, data: bytes) -> bool:
+    """Whether an object that was put in one piece is ``data``."""
+    return head is not None and (head.size, head.checksum) == (len(data), _checksum(data))
+
+
+def _checksum(data: bytes) -> str:
+    return encoded(hashlib.sha256(data).digest())
+
+
+def _blobs(artifact: ListedArtifact, cut: Mapping[str, tuple[bytes, ...]]) -> list[Source]:
+    """What the manifest names, each content once. ``cut``: digests of the parts of large files, by path."""
     once: dict[str, File] = {}
     for file in artifact.manifest.files:
         once.setdefault(file.sha256, file)
-    return [
-        Source(artifact.root / file.path, blob_key(file.sha256), file.size, file.sha256, shown=file.path)
-        for file in once.values()
-    ]
+    return [_blob(artifact, file, cut) for file in once.values()]
+
+
+def _blob(artifact: ListedArtifact, file: File, cut: Mapping[str, tuple[bytes, ...]]) -> Source:
+    digests = (bytes.fromhex(file.sha256),) if in_one_piece(file.size) else cut.get(file.path)
+    return Source(
+        artifact.root / file.path,
+        blob_key(file.sha256),
+        file.size,
+        shown=file.path,
+        sha256=file.sha256,
+        digests=digests,
+    )
 
 
 def _listing(bucket: Bucket, blobs: int) -> Listing:

@@ -35,6 +35,39 @@ def test_rules_give_what_re_sub_gives(text: str, rules: list[tuple[str, str]]) -
     _in_order(found, text)
 
 
+_EMPTY = [
+    (r"^", "x"),
+    (r"$", " "),
+    (r"a*", "-"),
+    (r"(?=b)", "<"),
+    (r"(?<=a)", "\u0301"),
+    (r"(a?)(b?)", r"\2.\1"),
+    (r"(?:(a)|)", r"\1!"),
+    (r"(b)?", ""),
+    (r"a", ""),
+]
+
+
+@given(_TEXTS, st.lists(st.sampled_from(_EMPTY), max_size=4))
+@example("", [("^", "x")])
+@example("ab", [("^", "x")])
+@example("", [("$", " "), ("^", "x")])
+def test_a_match_of_nothing_is_replaced_as_re_sub_replaces_it(
+    text: str, rules: list[tuple[str, str]]
+) -> None:
+    """Also before the first character and where there is none; what is put there comes from no character."""
+    found, expected = Aligned.of(text), text
+    for pattern, template in rules:
+        found = found.sub(re.compile(pattern), Template.parse(template))
+        expected = re.sub(pattern, template, expected)
+
+    assert found.text == expected
+    assert found.starts == sorted(found.starts)
+    assert found.ends == sorted(found.ends)
+    assert all(0 <= start <= end <= len(text) for start, end in zip(found.starts, found.ends))
+    assert len(found.text) == len(found.starts) == len(found.ends)
+
+
 def _in_order(found: Aligned, original: str) -> None:
     words = [at for at, character in enumerate(found.text) if character != " "]
     starts, ends = ([column[at] for at in words] for column in (found.starts, found.ends))

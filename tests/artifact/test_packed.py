@@ -32,6 +32,7 @@ from artifact.packed import (
     STORED_MAX,
     TRAILER,
     ArchiveChanged,
+    MemberUnpackable,
     _content,
     ending,
     header,
@@ -428,6 +429,38 @@ except ProofFailed as error:
     seconds = time.process_time() - started
     print(peak() - before, seconds, error.id, error.why)
 """
+
+
+@given(
+    st.lists(st.text(alphabet="aä漢-", min_size=1, max_size=120), min_size=1, max_size=4).map("/".join),
+    st.integers(min_value=0, max_value=2**70),
+)
+def test_a_header_says_what_it_was_given_or_is_refused(name: str, size: int) -> None:
+    """A name's length counts in bytes, as the field does; what Python's tarfile reads is what was meant."""
+    whole = name.encode()
+    splits = [at for at in range(1, len(whole)) if whole[at : at + 1] == b"/"]
+    fits = len(whole) <= 100 or any(len(whole) - at <= 101 and at <= 155 for at in splits)
+    if size >= 2**63 or not fits:
+        with pytest.raises(MemberUnpackable):
+            header(name, size)
+        return
+
+    block = header(name, size)
+
+    found = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+    assert len(block) == 512
+    assert (found.name, found.size) == (name, size)
+
+
+def test_a_manifest_with_a_size_that_no_header_holds_is_refused() -> None:
+    """The number is JSON and canonical, and there is no such file."""
+    manifest = manifest_of(CONTENT)
+    huge = tuple(msgspec.structs.replace(file, size=10**40) for file in manifest.files)
+    data = encode(msgspec.structs.replace(manifest, files=huge))
+    parts = [(MANIFEST, data), (MANIFEST_DIGEST, digest_file(hashlib.sha256(data).hexdigest()))]
+
+    with pytest.raises(ArtifactChanged, match="a tar holds less"):
+        _check(_stored(_tar([*parts, (sorted(CONTENT)[0], b"x")])))
 
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb.__name__.strip("_"))

@@ -232,6 +232,9 @@ LOOSE: dict[str, Callable[[], bytes]] = {
     "NaN": lambda: b'{"payload":NaN}',
     "something behind it": lambda: ENVELOPE + ENVELOPE,
     "a deep nest": lambda: b"[" * 100_000,
+    "half a surrogate pair as type": lambda: ENVELOPE.replace(b'"application/', b'"\\ud800application/'),
+    "half a surrogate pair as payload": lambda: ENVELOPE.replace(b'"payload":"', b'"payload":"\\udfff'),
+    "half a surrogate pair as key": lambda: ENVELOPE.replace(b'{"payload"', b'{"\\ud800":1,"payload"'),
     "a key id that is no word": lambda: _changed(signatures=[{"keyid": "a\nb", "sig": "QQ=="}]),
     "no key id": lambda: _changed(signatures=[{"sig": "QQ=="}]),
     "two signatures of one key": lambda: _changed(signatures=json.loads(ENVELOPE)["signatures"] * 2),
@@ -330,13 +333,27 @@ def test_the_envelope_fits_into_a_container_s_environment() -> None:
     assert len(base64.b64encode(envelope)) <= MAX_ENV_BYTES
 
 
-def test_an_envelope_that_is_a_pipe_is_refused_without_waiting(root: Path) -> None:
-    """A special file neither passes nor blocks."""
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(os.devnull)])
+def test_an_envelope_that_is_no_plain_file_is_refused_without_waiting(
+    root: Path, make: Callable[[Path], None]
+) -> None:
+    """A pipe, a folder or a device neither passes nor blocks, and no descriptor is left open."""
     write_folder(root, CONTENT)
-    os.mkfifo(signature_path(root))
+    make(signature_path(root))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
 
     with pytest.raises(EnvelopeUnreadable, match="regular file"):
         verify_signed(root, keys=[KEY.public])
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_statement_with_half_a_surrogate_pair_is_refused_though_it_is_signed() -> None:
+    """It would end in a file name, a command line or a terminal that cannot hold it."""
+    payload = release_statement(DIGEST).replace(b'"predicate":{}', b'"predicate":{"a":["\\ud800"]}')
+    assert b"ud800" in payload
+
+    with pytest.raises(StatementUnreadable, match="surrogates"):
+        check_signature(DIGEST, KEY.seal(payload), [KEY.public])
 
 
 def test_the_envelope_lies_beside_the_folder_however_the_folder_is_named(tmp_path: Path) -> None:

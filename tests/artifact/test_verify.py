@@ -10,9 +10,11 @@ import json
 import mmap
 import os
 import random
+import resource
+import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import msgspec
 import pytest
 
 from artifact.canonical import encode
+from artifact.descriptors import TooFewDescriptors
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST, File, Manifest
 from artifact.sealed import MemoryFileRefused, Sealed
 from artifact.verify import (
@@ -29,6 +32,7 @@ from artifact.verify import (
     ArtifactChanged,
     NotAnArtifact,
     UnknownSchema,
+    nothing,
     parse_manifest,
     verify,
 )
@@ -310,6 +314,35 @@ def test_sealed_memory_is_given_back_even_if_nobody_closes_it() -> None:
     gc.collect()
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("hold", [nothing, lambda manifest: {manifest.tokenizer}])
+def test_too_many_open_files_are_not_told_as_a_changed_artifact(
+    root: Path, hold: Callable[[Manifest], Collection[str]]
+) -> None:
+    """Whoever reads that an artifact was changed looks in the wrong place."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    refused: list[str] = []  # not the errors: their frames hold descriptors
+    for limit in range(3, 100):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+        try:
+            verify(root, hold=hold)
+        except TooFewDescriptors as error:
+            refused.append(f"{error.why} {error.fix}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert 0 < len(refused) < 97
+    assert all("Too many open files" in words and "ulimit -n" in words for words in refused)
+
+
+def test_a_folder_that_is_gone_after_the_check_is_told(root: Path) -> None:
+    """Of the file that was asked for, as a changed artifact."""
+    artifact = verify(root)
+    shutil.rmtree(root)
+
+    with pytest.raises(ArtifactChanged, match="folder cannot be opened any more"):
+        artifact.read("config.json")
 
 
 @pytest.mark.parametrize("size", [0, len(CONTENT["config.json"]) + 1])

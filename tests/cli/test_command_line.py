@@ -20,8 +20,9 @@ import click
 import pytest
 
 from artifact.errors import TraceshipError
-from cli.__main__ import _COMMANDS
+from cli.__main__ import _COMMANDS, main
 from cli.__main__ import traceship as group
+from compile.__main__ import BadArguments, parse
 from tests.kit.command import CHECKOUT, clean_environment, traceship
 from tests.kit.folders import CONTENT, write_folder
 from tests.kit.wheels import wheels
@@ -73,6 +74,37 @@ def test_a_command_line_that_cannot_be_understood_exits_2(arguments: list[str], 
     assert answer.code == 2
     assert re.fullmatch(r"error: .+\n  why: .+\n  fix: .+\n", answer.stderr, flags=re.DOTALL)
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compile", "--cache-gb", "nan"],
+        ["compile", "--cache-gb", "inf"],
+        ["compile", "--min-coverage", "nan"],
+        ["gc", "--older-than", "nan"],
+    ],
+)
+def test_a_number_that_compares_with_nothing_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With "nan" as its age everything would be old enough to delete, and no coverage too low."""
+    assert main(arguments) == 2
+
+    told = capsys.readouterr().err
+    assert f"{arguments[2]!r} is not a finite number" in told or "not in the range" in told
+    assert arguments[1] in told
+
+
+@pytest.mark.parametrize("option", ["--min-coverage", "--single-fusion-ratio"])
+def test_the_compile_stage_takes_no_such_number_either(option: str) -> None:
+    """It is its own entry point, and what a zoo's rows and a record are read with."""
+    words = ["--model=m", "--task=fill-mask", "--target=cpu", "--bucket=1x8", "--out=o"]
+
+    with pytest.raises(BadArguments, match=option):
+        parse([*words, f"{option}=nan"])
+    with pytest.raises(BadArguments, match="help"):
+        parse([*words, "--help"])
 
 
 def test_a_misspelt_command_is_met_with_the_nearest_one(tmp_path: Path) -> None:

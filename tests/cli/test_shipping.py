@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from artifact.aws import BucketMissing
 from artifact.errors import TraceshipError
-from artifact.release import manifest_key
+from artifact.release import archive_key, manifest_key
 from cli.__main__ import main
 from cli.project import Project
 from cli.shipping import compile_artifact, publish_artifact
@@ -135,6 +135,21 @@ def test_a_release_that_is_gone_is_published_again_without_a_compile(project: Pr
     assert again.lock == first.lock
     found = s3.get_object(Bucket=where.bucket, Key=manifest_key("traceship", first.lock.digest))
     assert json.loads(found["Body"].read())["schema"] == "traceship.artifact/1"
+
+
+def test_an_archive_of_the_right_size_with_other_bytes_is_sent_again(project: Project, s3: Any) -> None:
+    """The journal knows S3's checksum of the one that was packed here."""
+    built = compile_artifact(_again(project))
+    first = publish_artifact(project, built.path)
+    where = {"Bucket": first.lock.location.bucket, "Key": archive_key("traceship", first.lock.digest)}
+    right = s3.get_object(**where)["Body"].read()
+    s3.put_object(**where, Body=bytes(len(right)), ChecksumAlgorithm="SHA256")
+
+    again = publish_artifact(_again(project), built.path)
+
+    assert again.lock == first.lock
+    assert s3.get_object(**where)["Body"].read() == right
+    assert publish_artifact(_again(project), built.path).unchanged
 
 
 def test_a_new_pin_goes_into_the_lock_without_an_upload(project: Project, s3: Any) -> None:

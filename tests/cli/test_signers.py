@@ -176,6 +176,7 @@ def test_a_file_that_cannot_sign_says_why(tmp_path: Path, content: bytes | None,
         key_file(path)
 
     assert refused.value.exit_code == 2
+    assert (f"`traceship key create --out {path}`" in refused.value.fix) is (content is None)
 
 
 class KmsThatSignsDigests:

@@ -18,7 +18,7 @@ from moto import mock_aws
 from artifact.canonical import decode, encode
 from artifact.envelope import read_envelope
 from artifact.release import ReleaseLock, Signed, release_prefix
-from artifact.statement import read_statement
+from artifact.statement import StatementUnreadable, read_statement
 from artifact.trust import (
     SignatureMissing,
     SignedAnother,
@@ -44,9 +44,10 @@ from cli.rebuilding import (
     made_of_folder,
     made_of_release,
 )
+from cli.recording import recorded
 from cli.shipping import Shipped, compile_artifact, publish_artifact
 from cli.signing import SignerNotTrusted, signed_files
-from compile.provenance import PROVENANCE
+from compile.provenance import PROVENANCE, CommandUnrecorded
 from inference_code.fetch import FetchOptions, fetch
 from infra.names import artifacts_bucket
 from tests.kit.command import traceship
@@ -167,6 +168,26 @@ def test_a_signature_in_the_lock_that_somebody_changed_is_made_anew(root: Path, 
 
     assert not second.unchanged
     check_signature(second.lock.digest, _signed(second.lock).data, [KEY.public])
+
+
+@pytest.mark.parametrize("forgetful", [False, True])
+def test_a_signature_in_s3_that_is_not_the_locks_gives_way_to_it(
+    root: Path, s3: Any, forgetful: bool
+) -> None:
+    """Another genuine one, of somebody who shipped from elsewhere: the lock, which people commit, counts."""
+    project = _project(root, key="release.pem")
+    shipped = _ship(project)
+    place = f"{shipped.lock.location.prefix}/manifest.dsse.json"
+    s3.put_object(Bucket=BUCKET, Key=place, Body=KEY.release(shipped.lock.digest), ChecksumAlgorithm="SHA256")
+    if forgetful:
+        shutil.rmtree(project.state / "signed")
+
+    again = _ship(project)
+
+    assert again.lock == shipped.lock
+    assert again.published.uploaded_bytes > 0
+    assert _files(s3, shipped)["manifest.dsse.json"] == _signed(shipped.lock).data
+    assert _ship(project).unchanged
 
 
 def test_a_new_key_signs_the_same_release_without_an_upload_of_the_model(root: Path, s3: Any) -> None:
@@ -313,6 +334,56 @@ def test_an_unsigned_record_does_not_run_the_checkpoint_s_code(root: Path, tmp_p
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--hel"], ["-h"], [], ["--no-such-option"], ["--model", "m", "--help"]]
+)
+def test_a_record_of_a_command_that_compiles_nothing_is_no_proof(
+    root: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--help` ends well and has compared nothing; and a script's stdout stays clean."""
+    made = made_of_folder(_copy(root, tmp_path / "artifact"), [])
+    parameters = made.statement.predicate["buildDefinition"]["externalParameters"]
+    parameters["command"] = [*parameters["command"][:3], *words]
+
+    with pytest.raises(StatementUnreadable, match="its command") as refused:
+        check(made, Again(model=str(root / "model")), _project(root))
+
+    assert refused.value.exit_code == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_an_artifact_whose_command_nobody_recorded_is_refused_in_so_many_words(
+    root: Path, tmp_path: Path
+) -> None:
+    """An adopted one, for example: its provenance is genuine and says what it is, not how it was made."""
+    write_folder(tmp_path / "artifact", CONTENT)
+    files = signed_files(_project(root), verify(tmp_path / "artifact"))
+    provenance_path(tmp_path / "artifact").write_bytes(files["provenance.json"])
+
+    with pytest.raises(CommandUnrecorded, match="cannot be made again") as refused:
+        check(made_of_folder(tmp_path / "artifact", []), Again(), _project(root))
+
+    assert refused.value.exit_code == 2
+    assert "traceship compile" in refused.value.fix
+
+
+def test_half_a_record_counts_as_none(root: Path, tmp_path: Path) -> None:
+    """Bill and provenance are written whole, the bill first, for the provenance holds its digest."""
+    copy = _copy(root, tmp_path / "artifact")
+    artifact = verify(copy)
+
+    whole = Path(compile_artifact(_project(root)).path)
+    assert not [path for path in whole.parent.iterdir() if path.name.startswith(".")]
+    assert b'"command"' in recorded(verify(whole)).provenance
+    sbom_path(copy).write_bytes(b"the bill of another compile")
+
+    for _ in range(2):
+        found = recorded(artifact)
+        assert b'"command"' not in found.provenance
+        assert hashlib.sha256(found.sbom).hexdigest().encode() in found.provenance
+        sbom_path(copy).unlink(missing_ok=True)
+
+
 def test_without_a_record_nothing_can_be_rebuilt(tmp_path: Path) -> None:
     """And with a pinned key, not from a record that nobody signed."""
     write_folder(tmp_path / "artifact", CONTENT)
@@ -414,6 +485,7 @@ def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     answer = traceship("verify", "artifact", "--key", "nothing.pem", "--json", cwd=tmp_path)
 
     assert (answer.code, answer.error["id"]) == (2, "key-file-unreadable")
+    assert "traceship key create --out" in answer.error["fix"]
 
 
 def test_a_lock_from_before_signatures_is_still_read() -> None:

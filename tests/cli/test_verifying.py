@@ -18,7 +18,7 @@ from artifact.manifest import MANIFEST
 from artifact.release import ARCHIVE, LOCK_FILE, Location, blob_key
 from artifact.trust import AnotherRelease, signature_path
 from artifact.verify import ArtifactChanged, NotAnArtifact, verify
-from cli.verifying import Proof, verified
+from cli.verifying import NoSuchRelease, Proof, verified
 from compile.archive import artifact_members, write_archive
 from compile.publish import Destination, Published, publish
 from inference_code.fetch import DownloadChanged, ReleaseMissing
@@ -118,11 +118,16 @@ def test_a_release_is_verified_by_its_url_and_by_the_name_in_the_lock(shipped: S
         assert (found.digest, found.files) == (shipped.published.digest, len(CONTENT))
 
 
-def test_a_name_that_the_lock_does_not_hold_is_nothing(shipped: Shipped) -> None:
-    """Nor is one where there is no lock."""
-    for lock in (shipped.lock, shipped.root / "absent"):
+def test_a_name_that_the_lock_does_not_hold_is_met_with_the_one_that_it_holds(shipped: Shipped) -> None:
+    """A path that leads nowhere is a path, and where there is no lock nothing is known."""
+    with pytest.raises(NoSuchRelease) as refused:
+        verified("another", Proof(None), lock_path=shipped.lock)
+
+    assert refused.value.exit_code == 2
+    assert "`traceship verify minilm`" in refused.value.fix
+    for what, lock in (("another", shipped.root / "absent"), ("no/where", shipped.lock)):
         with pytest.raises(NotAnArtifact):
-            verified("another", Proof(None), lock_path=lock)
+            verified(what, Proof(None), lock_path=lock)
 
 
 @pytest.mark.parametrize("path", list(CONTENT))

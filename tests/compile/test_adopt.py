@@ -142,6 +142,81 @@ def test_a_trace_that_takes_fewer_inputs_says_so(classifier: Path, tmp_path: Pat
         _adopted(_request(classifier, tmp_path / "out"), (file,), ())
 
     assert refused.value.exit_code == 2
+    assert "expected at most" in refused.value.why or "Expected at most" in refused.value.why
+
+
+class _Asserts(torch.nn.Module):
+    def forward(self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        assert ids.size(0) == 99, "it takes 99 rows"
+        return (ids + types + mask).float()
+
+
+class _Multiplies(torch.nn.Module):
+    def forward(self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.matmul((ids + types + mask).float(), torch.ones(3, 3))
+
+
+class _Raises(torch.nn.Module):
+    def forward(self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if ids.size(0) < 99:
+            raise ValueError("too few rows\nfor this program")
+        return (ids + types + mask).float()
+
+
+class _TakesANumber(torch.nn.Module):
+    def forward(self, ids: torch.Tensor, types: torch.Tensor, mask: int) -> torch.Tensor:
+        return (ids + types + mask).float()
+
+
+class _AnswersNothing(torch.nn.Module):
+    def forward(
+        self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        return None, ids + types + mask
+
+
+OWN_WORDS = {
+    _Asserts: "RuntimeError: AssertionError: it takes 99 rows",
+    _Multiplies: "RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x16 and 3x3)",
+    _Raises: "builtins.ValueError: too few rows for this program",
+    _TakesANumber: "forward() Expected a value of type 'int' for argument 'mask'",
+    _AnswersNothing: "the task needs logits, the file answers tuple of NoneType, Tensor",
+}
+
+
+@pytest.mark.parametrize("program", OWN_WORDS, ids=lambda program: program.__name__)
+def test_a_program_that_fails_is_quoted_in_its_own_words(
+    classifier: Path, tmp_path: Path, program: type[torch.nn.Module]
+) -> None:
+    """On one line, without the excerpts of its code; an error of TorchScript is none of Python's."""
+    torch.jit.script(program()).save(str(tmp_path / "theirs.pt"))
+
+    with pytest.raises(TraceUnusable) as refused:
+        _adopted(_request(classifier, tmp_path / "out"), (tmp_path / "theirs.pt",), ())
+
+    assert refused.value.why.startswith(OWN_WORDS[program])
+    assert "\n" not in refused.value.why
+
+
+class _AnswersMaybe(torch.nn.Module):
+    def forward(
+        self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        if ids.size(0) > 99:
+            return None, ids
+        return (ids + types + mask).float().unsqueeze(-1), ids
+
+
+def test_an_answer_that_cannot_be_pooled_is_quoted_too(tmp_path: Path) -> None:
+    """What runs may still not compile behind our pooling: TorchScript's first line says why."""
+    model = tiny_model(tmp_path / "m")
+    torch.jit.script(_AnswersMaybe()).save(str(tmp_path / "theirs.pt"))
+    request = _request(model, tmp_path / "out", task="feature-extraction", pooling="mean")
+
+    with pytest.raises(TraceUnusable, match="Optional") as refused:
+        _adopted(request, (tmp_path / "theirs.pt",), ())
+
+    assert "<--- HERE" not in refused.value.why
 
 
 def test_a_file_that_is_no_trace_is_refused(classifier: Path, tmp_path: Path) -> None:

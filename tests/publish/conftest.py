@@ -13,8 +13,8 @@ import pytest
 from botocore.config import Config
 
 from artifact.aws import client_config
+from compile.cut import MIN_PART_BYTES
 from compile.publish import Destination
-from compile.publish.parts import MIN_PART_BYTES
 from local_aws import names
 from local_aws.launcher import LocalAws
 from tests.kit.fault_proxy import FaultProxy, fault_proxy

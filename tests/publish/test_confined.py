@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from artifact.aws import TooFewDescriptors, translated
+from artifact.aws import translated
+from artifact.descriptors import TooFewDescriptors
 from compile.publish import Destination
 from compile.publish.pool import workers_for
 from local_aws.launcher import LocalAws

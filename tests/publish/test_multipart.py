@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,14 @@ from botocore.exceptions import ClientError
 from artifact.aws import CredentialsExpired
 from artifact.release import archive_key, blob_key
 from artifact.verify import ArtifactChanged, verify
-from compile.publish import Destination, FileTooLarge, find_release, parts, publish
+from compile.archive import artifact_members, parcel_there, write_archive
+from compile.cut import MIN_PART_BYTES, PartHash, composite, encoded, part_size
+from compile.publish import Destination, FileTooLarge, bucket, find_release, publish
+from compile.publish.bucket import Bucket
 from compile.publish.errors import StoredWrong
-from compile.publish.parts import MIN_PART_BYTES, encoded, hash_file
 from inference_code.fetch import FetchOptions, fetch
 from local_aws.launcher import LocalAws
-from tests.kit.fault_proxy import Exchange, FaultProxy, Request, refuse
+from tests.kit.fault_proxy import Exchange, FaultProxy, Request, cut_request, damage_request, refuse
 from tests.publish.conftest import KEY, client_for, folder_of, large_content
 
 PARTS = 3
@@ -194,10 +199,16 @@ def test_an_object_of_the_right_size_and_the_wrong_parts_is_replaced(
     assert own.get_object(Bucket=to.bucket, Key=key)["Body"].read() == CONTENT["weights.safetensors"]
 
 
+@pytest.mark.parametrize("packed", ["in this run", "before"])
 def test_a_file_that_changes_while_it_is_sent_becomes_no_object(
-    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path
+    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path, packed: str
 ) -> None:
-    """The parts are hashed as they are read, the whole is compared before anything is completed."""
+    """Each part is compared with the digest that it had when it was verified; where an earlier run packed
+    it nobody knows that, and the whole is compared before anything is completed."""
+    archive = None
+    if packed == "before":
+        write_archive(artifact_members(verify(root)), root.parent / "kept")
+        archive = parcel_there(root.parent / "kept")
     weights = root / "weights.safetensors"
 
     async def change(exchange: Any) -> None:
@@ -208,13 +219,13 @@ def test_a_file_that_changes_while_it_is_sent_becomes_no_object(
 
     proxy.spoil(lambda r: r.method == "POST" and "uploads" in r.query, change)
     with pytest.raises(ArtifactChanged, match=r"weights\.safetensors"):
-        publish(root, to, s3, report=_quiet)
+        publish(root, to, s3, report=_quiet, archive=archive)
 
     own = aws.client("s3")
     keys = {entry["Key"] for entry in own.list_objects_v2(Bucket=to.bucket).get("Contents", [])}
     assert blob_key(WEIGHTS) not in keys
     assert not any(key.endswith("manifest.json") for key in keys)
-    assert _uploads(proxy, to) == []
+    assert [upload for upload in _uploads(proxy, to) if upload["Key"] == blob_key(WEIGHTS)] == []
 
 
 def test_a_small_file_that_changes_after_the_check_is_not_sent(
@@ -236,16 +247,89 @@ def test_a_small_file_that_changes_after_the_check_is_not_sent(
     assert not any(key.endswith("manifest.json") for key in keys)
 
 
-def test_parts_too_large_for_memory_are_sent_from_the_file(
-    monkeypatch: pytest.MonkeyPatch, aws: LocalAws, s3: Any, to: Destination, root: Path
+def test_parts_too_large_for_memory_are_sent_from_the_file_and_again_from_their_beginning(
+    monkeypatch: pytest.MonkeyPatch, aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path
 ) -> None:
-    """Above 78 GiB a part outgrows what eight threads may hold; here the limit is set to nothing."""
+    """Above 78 GiB a part outgrows what may be held; here the limit is set to nothing. A refused attempt
+    has read the file up to some place."""
     monkeypatch.setattr("compile.publish.multipart.HELD_PART_BYTES", 0)
+    monkeypatch.setattr(bucket, "_pause", lambda _attempt: 0.0)
+    proxy.spoil(lambda r: r.part == 1, damage_request, times=2)
+    proxy.spoil(lambda r: r.part == 2, cut_request)
 
     publish(root, to, s3, report=_quiet)
 
+    assert proxy.spoilt == 3
+
     stored = aws.client("s3").get_object(Bucket=to.bucket, Key=blob_key(WEIGHTS))["Body"].read()
     assert stored == CONTENT["weights.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "golden.json"])
+def test_a_file_that_is_gone_after_the_check_is_named(
+    aws: LocalAws, proxy: FaultProxy, s3: Any, to: Destination, root: Path, name: str
+) -> None:
+    """In parts or in one piece; its own upload is not even begun, and no release is made."""
+
+    async def remove(exchange: Any) -> None:
+        (root / name).unlink()
+        await exchange.answer(await exchange.forward())
+
+    proxy.spoil(lambda r: r.query.get("list-type") == "2", remove)
+    with pytest.raises(ArtifactChanged, match=name) as refused:
+        publish(root, to, s3, report=_quiet)
+
+    assert "No such file" in refused.value.why
+    keys = [e["Key"] for e in aws.client("s3").list_objects_v2(Bucket=to.bucket).get("Contents", [])]
+    assert not any(key.startswith("releases/") for key in keys)
+    gone = blob_key(hashlib.sha256(CONTENT[name]).hexdigest())
+    assert not [r for r in proxy.seen if r.key == gone and r.method in {"PUT", "POST"}]
+
+
+@pytest.mark.parametrize("when", ["packed", "sent"])
+def test_an_artifact_that_is_gone_before_it_is_packed_or_sent_is_told(
+    proxy: FaultProxy, s3: Any, to: Destination, root: Path, when: str
+) -> None:
+    """Folder and all; that is no trouble with the folder for temporary files."""
+
+    async def remove(exchange: Any) -> None:
+        shutil.rmtree(root)
+        await exchange.answer(await exchange.forward())
+
+    first = {"packed": lambda r: r.method == "HEAD", "sent": lambda r: r.query.get("list-type") == "2"}
+    proxy.spoil(first[when], remove)
+    with pytest.raises(ArtifactChanged):
+        publish(root, to, s3, report=_quiet)
+
+
+def test_a_slow_line_is_no_broken_one(to: Destination) -> None:
+    """A part may take longer than a connection may take to be made, as long as it moves."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+    size, taken = MIN_PART_BYTES, []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb", buffering=0) as file:
+            while (line := file.readline()) != b"\r\n":
+                taken.append(line.lower())
+            left = size
+            while left and (piece := file.read(min(left, 1 << 17))):
+                left -= len(piece)
+                threading.Event().wait(0.05)  # at most 2.6 MB/s: that is what is tested
+            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    s3 = client_for(f"http://127.0.0.1:{listener.getsockname()[1]}", connect_timeout=1, read_timeout=30)
+    with listener:
+        checksum = encoded(hashlib.sha256(bytes(size)).digest())
+        etag = Bucket(s3, to).put_part("k", "u", 1, bytearray(size), checksum)
+        server.join(30)
+
+    assert etag == '"e"'
+    assert f"content-length: {size}\r\n".encode() in taken
+    assert not any(line.startswith((b"expect", b"transfer-encoding")) for line in taken)
 
 
 def test_a_file_beyond_an_object_is_refused_before_anything_is_sent(
@@ -280,8 +364,10 @@ def test_the_checksum_computed_here_is_the_one_that_s3_names(
 
     named = aws.client("s3").head_object(Bucket=to.bucket, Key=blob_key(WEIGHTS), ChecksumMode="ENABLED")
     weights = root / "weights.safetensors"
-    assert named["ChecksumSHA256"] == hash_file(weights, weights.stat().st_size).composite
-    assert parts.part_size(weights.stat().st_size) == MIN_PART_BYTES
+    cut = PartHash(weights.stat().st_size)
+    cut.update(weights.read_bytes())
+    assert named["ChecksumSHA256"] == composite(cut.digests())
+    assert part_size(weights.stat().st_size) == MIN_PART_BYTES
 
 
 def test_parts_that_s3_put_together_otherwise_are_no_release(

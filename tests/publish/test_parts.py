@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compile.publish.parts import (
+from compile.cut import (
     MAX_OBJECT_BYTES,
     MAX_PARTS,
     MIN_PART_BYTES,
-    FilePart,
     Part,
+    PartHash,
     composite,
     encoded,
-    hash_file,
     in_one_piece,
     part_size,
     parts_of,
 )
+from compile.publish.parts import FilePart
 
 SIZES = st.integers(0, MAX_OBJECT_BYTES)
 
@@ -56,18 +56,34 @@ def test_a_file_goes_in_one_piece_where_one_part_holds_it() -> None:
     assert len(parts_of(MIN_PART_BYTES + 1)) == 2
 
 
-def test_both_checksums_of_a_file_come_from_one_reading(tmp_path: Path) -> None:
-    """Against the definition, spelt out."""
-    data = os.urandom(1 << 16) * (MIN_PART_BYTES // (1 << 16)) + b"the last part"
-    path = tmp_path / "file"
-    path.write_bytes(data)
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 2 * MIN_PART_BYTES), max_size=4), st.sampled_from([0, 1, 5]))
+def test_the_digests_of_parts_do_not_depend_on_the_pieces_that_come_by(ends: list[int], more: int) -> None:
+    """Against the definition, spelt out; for a file that ends where a part does, too."""
+    size = MIN_PART_BYTES + more
+    data = (os.urandom(997) * (size // 997 + 1))[:size]
+    edges = sorted({0, size, *(end for end in ends if end < size)})
 
-    hashed = hash_file(path, len(data))
+    cut = PartHash(size)
+    for start, end in pairwise(edges):
+        cut.update(memoryview(data)[start:end])
 
-    digests = [hashlib.sha256(data[:MIN_PART_BYTES]).digest(), hashlib.sha256(b"the last part").digest()]
-    assert hashed.sha256 == hashlib.sha256(data).hexdigest()
-    assert hashed.composite == composite(digests)
-    assert hashed.composite == encoded(hashlib.sha256(b"".join(digests)).digest()) + "-2"
+    parts = [data[at : at + MIN_PART_BYTES] for at in range(0, size, MIN_PART_BYTES)]
+    digests = tuple(hashlib.sha256(part).digest() for part in parts)
+    assert cut.digests() == digests
+    assert composite(digests) == f"{encoded(hashlib.sha256(b''.join(digests)).digest())}-{len(parts)}"
+
+
+@given(st.binary(min_size=1, max_size=9))
+def test_a_file_that_grew_or_shrank_has_other_digests(more: bytes) -> None:
+    """What lies beyond the size counts, and what is missing too."""
+    right, longer, shorter = PartHash(len(more)), PartHash(len(more)), PartHash(len(more))
+    right.update(more)
+    longer.update(more + b"x")
+    shorter.update(more[1:])
+
+    assert len({right.digests(), longer.digests(), shorter.digests()}) == 3
+    assert PartHash(0).digests() == (hashlib.sha256().digest(),)
 
 
 @settings(max_examples=50)

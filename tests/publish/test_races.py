@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,12 @@ import pytest
 
 from artifact.release import blob_key, manifest_key, release_prefix
 from artifact.verify import verify
-from compile.publish import Destination, NameReserved, ReleaseTaken, find_release, parts, publish
-from compile.publish.errors import UploadVanished
+from compile import cut
+from compile.publish import Destination, NameReserved, ReleaseTaken, find_release, publish
+from compile.publish.errors import ReleaseVanished, UploadVanished
 from inference_code.fetch import FetchOptions, ReleaseMissing, fetch
 from local_aws.launcher import LocalAws
-from tests.kit.fault_proxy import Exchange, FaultProxy, lose_answer, refuse, reset
+from tests.kit.fault_proxy import Exchange, Fault, FaultProxy, lose_answer, refuse, reset
 from tests.publish.conftest import PUBLISHER, client_for, folder_of, large_content
 
 PART = 1024**2
@@ -31,7 +33,7 @@ def _quiet(_line: str) -> None:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "MIN_PART_BYTES", PART)
+    monkeypatch.setattr(cut, "MIN_PART_BYTES", PART)
 
 
 @pytest.fixture
@@ -109,6 +111,73 @@ def test_a_reader_that_polls_all_the_time_never_gets_a_release_that_does_not_ver
 
     assert seen["missing"] > 0
     assert seen["whole"] > 0
+
+
+def _and_then(remove: Callable[[], object]) -> Fault:
+    """Passes the request on, and does something before its answer arrives."""
+
+    async def fault(exchange: Exchange) -> None:
+        answer = await exchange.forward()
+        remove()
+        await exchange.answer(answer)
+
+    return fault
+
+
+@pytest.mark.parametrize("at", ["look", "put"])
+def test_a_release_that_is_removed_while_it_is_published_again_is_published_again(
+    aws: LocalAws, proxy: FaultProxy, to: Destination, root: Path, at: str
+) -> None:
+    """By a `gc` elsewhere: found at the beginning and gone at the end, or in our way and then gone."""
+    own, key = aws.client("s3"), manifest_key(to.name, verify(root).digest)
+    golden = blob_key(hashlib.sha256(CONTENT["golden.json"]).hexdigest())
+    publish(root, to, client_for(aws.endpoint), report=_quiet)
+    manifest = own.get_object(Bucket=to.bucket, Key=key)
+
+    def remove() -> None:
+        own.delete_object(Bucket=to.bucket, Key=key)
+        own.delete_object(Bucket=to.bucket, Key=golden)
+
+    def put_back() -> None:
+        own.put_object(Bucket=to.bucket, Key=key, Body=manifest["Body"].read(), Metadata=manifest["Metadata"])
+
+    if at == "look":
+        proxy.spoil(lambda r: r.method == "HEAD" and r.key.endswith("model.tar.gz"), _and_then(remove))
+    else:
+        own.delete_object(Bucket=to.bucket, Key=key)
+        proxy.spoil(lambda r: r.method == "HEAD" and r.key.endswith("model.tar.gz"), _and_then(put_back))
+        proxy.spoil(lambda r: r.method == "PUT" and r.key == key, _and_then(remove))
+    published = publish(root, to, client_for(proxy.endpoint), report=_quiet)
+
+    assert published.before_us is None
+    assert own.head_object(Bucket=to.bucket, Key=golden)["ContentLength"] == len(CONTENT["golden.json"])
+    found = find_release(verify(root), to, own, archive_bytes=published.archive_bytes)
+    assert found is not None
+
+
+def test_a_release_that_is_removed_each_time_is_told(
+    aws: LocalAws, proxy: FaultProxy, to: Destination, root: Path
+) -> None:
+    """Not published for ever, and never called published where it is not."""
+    own, key = aws.client("s3"), manifest_key(to.name, verify(root).digest)
+    data = (root / "manifest.json").read_bytes()
+
+    def remove() -> None:
+        own.delete_object(Bucket=to.bucket, Key=key)
+
+    def put_back() -> None:
+        own.put_object(Bucket=to.bucket, Key=key, Body=data)
+
+    archive = "model.tar.gz"
+    proxy.spoil(
+        lambda r: r.method in {"HEAD", "PUT"} and r.key.endswith(archive), _and_then(put_back), times=9
+    )
+    proxy.spoil(lambda r: r.method == "PUT" and r.key == key, _and_then(remove), times=9)
+    with pytest.raises(ReleaseVanished) as refused:
+        publish(root, to, client_for(proxy.endpoint), report=_quiet)
+
+    assert refused.value.exit_code == 1
+    assert "run the command again" in refused.value.fix
 
 
 @pytest.mark.parametrize("lost", [1, 2], ids=["one answer", "every answer"])
@@ -199,9 +268,10 @@ def test_a_release_without_what_must_lie_beside_it_is_not_found(
     size = made.archive_bytes
 
     assert find_release(verify(root), to, s3, archive_bytes=size) is not None
-    assert find_release(verify(root), to, s3, archive_bytes=size, beside=[SIGNATURE]) is None
+    assert find_release(verify(root), to, s3, archive_bytes=size, beside={SIGNATURE: b"signed"}) is None
     publish(root, to, s3, report=_quiet, beside={SIGNATURE: b"signed"})
-    assert find_release(verify(root), to, s3, archive_bytes=size, beside=[SIGNATURE]) is not None
+    assert find_release(verify(root), to, s3, archive_bytes=size, beside={SIGNATURE: b"signed"}) is not None
+    assert find_release(verify(root), to, s3, archive_bytes=size, beside={SIGNATURE: b"other"}) is None
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.tar.gz", "a/b", "..", ""])

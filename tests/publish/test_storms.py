@@ -26,7 +26,8 @@ from artifact.aws import (
 from artifact.errors import TraceshipError
 from artifact.release import blob_key
 from artifact.verify import verify
-from compile.publish import BucketForeign, Destination, bucket, find_release, parts, publish
+from compile import cut
+from compile.publish import BucketForeign, Destination, bucket, find_release, publish
 from inference_code.fetch import FetchOptions, fetch
 from local_aws.launcher import LocalAws
 from tests.kit.fault_proxy import (
@@ -60,7 +61,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts, and small parts: neither says anything that these tests ask."""
-    monkeypatch.setattr(parts, "MIN_PART_BYTES", PART)
+    monkeypatch.setattr(cut, "MIN_PART_BYTES", PART)
     monkeypatch.setattr(bucket, "_pause", lambda _attempt: 0.0)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
 
