@@ -19,8 +19,6 @@ from inference_code.lingering import LingeringTransport
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
 MAX_URL_BYTES = 4_096
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the load balancer's idle time-out (60 s), or it would reuse what we just closed."""
 
 
 class GuardedProtocol(HttpToolsProtocol):

@@ -20,13 +20,13 @@ import uvicorn
 
 from artifact.errors import Conflict, TraceshipError, UsageError
 from artifact.machine import Machine
-from artifact.serving import DRAIN_SECONDS
+from artifact.serving import DRAIN_SECONDS, KEEP_ALIVE_SECONDS
 from inference_code.application import Application
 from inference_code.engine import Engine
 from inference_code.load import verified
 from inference_code.log import logger
 from inference_code.options import ServeOptions
-from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+from inference_code.protocol import GuardedProtocol
 from inference_code.threads import in_thread
 from inference_code.workers.cores import neuron_cores, shares
 from inference_code.workers.pool import Pool

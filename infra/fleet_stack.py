@@ -7,8 +7,6 @@ instance refresh with checkpoints, alarms and bake, and a drain that outlasts th
 
 from __future__ import annotations
 
-import math
-
 import aws_cdk as cdk
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
@@ -21,7 +19,7 @@ from artifact.release import ReleaseLock, manifest_key
 from infra import names
 from infra.alarms import Watch, alarm_topic
 from infra.artifacts_stack import LOAD_BALANCER_LOGS, ArtifactsStack
-from infra.boot import UNIT_STOP_SECONDS, Boot
+from infra.boot import Boot
 from infra.exact_keys import listed_blobs
 from infra.fleet_health import fleet_dashboard, watch_fleet
 from infra.instances import instances
@@ -38,15 +36,13 @@ from infra.roles import (
 )
 from infra.stack import ProjectStack, without_said_dependency
 from infra.throughput import per_replica_minute
+from infra.timing import drain_seconds, grace_seconds, hook_seconds, idle_seconds
 from settings.model import Fleet, Settings
 
 HTTP = 80
 HTTPS = 443
 ROOT_DEVICE = "/dev/xvda"
 DISK_GIB = 50
-MIN_GRACE_SECONDS = 300
-STARTUP_FACTOR = 2
-"""Boot may take twice as long as fetch and load did when they were measured."""
 DIGITS = 12
 """Of a release's digest, in the names of what belongs to one release."""
 MAX_LIFETIME = cdk.Duration.days(30)
@@ -120,6 +116,7 @@ class FleetStack(ProjectStack):
             internet_facing=False,
             security_group=self._door,
             deletion_protection=self._settings.project.retain_data,
+            idle_timeout=cdk.Duration.seconds(idle_seconds(self._settings.serve)),
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elb.DesyncMitigationMode.STRICTEST,
         )
@@ -137,7 +134,7 @@ class FleetStack(ProjectStack):
             port=serving.PORT,
             protocol=elb.ApplicationProtocol.HTTP,
             target_type=elb.TargetType.INSTANCE,
-            deregistration_delay=cdk.Duration.seconds(drain_seconds(self._settings)),
+            deregistration_delay=cdk.Duration.seconds(drain_seconds(self._settings.serve)),
             load_balancing_algorithm_type=elb.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
             health_check=elb.HealthCheck(
                 path=serving.PING,
@@ -243,7 +240,7 @@ class FleetStack(ProjectStack):
             "Drain",
             lifecycle_transition=autoscaling.LifecycleTransition.INSTANCE_TERMINATING,
             default_result=autoscaling.DefaultResult.CONTINUE,
-            heartbeat_timeout=cdk.Duration.seconds(UNIT_STOP_SECONDS),
+            heartbeat_timeout=cdk.Duration.seconds(hook_seconds(self._settings.serve)),
         )
         self.target_group.add_target(group)
         _show_template_to_policies(group, template)
@@ -265,16 +262,6 @@ def _show_template_to_policies(group: autoscaling.AutoScalingGroup, template: ec
         launch_template_name=launch.launch_template_name, version=template.latest_version_number
     )
     resource.add_property_deletion_override("LaunchTemplate")
-
-
-def drain_seconds(settings: Settings) -> int:
-    """How long a leaving instance keeps its open requests: the deadline and ten seconds more."""
-    return math.ceil(settings.serve.deadline_seconds) + 10
-
-
-def grace_seconds(lock: ReleaseLock) -> int:
-    """How long a new instance may be unhealthy before it is replaced."""
-    return max(MIN_GRACE_SECONDS, STARTUP_FACTOR * lock.startup_seconds)
 
 
 def _mixed(template: ec2.LaunchTemplate, fleet: Fleet) -> autoscaling.MixedInstancesPolicy:

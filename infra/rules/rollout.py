@@ -11,6 +11,7 @@ from infra.rules.template import Resource, Template, attributes, listed, rule, t
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
 HOOK = "AWS::AutoScaling::LifecycleHook"
 TARGETS = "AWS::ElasticLoadBalancingV2::TargetGroup"
+BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
 ALARM = "AWS::CloudWatch::Alarm"
 TEMPLATE = "AWS::EC2::LaunchTemplate"
 
@@ -144,12 +145,13 @@ def machines_do_not_age(resource: Resource, _: Template) -> bool:
     GROUP,
     what="A leaving instance may finish its requests",
     why="Auto Scaling terminates at once where no hook makes it wait",
-    fix="add a lifecycle hook on EC2_INSTANCE_TERMINATING with at least the server's drain",
+    fix="add a lifecycle hook on EC2_INSTANCE_TERMINATING, as long as the deregistration delay at least",
 )
 def leaves_drained(resource: Resource, template: Template) -> bool:
+    delays = [_delay(targets) for targets in template.all(TARGETS)]
     return any(
         "EC2_INSTANCE_TERMINATING" in hook.at("LifecycleTransition")
-        and int(hook.at("HeartbeatTimeout")) >= serving.DRAIN_SECONDS
+        and int(hook.at("HeartbeatTimeout")) >= max([serving.DRAIN_SECONDS, *delays])
         for hook in template.beside(resource, HOOK, "AutoScalingGroupName")
     )
 
@@ -162,10 +164,19 @@ def leaves_drained(resource: Resource, template: Template) -> bool:
     fix=f"set deregistration_delay.timeout_seconds to the deadline and {MARGIN_SECONDS} s more",
 )
 def drain_outlasts_deadline(resource: Resource, template: Template) -> bool:
-    delay = float(attributes(resource, "TargetGroupAttributes")["deregistration_delay.timeout_seconds"])
-    data = "".join(text(launch.at("LaunchTemplateData", "UserData")) for launch in template.all(TEMPLATE))
-    deadlines = [float(found) for found in re.findall(rf"{serving.ENV_DEADLINE_SECONDS}=([0-9.]+)", data)]
-    return bool(deadlines) and delay >= max(deadlines) + MARGIN_SECONDS
+    return _delay(resource) >= _deadline(template) + MARGIN_SECONDS
+
+
+@rule(
+    "idle-in-between",
+    BALANCER,
+    what="The load balancer waits longer than a request may take and gives up before the server closes",
+    why="it would cut off the slowest answer, or send a request on a connection that was just closed",
+    fix=f"set idle_timeout.timeout_seconds above the deadline and below {serving.KEEP_ALIVE_SECONDS} s",
+)
+def idle_in_between(resource: Resource, template: Template) -> bool:
+    idle = float(attributes(resource, "LoadBalancerAttributes")["idle_timeout.timeout_seconds"])
+    return _deadline(template) < idle < serving.KEEP_ALIVE_SECONDS
 
 
 @rule(
@@ -202,6 +213,20 @@ def alarm_speaks(resource: Resource, _: Template) -> bool:
 )
 def alarm_knows_silence(resource: Resource, _: Template) -> bool:
     return resource.at("TreatMissingData") in ("breaching", "notBreaching")
+
+
+def _delay(targets: Resource) -> float:
+    return float(attributes(targets, "TargetGroupAttributes")["deregistration_delay.timeout_seconds"])
+
+
+def _deadline(template: Template) -> float:
+    """Seconds that the machines of the stack give a request.
+
+    Raises:
+        ValueError: their user data does not say.
+    """
+    data = "".join(text(launch.at("LaunchTemplateData", "UserData")) for launch in template.all(TEMPLATE))
+    return max(float(found) for found in re.findall(rf"{serving.ENV_DEADLINE_SECONDS}=([0-9.]+)", data))
 
 
 def _preferences(resource: Resource) -> dict[str, Any]:

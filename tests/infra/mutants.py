@@ -268,6 +268,13 @@ MUTANTS = (
         TARGETS,
         _attribute("deregistration_delay.timeout_seconds", "20", "TargetGroupAttributes"),
     ),
+    Mutant(
+        "idle-in-between", "idle above deadline", BALANCER, _attribute("idle_timeout.timeout_seconds", "20")
+    ),
+    Mutant(
+        "idle-in-between", "idle below keep-alive", BALANCER, _attribute("idle_timeout.timeout_seconds", "75")
+    ),
+    Mutant("leaves-drained", "hook outlasts drain", HOOK, _set("HeartbeatTimeout", to=29)),
     Mutant("health-is-proof", "golden health path", TARGETS, _set("HealthCheckPath", to="/")),
     Mutant("alarm-speaks", "alarm action", ALARM, _set("AlarmActions", to=None)),
     Mutant("alarm-speaks", "enabled actions", ALARM, _set("ActionsEnabled", to=False)),

@@ -10,15 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from artifact import serving
-from infra.boot import CONTAINER_STOP_SECONDS, UNIT_STOP_SECONDS
 from infra.exact_keys import BLOBS_A_POLICY, MAX_BLOBS, POLICY_CHARACTERS
-from infra.fleet_stack import drain_seconds, grace_seconds
 from infra.names import MAX_PROJECT_NAME
 from infra.rhythm import REACTION_SECONDS
+from infra.timing import CONTAINER_STOP_SECONDS, UNIT_STOP_SECONDS
 from tests.infra.worlds import (
     BLOBS,
     CERTIFICATE,
@@ -112,16 +109,6 @@ def test_an_instance_leaves_after_its_last_request(cpu: World, pinned: World) ->
     assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
     assert hook["HeartbeatTimeout"] >= UNIT_STOP_SECONDS > CONTAINER_STOP_SECONDS >= serving.DRAIN_SECONDS
     assert hook["DefaultResult"] == "CONTINUE"
-
-
-@given(deadline=st.floats(min_value=0.01, max_value=60), startup=st.integers(min_value=0, max_value=3000))
-def test_times_follow_from_settings_and_release(deadline: float, startup: int) -> None:
-    """Drain is at least deadline + 10 s, grace at least twice the start-up and five minutes."""
-    drain = drain_seconds(settings_of({"serve": {"deadline_seconds": deadline}}))
-    grace = grace_seconds(lock_of("cpu", startup_seconds=startup))
-
-    assert deadline + 10 <= drain <= math.ceil(deadline) + 10
-    assert grace == max(300, 2 * startup)
 
 
 def test_the_load_balancer_is_internal_and_strict(cpu: World) -> None:
