@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import aws_cdk as cdk
-from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks
 
 from artifact.errors import ProofFailed
 from infra.acknowledgements import accepted, acknowledge
@@ -44,7 +43,12 @@ class AcknowledgementUnused(ProofFailed):
 
 
 def enforce_policies(app: cdk.App, settings: Settings) -> None:
-    """Register the packs on ``app`` and accept what the registry accepts. Call it last."""
+    """Register the packs on ``app`` and accept what the registry accepts. Call it last.
+
+    The packs are loaded here, which takes Node a second, so that stacks alone do without.
+    """
+    from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks
+
     cdk.Validations.of(app).add_plugins(
         AwsSolutionsChecks(app),
         NIST80053R5Checks(app),
