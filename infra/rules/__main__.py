@@ -15,7 +15,7 @@ _HEAD = """\
 
 Written by `python -m infra.rules docs/policy.md`; do not edit it.
 
-`cdk synth`, `cdk deploy` and `traceship deploy` end with exit code 3 when a template breaks one of
+`cdk synth`, `cdk deploy` and `traceship deploy` fail when a template breaks one of
 these; the report names the rule, the resource and what to write. Four things look at every template:
 
 - cdk-nag's packs AwsSolutions and NIST 800-53 R5, on the CDK's objects;

@@ -16,7 +16,8 @@ import pytest
 from infra.rules import GROUPS, RULES, violations
 from infra.rules.secrets import holds_secret
 from infra.rules.template import text
-from tests.infra.mutants import MUTANTS, Mutant
+from tests.infra.mutants import MUTANTS
+from tests.infra.mutating import Mutant
 from tests.infra.worlds import CHECKOUT, World
 
 BIN = Path(sys.prefix) / "bin"
