@@ -34,7 +34,7 @@ from infra.roles import (
     service_role,
     write_log,
 )
-from infra.stack import ProjectStack, without_said_dependency
+from infra.stack import DIGITS, ProjectStack, without_said_dependency
 from infra.throughput import per_replica_minute
 from infra.timing import drain_seconds, grace_seconds, hook_seconds, idle_seconds
 from settings.model import Fleet, Settings
@@ -43,8 +43,6 @@ HTTP = 80
 HTTPS = 443
 ROOT_DEVICE = "/dev/xvda"
 DISK_GIB = 50
-DIGITS = 12
-"""Of a release's digest, in the names of what belongs to one release."""
 MAX_LIFETIME = cdk.Duration.days(30)
 
 
@@ -204,18 +202,8 @@ class FleetStack(ProjectStack):
             ],
         )
         cdk.Tags.of(template).add("traceship:digest", self._lock.digest)
-        self._name_identity_by_release()
+        self.name_identities_by(self._lock.digest)
         return template
-
-    def _name_identity_by_release(self) -> None:
-        """Make another release bring a role, a profile and policies of its own.
-
-        CloudFormation deletes the old ones after everything else is done: until then an instance of
-        the old release, started during a rollout or by its rollback, may still fetch its files.
-        """
-        for construct in self.node.find_all():
-            if isinstance(construct, iam.CfnRole | iam.CfnManagedPolicy | iam.CfnInstanceProfile):
-                construct.override_logical_id(f"{self.get_logical_id(construct)}{self._lock.digest[:DIGITS]}")
 
     def _auto_scaling_group(self, template: ec2.LaunchTemplate) -> autoscaling.AutoScalingGroup:
         grace = cdk.Duration.seconds(grace_seconds(self._lock))

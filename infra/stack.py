@@ -6,12 +6,15 @@ import re
 
 import aws_cdk as cdk
 import jsii
+from aws_cdk import aws_iam as iam
 from constructs import Construct, IConstruct
 
 from infra.names import stack_name
 from settings.model import Settings
 
 ZONES = 2
+DIGITS = 12
+"""Of a release's digest, in the names of what belongs to one release."""
 
 
 class ProjectStack(cdk.Stack):
@@ -57,6 +60,16 @@ class ProjectStack(cdk.Stack):
             )
         )
         return [mapping.find_in_map(cdk.Aws.REGION, key) for key in keys]
+
+    def name_identities_by(self, digest: str) -> None:
+        """Make another release bring roles, profiles and policies of its own. Call it when all are made.
+
+        CloudFormation deletes the old ones after everything else is done: until then an instance of
+        the old release, started during a rollout or by its rollback, may still fetch its files.
+        """
+        for construct in self.node.find_all():
+            if isinstance(construct, iam.CfnRole | iam.CfnManagedPolicy | iam.CfnInstanceProfile):
+                construct.override_logical_id(f"{self.get_logical_id(construct)}{digest[:DIGITS]}")
 
     def promise(self, *values: str) -> None:
         """Export what other stacks may refer to, whether one does today or not.
