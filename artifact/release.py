@@ -62,8 +62,20 @@ class Location(Record, frozen=True, kw_only=True):
     prefix: str
 
 
+class Device(Record, frozen=True, kw_only=True):
+    """What one copy takes of the Inferentia device: NeuronCores, and bytes of all its buckets."""
+
+    cores: Positive
+    bytes: Positive
+
+
 class ArtifactFacts(Record, frozen=True, kw_only=True):
-    """What synth needs of the manifest. Sizes in bytes."""
+    """What synth needs of the manifest. Sizes in bytes.
+
+    ``blobs``: digests of the files, sorted, each once, so that a role can be given these and no
+    others; ``device`` for inf1 only. Neither is in locks from before, which no fleet takes
+    (docs/decisions/0024-exact-keys.md).
+    """
 
     task: Task
     architecture: str
@@ -72,6 +84,8 @@ class ArtifactFacts(Record, frozen=True, kw_only=True):
     waivers: tuple[Waiver, ...]
     files_bytes: Positive
     archive_bytes: Positive
+    blobs: tuple[Sha256, ...] | msgspec.UnsetType = msgspec.UNSET
+    device: Device | msgspec.UnsetType = msgspec.UNSET
 
 
 class Image(Record, frozen=True, kw_only=True):

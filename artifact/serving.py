@@ -19,6 +19,8 @@ MAX_BODY_BYTES = 6_291_456
 PING_TIMEOUT_SECONDS = 2.0
 ANSWER_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the load balancer's idle time-out, or it would reuse what the server just closed."""
 DRAIN_SECONDS = 25.0
 
 ENV_DIGEST = "TRACESHIP_DIGEST"

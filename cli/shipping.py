@@ -31,6 +31,7 @@ from artifact.release import (
     SIGNATURE_FILE,
     Ami,
     ArtifactFacts,
+    Device,
     Image,
     Location,
     ReleaseLock,
@@ -370,6 +371,8 @@ def _lock(
             waivers=manifest.waivers,
             files_bytes=size,
             archive_bytes=published.archive_bytes,
+            blobs=tuple(sorted({file.sha256 for file in manifest.files})),
+            device=_device(artifact),
         ),
         serving_image=_image(settings.serve.image, repository(settings.project.name, "serving")),
         compile_image=_image(settings.compile.image, repository(settings.project.name, "compile")),
@@ -378,6 +381,15 @@ def _lock(
         startup_seconds=startup_seconds,
         signed=signed,
     )
+
+
+def _device(artifact: VerifiedArtifact) -> Device | UnsetType:
+    from compile.capacity import footprint
+
+    if artifact.manifest.requires.target != "inf1":
+        return UNSET
+    needs = footprint(artifact)
+    return Device(cores=needs.cores, bytes=needs.device_bytes)
 
 
 def _speed(root: Path) -> Speed:

@@ -23,8 +23,6 @@ MAX_URL_BYTES = 4_096
 MAX_FRAMING = 16
 """Bytes on the wire for each byte of a body. A chunk of one byte is framed by five; extensions, which nobody
 reads, could go on for ever."""
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the load balancer's idle time-out (60 s), or it would reuse what we just closed."""
 
 
 class GuardedProtocol(HttpToolsProtocol):

@@ -20,13 +20,13 @@ import uvicorn
 
 from artifact.errors import Conflict, TraceshipError, UsageError
 from artifact.machine import Machine
-from artifact.serving import DRAIN_SECONDS
+from artifact.serving import DRAIN_SECONDS, KEEP_ALIVE_SECONDS
 from inference_code.application import Application
 from inference_code.emf import Emitter
 from inference_code.log import RequestLog, logger
 from inference_code.log_writer import LineWriter
 from inference_code.options import ServeOptions
-from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+from inference_code.protocol import GuardedProtocol
 from inference_code.recorder import Recorder
 from inference_code.service import Service
 from inference_code.workers.cores import allotted, neuron_cores, threads_asked

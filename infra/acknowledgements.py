@@ -1,12 +1,15 @@
 """Every policy finding that we accept, where, and why. Nothing is acknowledged anywhere else.
 
+At most ten, and none that is not needed any more: policy.py refuses a synthesis with one that
+accepts nothing, because it would hide the next finding.
+
 Ids carry the pack's name in front: a bare id hides the finding and leaves no trace of it in the
 validation report (cdk-nag 3.0.2 with aws-cdk-lib 2.275).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -26,10 +29,6 @@ def _always(settings: Settings) -> bool:  # noqa: ARG001 - the shape of a condit
 
 def _no_certificate(settings: Settings) -> bool:
     return settings.fleet is not None and settings.fleet.certificate_arn is None
-
-
-def _zones_are_named(settings: Settings) -> bool:
-    return bool(settings.project.zones)
 
 
 def _data_may_go(settings: Settings) -> bool:
@@ -62,11 +61,6 @@ ACKNOWLEDGEMENTS = (
         "of SageMaker, log delivery, traces, describing and ending batch jobs.",
     ),
     Acknowledgement(
-        rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/blobs/sha256/*]",
-        places=((names.FLEET, "RolePolicy/Resource"),),
-        reason="Blobs are named by their own digest, and the manifest that names them is one exact key.",
-    ),
-    Acknowledgement(
         rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/models/*]",
         places=((names.COMPILE, "JobRolePolicy/Resource"),),
         reason="Compile jobs read whichever model they are handed; releases lie under other prefixes.",
@@ -75,18 +69,6 @@ ACKNOWLEDGEMENTS = (
         rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/compiled/*]",
         places=((names.COMPILE, "JobRolePolicy/Resource"),),
         reason="Compile jobs leave results here for the publisher; they cannot write a release.",
-    ),
-    Acknowledgement(
-        rule=f"{SOLUTIONS}-EC26",
-        places=((names.FLEET, "Group/ASG"),),
-        reason="The rule reads no mixed-instances policy (cdklabs/cdk-nag#1902). Our rule encrypted-disks "
-        "checks the launch template.",
-    ),
-    Acknowledgement(
-        rule=f"{NIST}-EC2IMDSv2Enabled",
-        places=((names.FLEET, "Group/ASG"),),
-        reason="The rule reads no mixed-instances policy (cdklabs/cdk-nag#1902). Our rule imds-v2 checks "
-        "the launch template.",
     ),
     Acknowledgement(
         rule=f"{NIST}-S3BucketReplicationEnabled",
@@ -103,12 +85,6 @@ ACKNOWLEDGEMENTS = (
         rule=f"{NIST}-VPCDefaultSecurityGroupClosed",
         places=((names.NETWORK, "Vpc/Resource"),),
         reason="CloudFormation cannot close the default group without a custom resource; nothing is in it.",
-    ),
-    Acknowledgement(
-        rule="CloudFormation-Validate::W3010",
-        places=((names.NETWORK, "Vpc"),),
-        reason="The settings name the zones, because not every zone of a region has Inf1.",
-        when=_zones_are_named,
     ),
     Acknowledgement(
         rule=f"{NIST}-ALBWAFEnabled",
@@ -138,6 +114,16 @@ ACKNOWLEDGEMENTS = (
 
 def acknowledge(app: cdk.App, settings: Settings) -> None:
     """Tell the CDK which findings are accepted, on exactly the constructs that are named."""
+    for rule, construct, reason in _in_force(app, settings):
+        cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=rule, reason=reason))
+
+
+def accepted(app: cdk.App, settings: Settings) -> set[tuple[str, str]]:
+    """Id and construct path of every finding that ``acknowledge`` accepts in ``app``."""
+    return {(rule, construct.node.path) for rule, construct, _ in _in_force(app, settings)}
+
+
+def _in_force(app: cdk.App, settings: Settings) -> Iterator[tuple[str, IConstruct, str]]:
     for entry in ACKNOWLEDGEMENTS:
         if not entry.when(settings):
             continue
@@ -145,8 +131,7 @@ def acknowledge(app: cdk.App, settings: Settings) -> None:
         for role, path in entry.places:
             construct = _find(app, names.stack_name(settings.project.name, role), path)
             if construct is not None:
-                accepted = cdk.Acknowledgment(id=rule, reason=entry.reason)
-                cdk.Validations.of(construct).acknowledge(accepted)
+                yield rule, construct, entry.reason
 
 
 def _find(app: cdk.App, stack: str, path: str) -> IConstruct | None:

@@ -24,6 +24,17 @@ from settings.model import Settings
 def build(app: cdk.App, settings: Settings, lock: ReleaseLock | None, *, foundation: bool = False) -> None:
     """Add the stacks of ``settings`` to ``app``, with the policies that fail its synthesis.
 
+    Raises what ``add_stacks`` does.
+    """
+    add_stacks(app, settings, lock, foundation=foundation)
+    enforce_policies(app, settings)
+
+
+def add_stacks(
+    app: cdk.App, settings: Settings, lock: ReleaseLock | None, *, foundation: bool = False
+) -> None:
+    """The stacks alone.
+
     Args:
         lock: the release to serve; needed for a fleet or an endpoint.
         foundation: only what a first release is published into; ``lock`` may be None.
@@ -42,7 +53,6 @@ def build(app: cdk.App, settings: Settings, lock: ReleaseLock | None, *, foundat
     CompileStack(app, settings=settings, image=image, artifacts=artifacts, vpc=vpc)
     if wants_release and lock is not None:
         _add_services(app, settings, lock, artifacts, vpc)
-    enforce_policies(app, settings)
 
 
 def _add_services(

@@ -8,7 +8,6 @@ At boot nothing is installed: two files are written and one unit is started. The
 from __future__ import annotations
 
 import json
-import math
 import textwrap
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from artifact import serving
 from artifact.release import ReleaseLock, release_prefix
 from infra.images import uri
 from infra.signing import signing_environment
+from infra.timing import CONTAINER_STOP_SECONDS, UNIT_STOP_SECONDS
 from settings.model import Serve, Signing
 
 UNIT = "traceship.service"
@@ -29,9 +29,6 @@ ENV_IMAGE = "TRACESHIP_IMAGE"
 USER_ID = 10001
 """Numeric, because the name need not exist in the image; not 0."""
 
-DRAIN_SECONDS = math.ceil(serving.DRAIN_SECONDS)
-CONTAINER_STOP_SECONDS = DRAIN_SECONDS + 5
-UNIT_STOP_SECONDS = CONTAINER_STOP_SECONDS + 15
 START_LIMIT_SECONDS = 900
 """Pull and fetch must be done within this; longer means that something is wrong."""
 

@@ -7,28 +7,36 @@ data/instances.toml. The checks that need no release guard the foundation too.
 from __future__ import annotations
 
 from artifact.release import Image, ReleaseLock, release_prefix
+from infra.exact_keys import listed_blobs, needed_device
 from infra.images import is_private, parse_pin
 from infra.incompatible import (
     MEMORY_SHARE,
     MIN_ZONES,
     CheckpointTooShort,
     ChipsDiffer,
+    DriverWithoutInf1,
     FamilyNotAllowed,
     ImageOutOfReach,
+    ImageWithoutInf1,
     LockOfAnotherPlace,
     LockOutdated,
     NameOfOtherService,
     NameTooLong,
     NotHosted,
+    TooFewCores,
     TooFewZones,
     TooLittleMemory,
+    TooManyBuckets,
     UnknownInstanceType,
     WrongChip,
 )
-from infra.instances import SAGEMAKER_PREFIX, Instance, instances
+from infra.instances import INF1_DRIVER, SAGEMAKER_PREFIX, Instance, chip, chips_of, instances
 from infra.names import MAX_PROJECT_NAME
 from infra.rhythm import REACTION_SECONDS
 from settings.model import Settings
+
+NEWER_IMAGE = "neuronx"
+"""In the name of every image whose runtime has no Inf1 any more (aws-neuron/deep-learning-containers)."""
 
 
 def check(settings: Settings, lock: ReleaseLock | None) -> None:
@@ -42,6 +50,9 @@ def check(settings: Settings, lock: ReleaseLock | None) -> None:
         return
     _check_place(settings, lock)
     _check_pins(settings, lock)
+    listed_blobs(lock)
+    if lock.artifact.requires.target == "inf1":
+        _check_inf1(lock)
     if settings.fleet is not None:
         _check_fleet(settings.fleet.instance_types, lock)
     if settings.endpoint is not None:
@@ -87,6 +98,19 @@ def _check_pins(settings: Settings, lock: ReleaseLock) -> None:
         raise LockOutdated(key="fleet.ami", wanted=wanted_ami, locked=lock.ami.id)
 
 
+def _check_inf1(lock: ReleaseLock) -> None:
+    """What no Inf1 instance could run, whichever it is."""
+    driver, image = lock.artifact.requires.neuron_driver, lock.serving_image
+    if driver != INF1_DRIVER:
+        raise DriverWithoutInf1(driver=str(driver))
+    if NEWER_IMAGE in image.repository:
+        raise ImageWithoutInf1(image=_spoken(image))
+    device = needed_device(lock)
+    available = chips_of(device.cores) * chip().memory_bytes
+    if device.bytes > available:
+        raise TooManyBuckets(needed=device.bytes, available=available, buckets=len(lock.artifact.buckets))
+
+
 def _check_fleet(types: tuple[str, ...], lock: ReleaseLock) -> None:
     key = "fleet.instance_types"
     found = []
@@ -116,6 +140,8 @@ def _fitting(key: str, name: str, lock: ReleaseLock) -> Instance:
         raise WrongChip(key=key, name=name, chips=instance.chips, target=requires.target)
     if requires.instance_families and instance.family not in requires.instance_families:
         raise FamilyNotAllowed(key=key, name=name, families=requires.instance_families)
+    if requires.target == "inf1" and needed_device(lock).cores > instance.chips * chip().cores:
+        raise TooFewCores(key=key, instance=instance, needed=needed_device(lock).cores)
     if requires.memory_bytes > instance.memory_bytes * MEMORY_SHARE:
         raise TooLittleMemory(key=key, instance=instance, needed=requires.memory_bytes)
     return instance

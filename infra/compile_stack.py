@@ -37,7 +37,7 @@ from infra.roles import (
     service_role,
     write_log,
 )
-from infra.stack import ProjectStack
+from infra.stack import ProjectStack, without_said_dependency
 from settings.model import Settings
 
 VCPUS = 16
@@ -177,7 +177,7 @@ class CompileStack(ProjectStack):
             )
             .otherwise(sfn.Succeed(self, "AllDone"))
         )
-        return sfn.StateMachine(
+        machine = sfn.StateMachine(
             self,
             "Machine",
             state_machine_name=f"{self.project}-compile",
@@ -188,6 +188,8 @@ class CompileStack(ProjectStack):
             logs=sfn.LogOptions(destination=self._logs, level=sfn.LogLevel.ALL, include_execution_data=True),
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
+        without_said_dependency(machine)
+        return machine
 
     def _row(self) -> sfn.IChainable:
         """The row's parts side by side, then the row itself unless one of them failed."""

@@ -94,7 +94,9 @@ class EndpointStack(ProjectStack):
             *attach_to_vpc(),
             *write_log(self._logs),
         ]
-        return service_role(self, "Role", "sagemaker.amazonaws.com", "SageMaker endpoint", may)
+        role = service_role(self, "Role", "sagemaker.amazonaws.com", "SageMaker endpoint", may)
+        self.name_identities_by(self._lock.digest)
+        return role
 
     def _model(self, role: iam.Role) -> sagemaker.CfnModel:
         group = ec2.SecurityGroup(

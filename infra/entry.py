@@ -33,7 +33,7 @@ def main() -> int:
         settings = load(path, stage=app.node.try_get_context("stage"))
         lock = read_lock(path.parent / LOCK_FILE)
         build(app, settings, lock, foundation=_is_true(app.node.try_get_context("foundation")))
-        synthesise(app)
+        synthesise(app, settings)
     except TraceshipError as error:
         print(f"error: {error.what}\nwhy:   {error.why}\nfix:   {error.fix}", file=sys.stderr)
         return error.exit_code

@@ -7,8 +7,6 @@ instance refresh with checkpoints, alarms and bake, and a drain that outlasts th
 
 from __future__ import annotations
 
-import math
-
 import aws_cdk as cdk
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
@@ -17,27 +15,34 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from artifact import serving
-from artifact.release import ReleaseLock, blob_key, manifest_key
+from artifact.release import ReleaseLock, manifest_key
 from infra import names
 from infra.alarms import Watch, alarm_topic
 from infra.artifacts_stack import LOAD_BALANCER_LOGS, ArtifactsStack
-from infra.boot import UNIT_STOP_SECONDS, Boot
+from infra.boot import Boot
+from infra.exact_keys import listed_blobs
 from infra.fleet_health import fleet_dashboard, watch_fleet
 from infra.instances import instances
 from infra.logs import make_log_group
 from infra.machine_image import ImageById
-from infra.roles import EC2, be_reached_by_session_manager, pull_image, read_objects, service_role, write_log
-from infra.stack import ProjectStack
+from infra.roles import (
+    EC2,
+    be_reached_by_session_manager,
+    pull_image,
+    read_blobs,
+    read_objects,
+    service_role,
+    write_log,
+)
+from infra.stack import DIGITS, ProjectStack, without_said_dependency
 from infra.throughput import per_replica_minute
+from infra.timing import drain_seconds, grace_seconds, hook_seconds, idle_seconds
 from settings.model import Fleet, Settings
 
 HTTP = 80
 HTTPS = 443
 ROOT_DEVICE = "/dev/xvda"
 DISK_GIB = 50
-MIN_GRACE_SECONDS = 300
-STARTUP_FACTOR = 2
-"""Boot may take twice as long as fetch and load did when they were measured."""
 MAX_LIFETIME = cdk.Duration.days(30)
 
 
@@ -67,7 +72,10 @@ class FleetStack(ProjectStack):
         metrics = self.target_group.metrics
         watch_fleet(self._watch, metrics, settings.alarms, min_size=fleet.min_size)
         self.group = self._auto_scaling_group(self._launch_template(self._role()))
-        self.group.scale_on_request_count("Requests", target_requests_per_minute=per_replica_minute(lock))
+        scaling = self.group.scale_on_request_count(
+            "Requests", target_requests_per_minute=per_replica_minute(lock)
+        )
+        without_said_dependency(scaling)
         fleet_dashboard(self._watch, metrics, lock, settings.serve)
         cdk.CfnOutput(self, "LoadBalancerDnsName", value=self.load_balancer.load_balancer_dns_name)
         cdk.CfnOutput(self, "AutoScalingGroupName", value=self.group.auto_scaling_group_name)
@@ -106,6 +114,7 @@ class FleetStack(ProjectStack):
             internet_facing=False,
             security_group=self._door,
             deletion_protection=self._settings.project.retain_data,
+            idle_timeout=cdk.Duration.seconds(idle_seconds(self._settings.serve)),
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elb.DesyncMitigationMode.STRICTEST,
         )
@@ -123,7 +132,7 @@ class FleetStack(ProjectStack):
             port=serving.PORT,
             protocol=elb.ApplicationProtocol.HTTP,
             target_type=elb.TargetType.INSTANCE,
-            deregistration_delay=cdk.Duration.seconds(drain_seconds(self._settings)),
+            deregistration_delay=cdk.Duration.seconds(drain_seconds(self._settings.serve)),
             load_balancing_algorithm_type=elb.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
             health_check=elb.HealthCheck(
                 path=serving.PING,
@@ -152,12 +161,13 @@ class FleetStack(ProjectStack):
     def _role(self) -> iam.Role:
         """What an instance may do: read this release, pull this image, log, be reached by a session."""
         may = [
-            *read_objects(self._artifacts, manifest_key(self._lock.name, self._lock.digest), blob_key("*")),
+            *read_objects(self._artifacts, manifest_key(self._lock.name, self._lock.digest)),
             *pull_image(self._lock.serving_image),
             *be_reached_by_session_manager(),
             *write_log(self._logs),
         ]
-        return service_role(self, "Role", EC2, "Instances of the fleet", may)
+        blobs = read_blobs(self._artifacts, listed_blobs(self._lock))
+        return service_role(self, "Role", EC2, "Instances of the fleet", may, blobs=blobs)
 
     def _launch_template(self, role: iam.Role) -> ec2.LaunchTemplate:
         boot = Boot(
@@ -174,7 +184,7 @@ class FleetStack(ProjectStack):
             self,
             "LaunchTemplate",
             launch_template_name=f"{self.project}-fleet",
-            version_description=f"release {self._lock.digest[:12]}",
+            version_description=f"release {self._lock.digest[:DIGITS]}",
             machine_image=ImageById(self._lock.ami.id, user_data),
             instance_type=ec2.InstanceType(self._fleet.instance_types[0]),
             user_data=user_data,
@@ -193,6 +203,7 @@ class FleetStack(ProjectStack):
             ],
         )
         cdk.Tags.of(template).add("traceship:digest", self._lock.digest)
+        self.name_identities_by(self._lock.digest)
         return template
 
     def _auto_scaling_group(self, template: ec2.LaunchTemplate) -> autoscaling.AutoScalingGroup:
@@ -218,20 +229,28 @@ class FleetStack(ProjectStack):
             "Drain",
             lifecycle_transition=autoscaling.LifecycleTransition.INSTANCE_TERMINATING,
             default_result=autoscaling.DefaultResult.CONTINUE,
-            heartbeat_timeout=cdk.Duration.seconds(UNIT_STOP_SECONDS),
+            heartbeat_timeout=cdk.Duration.seconds(hook_seconds(self._settings.serve)),
         )
         self.target_group.add_target(group)
+        _show_template_to_policies(group, template)
         return group
 
 
-def drain_seconds(settings: Settings) -> int:
-    """How long a leaving instance keeps its open requests: the deadline and ten seconds more."""
-    return math.ceil(settings.serve.deadline_seconds) + 10
+def _show_template_to_policies(group: autoscaling.AutoScalingGroup, template: ec2.LaunchTemplate) -> None:
+    """Let cdk-nag check the launch template behind the mixed-instances policy.
 
-
-def grace_seconds(lock: ReleaseLock) -> int:
-    """How long a new instance may be unhealthy before it is replaced."""
-    return max(MIN_GRACE_SECONDS, STARTUP_FACTOR * lock.startup_seconds)
+    Its rules on disks and IMDS look for a template in this one property (cdklabs/cdk-nag#1902), the
+    one on disks by its name only. CloudFormation takes one or the other, so it does not get this.
+    """
+    resource, launch = group.node.find_child("ASG"), template.node.default_child
+    if not isinstance(resource, autoscaling.CfnAutoScalingGroup) or not isinstance(
+        launch, ec2.CfnLaunchTemplate
+    ):
+        raise TypeError(f"{group.node.path} is not an Auto Scaling group with a launch template")
+    resource.launch_template = autoscaling.CfnAutoScalingGroup.LaunchTemplateSpecificationProperty(
+        launch_template_name=launch.launch_template_name, version=template.latest_version_number
+    )
+    resource.add_property_deletion_override("LaunchTemplate")
 
 
 def _mixed(template: ec2.LaunchTemplate, fleet: Fleet) -> autoscaling.MixedInstancesPolicy:

@@ -6,7 +6,7 @@ Raised by compatibility.py only.
 from __future__ import annotations
 
 from artifact.errors import UsageError
-from infra.instances import SAGEMAKER_PREFIX, Instance, instances
+from infra.instances import INF1_DRIVER, SAGEMAKER_PREFIX, Instance, chip, instances
 from infra.names import MAX_PROJECT_NAME
 from infra.rhythm import REACTION_SECONDS
 
@@ -147,6 +147,89 @@ class TooLittleMemory(Incompatible):
             why=f"the release needs {needed / 1024**3:.1f} GiB, and {MEMORY_SHARE:.0%} of "
             f"{instance.memory_gib:g} GiB is {instance.memory_gib * MEMORY_SHARE:.1f} GiB",
             fix="name a larger type of the same family",
+        )
+
+
+class TooFewCores(Incompatible):
+    """One copy is spread over more NeuronCores than the instance has."""
+
+    id = "too-few-cores"
+
+    def __init__(self, *, key: str, instance: Instance, needed: int) -> None:
+        super().__init__(
+            what=f"{key} names {instance.name}, which has too few NeuronCores",
+            why=f"one copy of the release runs on {needed}, {instance.name} has "
+            f"{instance.chips * chip().cores}",
+            fix="name a larger type of the family, or set a smaller compile.pipeline_cores and run "
+            "`traceship ship`",
+        )
+
+
+class TooManyBuckets(Incompatible):
+    """The buckets' weights and activations need more than the chips of one copy have."""
+
+    id = "too-many-buckets"
+
+    def __init__(self, *, needed: int, available: int, buckets: int) -> None:
+        super().__init__(
+            what=f"the {buckets} buckets of the release do not fit the Inferentia device",
+            why=f"each holds the weights again: they need {needed / 1024**3:.1f} GiB of device memory, "
+            f"and a copy has {available / 1024**3:.1f} GiB",
+            fix="name fewer or smaller compile.buckets, or spread a copy over more chips with "
+            "compile.pipeline_cores, and run `traceship ship`",
+        )
+
+
+class TooManyFiles(Incompatible):
+    """More files than the policies of one role can name."""
+
+    id = "too-many-files"
+
+    def __init__(self, *, found: int, limit: int, buckets: int) -> None:
+        super().__init__(
+            what=f"the release has {found} files, more than an instance can be allowed to read by name",
+            why=f"the policies of one role hold {limit} names; {buckets} of the files are graphs of buckets",
+            fix="name fewer compile.buckets and run `traceship ship`",
+        )
+
+
+class LockTooOld(Incompatible):
+    """The lock is from before it said all that the stacks need."""
+
+    id = "lock-too-old"
+
+    def __init__(self, *, lacks: str) -> None:
+        super().__init__(
+            what=f"the lock does not say {lacks}",
+            why="it was written by a traceship that did not record that yet",
+            fix="run `traceship ship`, which finds the release published and only writes the lock",
+        )
+
+
+class DriverWithoutInf1(Incompatible):
+    """The release asks for a Neuron driver that has no Inf1."""
+
+    id = "driver-without-inf1"
+
+    def __init__(self, *, driver: str) -> None:
+        super().__init__(
+            what=f"the release asks for version {driver} of the Neuron driver, which no Inf1 host can have",
+            why=f"Inf1 ends with {INF1_DRIVER}.*",
+            fix="compile with the Inf1 versions of compile/platform.json and run `traceship ship`",
+        )
+
+
+class ImageWithoutInf1(Incompatible):
+    """The serving image is of the newer Neuron family."""
+
+    id = "image-without-inf1"
+
+    def __init__(self, *, image: str) -> None:
+        super().__init__(
+            what=f"the image {image} does not serve Inf1",
+            why="images named neuronx hold torch-neuronx, which loads no artifact of torch-neuron",
+            fix="build inference_code/Dockerfile on the base image that `python -m fleet.base_image REGION` "
+            "names, and pin that as serve.image",
         )
 
 

@@ -10,6 +10,9 @@ import tomllib
 
 DATA = Path(__file__).parent / "data" / "instances.toml"
 SAGEMAKER_PREFIX = "ml."
+INF1_DRIVER = "2.24"
+"""Newer drivers of the host have no Inf1. Source: aws-neuron/aws-neuron-sdk:about-neuron/announcements/
+neuron2.x/announce-correction-neuron-driver-support-inf1.rst."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,26 @@ class Instance:
     @property
     def memory_bytes(self) -> int:
         return int(self.memory_gib * 1024**3)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One Inferentia device: NeuronCores, and the memory they share."""
+
+    cores: int
+    memory_bytes: int
+
+
+@cache
+def chip() -> Chip:
+    """The Inferentia chip."""
+    data = tomllib.loads(DATA.read_text(encoding="utf-8"))
+    return Chip(cores=data["cores_per_chip"], memory_bytes=data["memory_gib_per_chip"] * 1024**3)
+
+
+def chips_of(cores: int) -> int:
+    """Chips that so many NeuronCores lie on."""
+    return -(-cores // chip().cores)
 
 
 @cache

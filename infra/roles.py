@@ -12,8 +12,9 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 
-from artifact.release import Image
+from artifact.release import Image, blob_key
 from infra.artifacts_stack import ArtifactsStack
+from infra.exact_keys import BLOBS_A_POLICY
 from infra.images import repository_arn
 from infra.stack import ProjectStack
 
@@ -26,22 +27,30 @@ def service_role(
     service: str,
     description: str,
     statements: Sequence[iam.PolicyStatement],
+    *,
+    blobs: Sequence[iam.PolicyStatement] = (),
 ) -> iam.Role:
     """A role that ``service`` may assume, on behalf of this account only, with these permissions.
+
+    ``blobs``: statements so long that each needs a policy of its own.
 
     EC2 is the exception: it does not say for which account it hands a role to an instance, and
     only a principal that may pass the role can start an instance with it.
     """
     own = {"StringEquals": {"aws:SourceAccount": stack.account}}
-    policy = iam.ManagedPolicy(
-        stack, f"{construct_id}Policy", description=description, statements=list(statements)
-    )
+    policies = [
+        iam.ManagedPolicy(stack, name, description=description, statements=held)
+        for name, held in (
+            (f"{construct_id}Policy", list(statements)),
+            *((f"{construct_id}Blobs{at}", [statement]) for at, statement in enumerate(blobs, 1)),
+        )
+    ]
     return iam.Role(
         stack,
         construct_id,
         assumed_by=iam.ServicePrincipal(service, conditions=None if service == EC2 else own),
         description=description,
-        managed_policies=[policy],
+        managed_policies=[*policies],
     )
 
 
@@ -61,6 +70,13 @@ def read_objects(artifacts: ArtifactsStack, *keys: str) -> list[iam.PolicyStatem
     """Read these keys of the artifacts bucket and decrypt what they hold."""
     arns = [artifacts.object_arn(key) for key in keys]
     return [_allow("Read", ["s3:GetObject"], *arns), _use_key(artifacts, "kms:Decrypt")]
+
+
+def read_blobs(artifacts: ArtifactsStack, blobs: Sequence[str]) -> list[iam.PolicyStatement]:
+    """Read the blobs with these digests, in as many statements as policies are needed."""
+    arns = [artifacts.object_arn(blob_key(digest)) for digest in blobs]
+    parts = [arns[at : at + BLOBS_A_POLICY] for at in range(0, len(arns), BLOBS_A_POLICY)]
+    return [_allow("ReadBlobs", ["s3:GetObject"], *part) for part in parts]
 
 
 def exchange_objects(artifacts: ArtifactsStack, *, read: str, write: str) -> list[iam.PolicyStatement]:

@@ -16,7 +16,8 @@ import pytest
 import uvicorn
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from inference_code.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+from artifact.serving import KEEP_ALIVE_SECONDS
+from inference_code.protocol import GuardedProtocol
 from tests.inference_code.running import RunningServer, read_all, send
 from tests.kit.http_load import Client, request
 from tests.kit.trickling import CutOff, siege

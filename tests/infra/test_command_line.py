@@ -12,16 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from artifact.release import LOCK_FILE
 from infra.entry import settings_path
 from tests.infra.worlds import CHECKOUT, World
 
 EXAMPLE = CHECKOUT / "examples/inf1/traceship.toml"
 CDK = CHECKOUT / "node_modules/.bin/cdk"
 BIN = Path(sys.prefix) / "bin"
-CFN_LINT_WAIVERS = {
-    "W3005": "the CDK writes a dependency that a reference implies too; it does no harm",
-    "W3010": "the settings name the zones, because not every zone of a region has Inf1",
-}
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -37,14 +34,16 @@ def _environment(**more: str) -> dict[str, str]:
     }
 
 
-def _app(out: Path, context: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
+def _app(
+    out: Path, context: dict[str, str], *, cwd: Path = CHECKOUT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run app.py as cdk.json does, with context as the CLI hands it over."""
     flags = json.loads((CHECKOUT / "cdk.json").read_text())["context"]
     variables = {"CDK_OUTDIR": str(out), "CDK_CONTEXT_JSON": json.dumps({**flags, **context})}
-    command = [str(CHECKOUT / ".venv/bin/python"), "app.py"]
+    command = [str(CHECKOUT / ".venv/bin/python"), str(CHECKOUT / "app.py")]
     return subprocess.run(
         command,
-        cwd=CHECKOUT,
+        cwd=cwd,
         env={**_environment(), "PATH": "/usr/bin:/bin", **variables, **environment},
         capture_output=True,
         text=True,
@@ -106,6 +105,47 @@ def test_the_same_input_gives_the_same_bytes(synthesised: Path, tmp_path: Path) 
     assert (different, absent) == ([], [])
 
 
+def test_another_folder_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Neither where the command is typed nor where the settings lie is in a template."""
+    for name in ("traceship.toml", LOCK_FILE):
+        shutil.copy(EXAMPLE.parent / name, tmp_path / name)
+
+    here = _app(tmp_path / "here", {"settings": str(EXAMPLE)})
+    there = _app(tmp_path / "there", {"settings": "traceship.toml"}, cwd=tmp_path)
+
+    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
+    names = [path.name for path in (tmp_path / "here").glob("*.template.json")]
+    assert len(names) == 5
+    _, different, absent = filecmp.cmpfiles(tmp_path / "here", tmp_path / "there", names, shallow=False)
+    assert (different, absent) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ('["inf1.xlarge", "inf1.2xlarge"] -> ["inf2.xlarge"]', ["inf2.xlarge", "runs neither inf1 nor cpu"]),
+        ('["inf1.xlarge", "inf1.2xlarge"] -> ["c5.large"]', ["compiled for inf1", "no Inferentia chip"]),
+        ('["inf1.xlarge", "inf1.2xlarge"] -> ["inf1.xlarge", "inf1.6xlarge"]', ["inf1.6xlarge has 4"]),
+    ],
+    ids=["inf2", "cpu type", "chips"],
+)
+def test_what_does_not_fit_fails_the_synthesis(tmp_path: Path, change: str, words: list[str]) -> None:
+    """Before anything is written: what, why, fix, in the words of the settings file."""
+    old, new = change.split(" -> ")
+    text = EXAMPLE.read_text()
+    assert old in text
+    (tmp_path / "traceship.toml").write_text(text.replace(old, new))
+    shutil.copy(EXAMPLE.parent / LOCK_FILE, tmp_path / LOCK_FILE)
+
+    result = _app(tmp_path / "out", {"settings": str(tmp_path / "traceship.toml")})
+
+    assert result.returncode == 2
+    assert [line.partition(":")[0] for line in result.stderr.strip().splitlines()] == ["error", "why", "fix"]
+    for word in ("fleet.instance_types", *words):
+        assert word in result.stderr
+    assert list((tmp_path / "out").glob("*.template.json")) == []
+
+
 def test_without_settings_of_its_own_a_checkout_synthesises_the_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,7 +198,7 @@ def test_a_mistake_is_three_lines_and_exit_code_2(tmp_path: Path, text: str, wor
 
 
 def test_cfn_lint_finds_nothing(synthesised: Path, cpu: World, pinned: World) -> None:
-    """Every template against CloudFormation's own schemas, warnings included, but for the waivers."""
+    """Every template against CloudFormation's own schemas, warnings included, and nothing is waived."""
     templates = [
         str(path)
         for folder in (synthesised, cpu.folder, pinned.folder)
@@ -167,7 +207,7 @@ def test_cfn_lint_finds_nothing(synthesised: Path, cpu: World, pinned: World) ->
     command = [str(BIN / "cfn-lint"), "--format", "json", "--regions", "us-east-1", "eu-west-1"]
 
     result = subprocess.run(
-        [*command, "--ignore-checks", *CFN_LINT_WAIVERS, "--template", *templates],
+        [*command, "--template", *templates],
         capture_output=True,
         text=True,
         check=False,

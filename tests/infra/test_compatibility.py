@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 import pytest
 from pydantic import ValidationError
 
-from artifact.release import Ami, Image, ReleaseLock
+from artifact.release import Ami, Device, Image, ReleaseLock
 from infra.compatibility import check
+from infra.exact_keys import MAX_BLOBS
 from infra.incompatible import (
     CheckpointTooShort,
     ChipsDiffer,
+    DriverWithoutInf1,
     FamilyNotAllowed,
     ImageOutOfReach,
+    ImageWithoutInf1,
     Incompatible,
     LockOfAnotherPlace,
     LockOutdated,
+    LockTooOld,
     NameOfOtherService,
     NameTooLong,
     NotHosted,
+    TooFewCores,
     TooFewZones,
     TooLittleMemory,
+    TooManyBuckets,
+    TooManyFiles,
     UnknownInstanceType,
     WrongChip,
 )
-from infra.instances import instances
+from infra.instances import INF1_DRIVER, chip, instances
 from infra.names import MAX_PROJECT_NAME, artifacts_bucket
-from tests.infra.worlds import CPU, INF1, PINNED, lock_of, settings_of
+from tests.infra.worlds import CHECKOUT, CPU, INF1, PINNED, lock_of, settings_of
 
 
 def _fleet(*types: str, **more: Any) -> dict[str, Any]:
@@ -43,6 +51,18 @@ def _requiring(target: str, **requires: Any) -> ReleaseLock:
     lock = lock_of(target)
     replaced = msgspec.structs.replace(lock.artifact.requires, **requires)
     return lock_of(target, artifact=msgspec.structs.replace(lock.artifact, requires=replaced))
+
+
+def _with(target: str, **facts: Any) -> ReleaseLock:
+    """A lock whose facts of the artifact differ."""
+    return lock_of(target, artifact=msgspec.structs.replace(lock_of(target).artifact, **facts))
+
+
+def _digests(count: int) -> tuple[str, ...]:
+    return tuple(f"{number:064x}" for number in range(count))
+
+
+NEURONX = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/pytorch-inference-neuronx"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +111,40 @@ CASES: list[tuple[dict[str, Any], ReleaseLock, type[Incompatible], str]] = [
         ImageOutOfReach,
         "private registries",
     ),
+    (
+        _fleet("inf1.xlarge"),
+        lock_of("inf1", serving_image=Image(repository=NEURONX, digest="1" * 64, placeholder=False)),
+        ImageWithoutInf1,
+        "torch-neuronx",
+    ),
+    (_fleet("inf1.xlarge"), _requiring("inf1", neuron_driver="2.25"), DriverWithoutInf1, "2.24.*"),
+    (
+        _fleet("inf1.xlarge"),
+        _with("inf1", device=Device(cores=1, bytes=9 * 1024**3)),
+        TooManyBuckets,
+        "9.0 GiB of device memory, and a copy has 8.0 GiB",
+    ),
+    (
+        _fleet("inf1.6xlarge"),
+        _with("inf1", device=Device(cores=8, bytes=17 * 1024**3)),
+        TooManyBuckets,
+        "a copy has 16.0 GiB",
+    ),
+    (
+        _fleet("inf1.2xlarge"),
+        _with("inf1", device=Device(cores=8, bytes=9 * 1024**3)),
+        TooFewCores,
+        "runs on 8, inf1.2xlarge has 4",
+    ),
+    (
+        _endpoint("ml.inf1.xlarge"),
+        _with("inf1", device=Device(cores=5, bytes=1024**3)),
+        TooFewCores,
+        "runs on 5, inf1.xlarge has 4",
+    ),
+    ({}, _with("cpu", blobs=_digests(MAX_BLOBS + 1)), TooManyFiles, f"hold {MAX_BLOBS} names"),
+    ({}, _with("cpu", blobs=msgspec.UNSET), LockTooOld, "did not record that yet"),
+    (_fleet("inf1.xlarge"), _with("inf1", device=msgspec.UNSET), LockTooOld, "did not record"),
 ]
 
 
@@ -145,6 +199,22 @@ def test_pins_that_the_lock_knows_are_let_through() -> None:
 def test_the_longest_name_still_fits_the_longest_region() -> None:
     """63 characters is S3's limit; ap-southeast-1 has 14."""
     assert len(artifacts_bucket("a" * MAX_PROJECT_NAME, "1" * 12, "ap-southeast-1")) == 63
+
+
+def test_chips_hold_what_the_compile_stage_counts_with() -> None:
+    """Two packages that may not import each other know the same chip."""
+    from compile import capacity
+
+    assert (chip().cores, chip().memory_bytes) == (capacity.chip().cores, capacity.chip().memory_bytes)
+    facts = json.loads((CHECKOUT / "compile/platform.json").read_text())["inf1"]
+    assert facts["neuron_driver"]["value"] == INF1_DRIVER
+
+
+def test_a_copy_over_several_chips_is_let_through_where_they_are() -> None:
+    """Sixteen cores lie on four chips, whose memory it has for itself."""
+    settings = settings_of(_fleet("inf1.6xlarge"), {"compile": {"target": "inf1"}})
+
+    check(settings, _with("inf1", device=Device(cores=16, bytes=32 * 1024**3)))
 
 
 def test_chips_and_memory_of_inf1_are_the_vendors() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,3 +157,18 @@ def _names(world: World) -> tuple[str, str]:
     assert isinstance(model, str)
     assert isinstance(config, str)
     return model, config
+
+
+def test_another_release_brings_its_own_identity(cpu: World, tmp_path: Path) -> None:
+    """SageMaker goes back to the old configuration by itself; its role must still be there."""
+    digest = "cd" * 32
+    location = msgspec.structs.replace(lock_of("cpu").location, prefix=f"releases/traceship/{digest}")
+
+    other = synthesise(tmp_path, cpu.settings, lock_of("cpu", digest=digest, location=location))
+
+    for kind in ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy"):
+        old, new = (set(world.all("endpoint", kind)) for world in (cpu, other))
+        assert (len(old), len(new), len(old & new)) == (1, 1, 0)
+    (role,) = other.all("endpoint", "AWS::IAM::Role")
+    model = other.properties("endpoint", "AWS::SageMaker::Model")
+    assert model["ExecutionRoleArn"] == {"Fn::GetAtt": [role, "Arn"]}

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+import msgspec
+import pytest
 
 from artifact import serving
-from infra.boot import CONTAINER_STOP_SECONDS, UNIT_STOP_SECONDS
-from infra.fleet_stack import drain_seconds, grace_seconds
+from infra.exact_keys import BLOBS_A_POLICY, MAX_BLOBS, POLICY_CHARACTERS
+from infra.names import MAX_PROJECT_NAME
 from infra.rhythm import REACTION_SECONDS
-from tests.infra.worlds import CERTIFICATE, DIGEST, INF1, World, lock_of, settings_of, synthesise, text_of
+from infra.timing import CONTAINER_STOP_SECONDS, UNIT_STOP_SECONDS
+from tests.infra.worlds import (
+    BLOBS,
+    CERTIFICATE,
+    CPU,
+    DIGEST,
+    INF1,
+    World,
+    lock_of,
+    settings_of,
+    synthesise,
+    text_of,
+)
 
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
 BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
+OF_A_RELEASE = {"AWS::IAM::Role", "AWS::IAM::ManagedPolicy", "AWS::IAM::InstanceProfile"}
 TARGETS = "AWS::ElasticLoadBalancingV2::TargetGroup"
 
 
@@ -97,16 +111,6 @@ def test_an_instance_leaves_after_its_last_request(cpu: World, pinned: World) ->
     assert hook["DefaultResult"] == "CONTINUE"
 
 
-@given(deadline=st.floats(min_value=0.01, max_value=60), startup=st.integers(min_value=0, max_value=3000))
-def test_times_follow_from_settings_and_release(deadline: float, startup: int) -> None:
-    """Drain is at least deadline + 10 s, grace at least twice the start-up and five minutes."""
-    drain = drain_seconds(settings_of({"serve": {"deadline_seconds": deadline}}))
-    grace = grace_seconds(lock_of("cpu", startup_seconds=startup))
-
-    assert deadline + 10 <= drain <= math.ceil(deadline) + 10
-    assert grace == max(300, 2 * startup)
-
-
 def test_the_load_balancer_is_internal_and_strict(cpu: World) -> None:
     """No odd headers, no ambiguous requests, every access logged."""
     attributes = _attributes(cpu, BALANCER, "LoadBalancerAttributes")
@@ -163,19 +167,63 @@ def test_credentials_stay_on_the_host_and_disks_are_encrypted(cpu: World) -> Non
 
 
 def test_an_instance_reads_this_release_and_no_other(cpu: World) -> None:
-    """One manifest by its key, blobs by their prefix; the key for objects of that bucket only."""
+    """One manifest and the blobs of the lock, each by its key; the KMS key for that bucket's objects only."""
     statements = {s["Sid"]: s for s in cpu.policy("fleet", "RolePolicy")}
+    (blobs,) = cpu.policy("fleet", "RoleBlobs1")
     bucket = "arn:aws:s3:::traceship-artifacts-111122223333-eu-west-1"
 
-    assert statements["Read"]["Action"] == "s3:GetObject"
-    assert [text_of(r) for r in statements["Read"]["Resource"]] == [
-        f"{bucket}/blobs/sha256/*",
-        f"{bucket}/releases/traceship/{DIGEST}/manifest.json",
-    ]
+    assert statements["Read"]["Action"] == blobs["Action"] == "s3:GetObject"
+    assert text_of(statements["Read"]["Resource"]) == f"{bucket}/releases/traceship/{DIGEST}/manifest.json"
+    assert [text_of(arn) for arn in blobs["Resource"]] == [f"{bucket}/blobs/sha256/{blob}" for blob in BLOBS]
     assert statements["BucketKey"]["Action"] == "kms:Decrypt"
     condition = statements["BucketKey"]["Condition"]["StringEquals"]
     assert text_of(condition["kms:EncryptionContext:aws:s3:arn"]) == bucket
     assert text_of(condition["kms:ViaService"]) == "s3.eu-west-1.amazonaws.com"
+
+
+def test_the_launch_template_uses_the_profile_of_its_release(cpu: World) -> None:
+    """A version of the template from before keeps naming the profile from before."""
+    (profile,) = cpu.all("fleet", "AWS::IAM::InstanceProfile")
+
+    assert profile.endswith(DIGEST[:12])
+    assert _launch_data(cpu)["IamInstanceProfile"] == {"Arn": {"Fn::GetAtt": [profile, "Arn"]}}
+
+
+@pytest.mark.parametrize("files", [1, BLOBS_A_POLICY, BLOBS_A_POLICY + 1, MAX_BLOBS])
+def test_as_many_files_as_the_gate_lets_through_fit_the_policies(tmp_path: Path, files: int) -> None:
+    """Ten policies of 6,144 characters, with the longest names that a project and a region can have."""
+    name, account = "a" * MAX_PROJECT_NAME, "1" * 12
+    lock = lock_of("cpu", name=name)
+    facts = msgspec.structs.replace(lock.artifact, blobs=tuple(f"{number:064x}" for number in range(files)))
+    prefix = f"releases/{name}/{lock.digest}"
+    location = msgspec.structs.replace(lock.location, account=account, region="us-gov-east-1", prefix=prefix)
+    lock = msgspec.structs.replace(lock, artifact=facts, location=location)
+    settings = settings_of({"project": {"name": name}, "fleet": CPU["fleet"]})
+
+    world = synthesise(tmp_path, settings, lock)
+
+    role = world.properties("fleet", "AWS::IAM::Role")
+    policies = world.all("fleet", "AWS::IAM::ManagedPolicy")
+    assert len(role["ManagedPolicyArns"]) == len(policies) == 1 + math.ceil(files / BLOBS_A_POLICY) <= 10
+    longest = {
+        "AWS::URLSuffix": "amazonaws.com",
+        "AWS::Partition": "aws-us-gov",
+        "AWS::AccountId": account,
+        "AWS::Region": "ap-southeast-1",
+    }
+    read = []
+    for policy in policies.values():
+        document = json.dumps(policy["Properties"]["PolicyDocument"], separators=(",", ":"))
+        names = re.sub(r'\{"Fn::Join":\["",\[(.*?)\]\]\}', lambda m: _joined(m[1], longest), document)
+        assert len(re.sub(r"\s", "", names)) <= POLICY_CHARACTERS
+        read += re.findall(r"blobs/sha256/([0-9a-f]{64})", names)
+    assert sorted(read) == list(facts.blobs)
+
+
+def _joined(parts: str, pseudo: dict[str, str]) -> str:
+    """A join's parts, themselves JSON, as the string in quotes that IAM would count."""
+    found = json.loads(f"[{parts}]")
+    return json.dumps("".join(pseudo[part["Ref"]] if isinstance(part, dict) else part for part in found))
 
 
 def test_an_instance_pulls_one_repository_and_may_do_little_else(cpu: World) -> None:
@@ -232,7 +280,8 @@ def test_scaling_follows_the_measured_throughput(cpu: World) -> None:
 def test_another_release_changes_the_launch_template_and_nothing_it_should_not(
     inf1: World, tmp_path: Path
 ) -> None:
-    """The digest travels in the template: user data, role and labels differ, the network does not."""
+    """User data and labels differ, the network does not; and the old role, profile and policies stay
+    until the rollout is over, so that its rollback finds them."""
     digest = "cd" * 32
     location = lock_of("inf1").location
     moved = type(location)(
@@ -244,9 +293,12 @@ def test_another_release_changes_the_launch_template_and_nothing_it_should_not(
     other = synthesise(tmp_path, settings_of(INF1), lock_of("inf1", digest=digest, location=moved))
 
     before, after = inf1.templates["fleet"]["Resources"], other.templates["fleet"]["Resources"]
-    changed = {name for name in before if before[name] != after.get(name)}
-    assert set(before) == set(after)
-    types = {before[name]["Type"] for name in changed}
-    assert types == {"AWS::EC2::LaunchTemplate", "AWS::IAM::ManagedPolicy", "AWS::CloudWatch::Dashboard"}
+    changed = {name for name in before if name in after and before[name] != after[name]}
+    assert {before[name]["Type"] for name in changed} == {
+        "AWS::EC2::LaunchTemplate",
+        "AWS::CloudWatch::Dashboard",
+    }
+    assert {before[name]["Type"] for name in before if name not in after} == OF_A_RELEASE
+    assert {after[name]["Type"] for name in after if name not in before} == OF_A_RELEASE
     for role in ("artifacts", "network", "compile"):
         assert inf1.templates[role] == other.templates[role]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import pytest
 
 from infra.network_stack import SERVICES
-from tests.infra.worlds import World, text_of
+from tests.infra.worlds import World, settings_of, synthesise, text_of
 
 
 def test_there_is_no_way_to_or_from_the_internet(cpu: World) -> None:
@@ -24,12 +27,29 @@ def test_there_is_no_way_to_or_from_the_internet(cpu: World) -> None:
 
 
 def test_zones_are_chosen_at_deploy_time_or_named_by_the_settings(cpu: World, pinned: World) -> None:
-    """The region's first two, or exactly those of the file."""
+    """The region's first two, or exactly those of the file, in their own region only."""
     chosen = [s["Properties"]["AvailabilityZone"] for s in cpu.all("network", "AWS::EC2::Subnet").values()]
     named = [s["Properties"]["AvailabilityZone"] for s in pinned.all("network", "AWS::EC2::Subnet").values()]
 
     assert [zone["Fn::Select"][0] for zone in chosen] == [0, 1]
-    assert named == ["eu-west-1a", "eu-west-1c"]
+    lookups = [zone["Fn::FindInMap"] for zone in named]
+    assert lookups == [["Zones", {"Ref": "AWS::Region"}, key] for key in ("Zone0", "Zone1")]
+    assert pinned.templates["network"]["Mappings"] == {
+        "Zones": {"eu-west-1": {"Zone0": "eu-west-1a", "Zone1": "eu-west-1c"}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("zone", "region"),
+    [("eu-west-1a", "eu-west-1"), ("us-gov-east-1b", "us-gov-east-1"), ("us-west-2-lax-1a", "us-west-2")],
+)
+def test_a_zone_names_its_region(tmp_path: Path, zone: str, region: str) -> None:
+    """CloudFormation finds no zone of it in another one, and stops before it makes anything."""
+    settings = settings_of({"project": {"zones": [zone, f"{zone[:-1]}z"]}})
+
+    world = synthesise(tmp_path, settings, None)
+
+    assert list(world.templates["network"]["Mappings"]["Zones"]) == [region]
 
 
 def test_every_service_in_use_has_a_private_door(cpu: World) -> None:

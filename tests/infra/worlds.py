@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from artifact.release import (
     PLACEHOLDER_DIGEST,
     Ami,
     ArtifactFacts,
+    Device,
     Image,
     Location,
     ReleaseLock,
@@ -27,6 +29,7 @@ from settings.model import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DIGEST = "ab" * 32
+BLOBS = tuple(sorted(hashlib.sha256(name).hexdigest() for name in (b"graph", b"weights", b"golden")))
 CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/11111111-2222-3333-4444-555555555555"
 
 CPU: dict[str, Any] = {
@@ -90,6 +93,8 @@ def lock_of(target: str, **changes: Any) -> ReleaseLock:
             waivers=(),
             files_bytes=95_000_000,
             archive_bytes=85_000_000,
+            blobs=BLOBS,
+            device=Device(cores=1, bytes=300 * 1024**2) if inf1 else msgspec.UNSET,
         ),
         serving_image=Image(repository="traceship/serving", digest=PLACEHOLDER_DIGEST, placeholder=True),
         compile_image=Image(repository="traceship/compile", digest=PLACEHOLDER_DIGEST, placeholder=True),
@@ -147,7 +152,7 @@ def synthesise(
 
     app = make_app(folder)
     build(app, settings, lock, foundation=foundation)
-    policy.synthesise(app)
+    policy.synthesise(app, settings)
     prefix, suffix = f"{settings.project.name}-", ".template.json"
     templates = {
         path.name.removeprefix(prefix).removesuffix(suffix): json.loads(path.read_text(encoding="utf-8"))

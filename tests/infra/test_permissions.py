@@ -1,0 +1,318 @@
+"""What the synthesised policies amount to: who can read, write and decrypt what, evaluated as IAM does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from artifact.release import ARCHIVE, PROVENANCE_FILE, SBOM_FILE, SIGNATURE_FILE, blob_key, manifest_key
+from tests.iam.documents import Policy
+from tests.iam.evaluate import Decision, Identity, Request, Service, Target, decide
+from tests.infra.deployed import ACCOUNT, REGION, Deployed
+from tests.infra.worlds import BLOBS, DIGEST, World
+
+SECURE = {"aws:SecureTransport": True, "s3:TlsVersion": "1.3"}
+OTHER_DIGEST = "cd" * 32
+PREFIX, OTHERS = f"releases/traceship/{DIGEST}", f"releases/traceship/{OTHER_DIGEST}"
+BESIDE = ("manifest.json", ARCHIVE, SIGNATURE_FILE, PROVENANCE_FILE, SBOM_FILE)
+KEYS = [
+    *(blob_key(digest) for digest in (*BLOBS, OTHER_DIGEST, "*", "")),
+    *(f"{prefix}/{name}" for prefix in (PREFIX, OTHERS, "releases/other/*") for name in BESIDE),
+    f"models/{DIGEST}/model.safetensors",
+    f"compiled/{DIGEST}/manifest.json",
+    "requests/one.json",
+]
+OF_THE_FLEET = {manifest_key("traceship", DIGEST), *(blob_key(digest) for digest in BLOBS)}
+OF_THE_ENDPOINT = {f"{PREFIX}/{ARCHIVE}"}
+
+DENIED = (
+    "autoscaling:CompleteLifecycleAction",
+    "autoscaling:SetDesiredCapacity",
+    "autoscaling:SetInstanceProtection",
+    "autoscaling:TerminateInstanceInAutoScalingGroup",
+    "batch:SubmitJob",
+    "cloudformation:UpdateStack",
+    "cloudwatch:DeleteAlarms",
+    "cloudwatch:DisableAlarmActions",
+    "dynamodb:GetItem",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "ec2:CreateImage",
+    "ec2:CreateLaunchTemplateVersion",
+    "ec2:CreateSnapshot",
+    "ec2:DescribeInstances",
+    "ec2:ModifyInstanceAttribute",
+    "ec2:RunInstances",
+    "ec2:TerminateInstances",
+    "ecr:BatchDeleteImage",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:SetRepositoryPolicy",
+    "elasticloadbalancing:ModifyLoadBalancerAttributes",
+    "elasticloadbalancing:RegisterTargets",
+    "iam:AttachRolePolicy",
+    "iam:CreateAccessKey",
+    "iam:CreateRole",
+    "iam:GetRole",
+    "iam:PassRole",
+    "iam:PutRolePolicy",
+    "kms:CreateGrant",
+    "kms:DisableKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:PutKeyPolicy",
+    "kms:ScheduleKeyDeletion",
+    "kms:Sign",
+    "lambda:InvokeFunction",
+    "logs:DeleteLogGroup",
+    "logs:GetLogEvents",
+    "logs:PutRetentionPolicy",
+    "s3:BypassGovernanceRetention",
+    "s3:DeleteBucketPolicy",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:GetObjectVersion",
+    "s3:ListAllMyBuckets",
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+    "s3:PutBucketPolicy",
+    "s3:PutBucketVersioning",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutObject",
+    "s3:PutObjectAcl",
+    "sagemaker:InvokeEndpoint",
+    "sagemaker:UpdateEndpoint",
+    "secretsmanager:GetSecretValue",
+    "sns:Publish",
+    "sqs:SendMessage",
+    "ssm:GetParameter",
+    "ssm:GetParameters",
+    "ssm:PutParameter",
+    "ssm:SendCommand",
+    "ssm:StartSession",
+    "states:StartExecution",
+    "sts:AssumeRole",
+)
+"""What somebody who took over an instance would try next."""
+WRITES = (
+    "s3:AbortMultipartUpload",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:PutObject",
+    "s3:PutObjectAcl",
+    "s3:PutObjectTagging",
+    "s3:ReplicateObject",
+    "s3:RestoreObject",
+)
+
+
+@pytest.fixture(params=["cpu", "inf1"])
+def deployed(request: pytest.FixtureRequest) -> Deployed:
+    """Every stack, on CPU and on Inf1."""
+    world: World = request.getfixturevalue(request.param)
+    return Deployed(world)
+
+
+def _may(caller: Identity | Service, action: str, target: Target, **context: object) -> bool:
+    return decide(caller, Request(action, target, {**SECURE, **context})) is Decision.ALLOW
+
+
+def _readable(deployed: Deployed, caller: Identity) -> set[str]:
+    return {key for key in KEYS if _may(caller, "s3:GetObject", deployed.in_bucket("Artifacts", key))}
+
+
+def test_an_instance_reads_exactly_one_release(deployed: Deployed) -> None:
+    """Its manifest and the blobs that the lock names; the signature comes with the template."""
+    assert _readable(deployed, deployed.identity("fleet", "Role")) == OF_THE_FLEET
+
+
+@given(
+    st.one_of(
+        st.text(alphabet="0123456789abcdef", min_size=64, max_size=64).map(blob_key),
+        st.sampled_from(KEYS).flatmap(lambda key: st.integers(0, len(key)).map(lambda at: key[:at])),
+        st.text(max_size=80),
+    )
+)
+@example(blob_key(BLOBS[0]) + "0")
+@example("blobs/sha256/" + BLOBS[0].upper())
+def test_no_other_key_is_read_by_an_instance_or_an_endpoint(cpu: World, key: str) -> None:
+    """Whatever its name."""
+    deployed = Deployed(cpu)
+    target = deployed.in_bucket("Artifacts", key)
+
+    for stack, own in (("fleet", OF_THE_FLEET), ("endpoint", OF_THE_ENDPOINT)):
+        assert _may(deployed.identity(stack, "Role"), "s3:GetObject", target) == (key in own)
+
+
+def test_an_endpoint_reads_exactly_one_archive(deployed: Deployed) -> None:
+    """SageMaker unpacks it; nothing else is fetched."""
+    assert _readable(deployed, deployed.identity("endpoint", "Role")) == OF_THE_ENDPOINT
+
+
+@pytest.mark.parametrize("stack", ["fleet", "endpoint"])
+def test_what_runs_decrypts_with_one_key_and_for_its_bucket_only(deployed: Deployed, stack: str) -> None:
+    """By way of S3, for the artifacts bucket; not the key itself, not another bucket's objects."""
+    role, bucket = deployed.identity(stack, "Role"), deployed.in_bucket("Artifacts").arn
+    by_s3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com", "kms:EncryptionContext:aws:s3:arn": bucket}
+    keys = [target for target in deployed.everything() if target.is_key]
+
+    usable = [key for key in keys if _may(role, "kms:Decrypt", key, **by_s3)]
+
+    assert [key.arn for key in usable] == [deployed.key("Key").arn]
+    assert len(keys) == 2
+    assert not _may(role, "kms:Decrypt", usable[0])
+    assert not _may(role, "kms:Decrypt", usable[0], **{**by_s3, "kms:ViaService": "ebs.amazonaws.com"})
+    other = {**by_s3, "kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::another"}
+    assert not _may(role, "kms:Decrypt", usable[0], **other)
+
+
+@pytest.mark.parametrize("action", DENIED)
+@pytest.mark.parametrize("stack", ["fleet", "endpoint"])
+def test_what_runs_may_do_nothing_else(inf1: World, stack: str, action: str) -> None:
+    """On no resource of the stacks, on none of the keys in the bucket and on nothing outside."""
+    deployed = Deployed(inf1)
+    role = deployed.identity(stack, "Role")
+    targets = [
+        *deployed.everything(),
+        *(deployed.in_bucket("Artifacts", key) for key in KEYS),
+        deployed.in_bucket("AccessLogs", "artifacts/one"),
+        *(Target(f"arn:aws:{action.partition(':')[0]}:{REGION}:{ACCOUNT}:{name}", ACCOUNT) for name in "ab"),
+        Target("*", ACCOUNT),
+    ]
+    by_s3 = {
+        "kms:ViaService": f"s3.{REGION}.amazonaws.com",
+        "kms:EncryptionContext:aws:s3:arn": deployed.in_bucket("Artifacts").arn,
+    }
+
+    assert [target.arn for target in targets if _may(role, action, target, **by_s3)] == []
+
+
+def test_the_list_of_what_is_denied_is_long_and_the_evaluator_can_say_yes(deployed: Deployed) -> None:
+    """At least 40 actions; and the roles do have what they need, so that a No means something."""
+    role = deployed.identity("fleet", "Role")
+    repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/traceship/"
+
+    assert len(set(DENIED)) == len(DENIED) >= 40
+    assert _may(role, "ecr:GetAuthorizationToken", Target("*", ACCOUNT))
+    assert _may(role, "ecr:BatchGetImage", Target(f"{repository}serving", ACCOUNT))
+    assert not _may(role, "ecr:BatchGetImage", Target(f"{repository}compile", ACCOUNT))
+    assert _may(role, "logs:PutLogEvents", Target(_stream("fleet"), ACCOUNT))
+    assert not _may(role, "logs:PutLogEvents", Target(_stream("compile"), ACCOUNT))
+
+
+def _stream(part: str) -> str:
+    return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/traceship/traceship/{part}:log-stream:one"
+
+
+def test_compile_jobs_read_no_release_and_write_results_only(deployed: Deployed) -> None:
+    """Production data is what releases and blobs hold; a job sees models and results."""
+    job = deployed.identity("compile", "JobRole")
+
+    assert _readable(deployed, job) == {key for key in KEYS if key.startswith(("models/", "compiled/"))}
+    writable = {key for key in KEYS if _may(job, "s3:PutObject", deployed.in_bucket("Artifacts", key))}
+    assert writable == {key for key in KEYS if key.startswith("compiled/")}
+    bucket = deployed.in_bucket("Artifacts")
+    prefixes = {p: _may(job, "s3:ListBucket", bucket, **{"s3:prefix": p}) for p in ("models/a", "blobs/", "")}
+    assert prefixes == {"models/a": True, "blobs/": False, "": False}
+    assert not _may(job, "s3:ListBucket", bucket)
+
+
+@pytest.mark.parametrize("construct", ["ExecutionRole", "MachineRole"])
+def test_what_starts_compile_jobs_reads_no_object(deployed: Deployed, construct: str) -> None:
+    """Nor does it use a key."""
+    role = deployed.identity("compile", construct)
+
+    assert _readable(deployed, role) == set()
+    assert not any(_may(role, "kms:Decrypt", key) for key in deployed.everything() if key.is_key)
+
+
+def test_nobody_of_ours_writes_or_deletes_a_release(deployed: Deployed) -> None:
+    """No role of any stack, no service that the bucket's policy knows, nobody of another account."""
+    roles = list(deployed.identities())
+    services = [
+        Service("logging.s3.amazonaws.com"),
+        Service("logdelivery.elasticloadbalancing.amazonaws.com"),
+    ]
+    everything = Policy.of(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    )
+    stranger = Identity("arn:aws:iam::999999999999:role/admin", (everything,))
+    releases = [key for key in KEYS if key.startswith(("blobs/", "releases/"))]
+
+    writers = {
+        (str(caller), action, key)
+        for caller in (*roles, *services, stranger)
+        for action in WRITES
+        for key in releases
+        if _may(caller, action, deployed.in_bucket("Artifacts", key), **{"s3:if-none-match": "*"})
+    }
+
+    assert writers == set()
+    assert len(roles) == 6
+    changes = (
+        "s3:PutBucketPolicy",
+        "s3:DeleteBucket",
+        "s3:PutBucketVersioning",
+        "s3:PutEncryptionConfiguration",
+    )
+    bucket = deployed.in_bucket("Artifacts")
+    assert not any(_may(caller, action, bucket) for caller in (*roles, stranger) for action in changes)
+
+
+def test_the_publisher_writes_each_manifest_once_and_over_tls(deployed: Deployed) -> None:
+    """docs/permissions.md, `ship`; the bucket refuses even it a second manifest."""
+    bucket = deployed.in_bucket("Artifacts").arn
+    places = [f"{bucket}/blobs/*", f"{bucket}/releases/*"]
+    rights = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": places}
+    publisher = Identity(
+        f"arn:aws:iam::{ACCOUNT}:role/publisher",
+        (Policy.of({"Version": "2012-10-17", "Statement": [rights]}),),
+    )
+    manifest = deployed.in_bucket("Artifacts", manifest_key("traceship", DIGEST))
+    blob = deployed.in_bucket("Artifacts", blob_key(BLOBS[0]))
+
+    def answer(target: Target, **context: object) -> Decision:
+        return decide(publisher, Request("s3:PutObject", target, {**SECURE, **context}))
+
+    assert answer(blob) is Decision.ALLOW
+    assert answer(manifest, **{"s3:if-none-match": "*"}) is Decision.ALLOW
+    assert answer(manifest) is Decision.EXPLICIT_DENY
+    assert answer(blob, **{"aws:SecureTransport": False}) is Decision.EXPLICIT_DENY
+    assert answer(blob, **{"s3:TlsVersion": "1.1"}) is Decision.EXPLICIT_DENY
+
+
+def test_logs_are_written_by_two_services_each_below_its_prefix(deployed: Deployed) -> None:
+    """S3 for the artifacts bucket of this account, load balancers for this account."""
+    s3, balancers = (
+        Service("logging.s3.amazonaws.com"),
+        Service("logdelivery.elasticloadbalancing.amazonaws.com"),
+    )
+    own = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": deployed.in_bucket("Artifacts").arn}
+    access = deployed.in_bucket("AccessLogs", "artifacts/one")
+    requests = deployed.in_bucket("AccessLogs", f"load-balancer/AWSLogs/{ACCOUNT}/one")
+
+    assert _may(s3, "s3:PutObject", access, **own)
+    assert not _may(s3, "s3:PutObject", access, **{**own, "aws:SourceAccount": "999999999999"})
+    assert not _may(s3, "s3:PutObject", requests, **own)
+    assert _may(balancers, "s3:PutObject", requests)
+    assert not _may(balancers, "s3:PutObject", access)
+    assert not any(_may(role, "s3:PutObject", access) for role in deployed.identities())
+
+
+def test_the_keys_are_used_by_whom_their_policies_name(deployed: Deployed) -> None:
+    """Logs of this project, alarms and Auto Scaling of this account; no role of ours signs."""
+    key, signing = deployed.key("Key"), deployed.key("SigningKey")
+    logs, alarms = Service(f"logs.{REGION}.amazonaws.com"), Service("cloudwatch.amazonaws.com")
+    group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/traceship/traceship/fleet"
+    slr = "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+    scaling, other = (Identity(f"arn:aws:iam::{ACCOUNT}:{name}") for name in (slr, "role/other"))
+    here = {"kms:CallerAccount": ACCOUNT}
+
+    assert _may(logs, "kms:Encrypt", key, **{"kms:EncryptionContext:aws:logs:arn": group})
+    assert not _may(logs, "kms:Encrypt", key, **{"kms:EncryptionContext:aws:logs:arn": f"{group[:-15]}/x"})
+    assert _may(alarms, "kms:GenerateDataKey", key, **{"aws:SourceAccount": ACCOUNT})
+    assert not _may(alarms, "kms:GenerateDataKey", key, **{"aws:SourceAccount": "999999999999"})
+    assert _may(scaling, "kms:Decrypt", key, **here)
+    assert not _may(other, "kms:Decrypt", key, **here)
+    signers = [caller for caller in (*deployed.identities(), scaling) if _may(caller, "kms:Sign", signing)]
+    assert signers == []
