@@ -12,15 +12,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 _PING = b"GET /ping HTTP/1.1\r\nHost: balancer\r\nConnection: close\r\n\r\n"
+_UNHEALTHY_AFTER = 2
+"""Failed pings in a row; the least that an Application Load Balancer can be set to."""
 _FAULTS = (OSError, asyncio.IncompleteReadError, ValueError)
 
 
 @dataclass
 class Replica:
-    """One server behind the balancer, with its idle connections."""
+    """One server behind the balancer, with its idle connections. ``failed`` pings in a row."""
 
     port: int
     healthy: bool = False
+    failed: int = 0
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
 
 
@@ -69,7 +72,8 @@ class Balancer:
     async def _ask_around(self) -> None:
         while True:
             for replica in self.replicas:
-                replica.healthy = await _is_well(replica.port)
+                replica.failed = 0 if await _is_well(replica.port) else replica.failed + 1
+                replica.healthy = replica.failed < (_UNHEALTHY_AFTER if replica.healthy else 1)
             await asyncio.sleep(self._every)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
