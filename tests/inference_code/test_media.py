@@ -94,7 +94,16 @@ def test_the_form_of_an_answer(accept: list[str], expected: str) -> None:
 
 @pytest.mark.parametrize(
     "accept",
-    ["image/png", "application/json;q=0", "*/*;q=0", "*/json", "application", "text/csv;q=2", "\xe9"],
+    [
+        "image/png",
+        "application/json;q=0",
+        "*/*;q=0",
+        "*/json",
+        "application",
+        "application/json;q=2",
+        "application/json;q=1.5",
+        "\xe9",
+    ],
 )
 def test_an_answer_that_the_client_does_not_take(accept: str) -> None:
     """406 with what it said and what there is."""
