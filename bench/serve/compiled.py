@@ -19,9 +19,9 @@ BUCKETS = (
 """Short ones are many, since most texts are short; about 200 tokens are the most that a batch gains from."""
 
 
-def compiled(buckets: Sequence[str], out: Path) -> Path:
+def compiled(buckets: Sequence[str], out: Path, model: str = MODEL) -> Path:
     """Compile into ``out`` and return it; what the compile cache holds is not traced again."""
-    words = ["--model", MODEL, "--task", "feature-extraction", "--target", "cpu", "--pooling", "mean"]
+    words = ["--model", model, "--task", "feature-extraction", "--target", "cpu", "--pooling", "mean"]
     words += ["--truncate", "--out", str(out)]
     words += [word for bucket in buckets for word in ("--bucket", bucket)]
     done = subprocess.run(

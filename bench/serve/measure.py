@@ -25,8 +25,10 @@ from bench.serve.load import load
 from bench.serve.processes import Family, busy_seconds
 from bench.serve.servers import Run, Server, bodies, variables
 
-_START_SECONDS, _WARM_SECONDS, _SETTLE_SECONDS = 90.0, 2.0, 1.0
+_START_SECONDS, _WARM_SECONDS, _SETTLE_SECONDS = 180.0, 2.0, 1.0
 _LEAST_COSINE = 0.9999
+ANSWERED = "answered"
+"""A file in the server's temporary folder: it is there once the server has answered."""
 
 
 class NotServing(Exception):
@@ -58,7 +60,7 @@ def started(server: Server, *, workers: int, artifact: Path) -> Iterator[Started
     """The server until the end of the block.
 
     Raises:
-        NotServing: it ended, or has not answered after 90 s.
+        NotServing: it ended, or has not answered after 180 s.
     """
     with tempfile.TemporaryDirectory(prefix="bench-serve-", ignore_cleanup_errors=True) as name:
         run = Run(_free_port(), workers, artifact, Path(name))
@@ -78,6 +80,7 @@ def started(server: Server, *, workers: int, artifact: Path) -> Iterator[Started
                 if ready is not None and _well(run.port, "POST", server.path, body):
                     answered = time.monotonic() - began
                 time.sleep(0.05)
+            (run.folder / ANSWERED).touch()
             yield Started(server, run, family, ready or 0.0, answered)
 
 

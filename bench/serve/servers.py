@@ -10,8 +10,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Server:
     environment: str | None = None
     path: str = "/invocations"
     ping: str = "/ping"
-    body: Callable[[str], Any] = lambda text: {"inputs": text}
+    body: Callable[[Any], Any] = lambda inputs: {"inputs": inputs}
     vector: Callable[[Any], list[float]] = lambda answer: answer
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -183,7 +183,14 @@ SERVERS: Mapping[str, Server] = {
 }
 
 
-def bodies(server: Server, texts: list[str], file: Path) -> Path:
+def with_variables(
+    server: Server, more: Mapping[str, str], command: Callable[[Run], list[str]] | None = None
+) -> Server:
+    """The same server with more in its environment, or started in another way."""
+    return replace(server, variables={**server.variables, **more}, command=command or server.command)
+
+
+def bodies(server: Server, inputs: Sequence[Any], file: Path) -> Path:
     """Write one body a line, for the client."""
-    file.write_text("".join(json.dumps(server.body(text)) + "\n" for text in texts))
+    file.write_text("".join(json.dumps(server.body(one)) + "\n" for one in inputs))
     return file
