@@ -53,8 +53,8 @@ def _tell(name: str, it: Started, sizes: list[float], requests: int) -> None:
     idle = it.family.pss_bytes() / MIB
     before = it.family.cpu_seconds()
     print(
-        f"\n{name}: {before:.1f} s of processor time until now; healthy after {it.ready_seconds:.1f} s, first "
-        f"answer after {it.answer_seconds:.1f} s; {len(it.family.members())} processes, {idle:.0f} MiB (PSS)"
+        f"\n{name}: {before:.1f} s of processor time so far; healthy after {it.ready_seconds:.1f} s, "
+        f"first answer after {it.answer_seconds:.1f} s; {len(it.family.members())} processes, {idle:.0f} MiB (PSS)"
     )
     for event, seconds in _log_times((it.run.folder / "log").read_text().splitlines()):
         print(f"  {event}: {seconds:.2f} s after the first line of the log")
