@@ -18,6 +18,7 @@ import pytest
 
 from artifact.golden import largest_difference
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
+from inference_code.server import listen
 from tests.inference_code.running import Reply, RunningServer, running, send
 from tests.kit.handmade import Recipe, World
 
@@ -342,6 +343,17 @@ def test_a_port_in_use_ends_with_5(world: World, tmp_path: Path) -> None:
 
     assert code == 5
     assert str(port) in server.await_event("refused")["what"]
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    """Head and body are two writes: with Nagle's algorithm the second would be 40 ms late."""
+    with (
+        listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname(), timeout=5),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_an_address_of_another_machine_ends_with_2(world: World, tmp_path: Path) -> None:
