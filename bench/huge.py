@@ -29,7 +29,9 @@ from compile.archive import artifact_members, write_parcel
 from compile.publish import Destination, publish
 from inference_code.fetch import FetchOptions, fetch
 root, base = Path(sys.argv[1]), Path(sys.argv[2])
-patient = client_config(local=True).merge(Config(read_timeout=900))  # the local AWS does one thing at a time
+# the local AWS does one thing at a time, and that of 2 GiB for long
+long = Config(connect_timeout=900, read_timeout=900)
+patient = client_config(local=True).merge(long)
 s3 = boto3.client("s3", config=patient)
 bucket = f"bench-{uuid.uuid4().hex[:12]}"
 s3.create_bucket(Bucket=bucket)

@@ -311,7 +311,7 @@ class Bucket:
 
 
 class _Held:
-    """A body that lies in memory, as a file of which a piece is sent at a time, from where it lies.
+    """A body that lies in memory, as a file of which a piece is sent at a time.
 
     Whatever is sent at once must be gone within the time-out of a connection that is new: of a whole
     part, on a line that many parts share, it would not be.
@@ -324,10 +324,10 @@ class _Held:
     def __len__(self) -> int:
         return len(self._view)
 
-    def read(self, size: int = -1) -> memoryview:
+    def read(self, size: int = -1) -> bytes:
         """The next piece, larger than what is asked for where that is little."""
         end = len(self._view) if size is None or size < 0 else self._at + max(size, PIECE_BYTES)
-        piece = self._view[self._at : end]
+        piece = bytes(self._view[self._at : end])
         self._at += len(piece)
         return piece
 
