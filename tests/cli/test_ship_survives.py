@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 
 from artifact import failpoints
+from artifact.canonical import encode
 from artifact.garbage import Garbage
 from cli.alone import alone
 from cli.failpoints import failpoints as in_the_source
@@ -256,6 +258,31 @@ def test_a_ship_without_changes_touches_nothing(yard: Yard) -> None:
         yard.done(),
     )
     assert "nothing to do" in yard.talk()
+
+
+def test_the_lock_lists_the_blobs_that_were_published(yard: Yard) -> None:
+    """Each once and by its digest, so that a role can be given these and no others."""
+    yard.ship()
+
+    artifact = json.loads(yard.lock())["artifact"]
+
+    keys = [f"blobs/sha256/{digest}" for digest in artifact["blobs"]]
+    assert keys == sorted(key for key in yard.objects() if key.startswith("blobs/"))
+    assert "device" not in artifact
+
+
+def test_a_lock_from_before_it_listed_the_blobs_is_completed(yard: Yard) -> None:
+    """What the gate at synth asks for when it refuses such a lock; nothing is measured or sent again."""
+    yard.ship()
+    lock, uploads, done = yard.lock(), yard.uploads(), yard.done()
+    old = json.loads(lock)
+    del old["artifact"]["blobs"]
+    (yard.root / "release.lock.json").write_bytes(encode(old))
+
+    yard.ship()
+
+    assert yard.lock() == lock
+    assert (yard.uploads(), yard.done()) == (uploads, done)
 
 
 def test_a_lock_that_was_lost_is_written_again_as_it_was(

@@ -62,6 +62,8 @@ def test_the_release_says_what_it_needs_and_what_ran_on_the_device(inf1: Inf1) -
     assert requires["target"] == "inf1"
     assert requires["instance_families"] == ["inf1"]
     assert requires["neuron_driver"].startswith("2.24")
+    assert lock["artifact"]["device"]["cores"] == 1
+    assert 0 < lock["artifact"]["device"]["bytes"] < 8 * 1024**3
     assert lock["throughput"]["measured"] is False
     assert "estimate" in lock["throughput"]["source"]
     assert (lock["serving_image"]["placeholder"], lock["ami"]["placeholder"]) == (True, True)
