@@ -56,7 +56,7 @@ def main() -> None:
 def _against_the_toolkit(folder: Path, rounds: int, seconds: float) -> None:
     folder.mkdir()
     artifact = light_artifact(_LIGHT_BUCKETS, folder)
-    servers = {OURS: ours(LIGHT), TOOLKIT: peer(TOOLKIT, LIGHT)}
+    servers = {OURS: ours(LIGHT, 2), TOOLKIT: peer(TOOLKIT, LIGHT)}
     found: list[Point] = []
     for round_ in range(rounds):
         for name, server in servers.items():
@@ -90,7 +90,7 @@ def _cores(folder: Path, options: argparse.Namespace) -> None:
     print(f"\nNeuronCores of bert-base, {most:.0f} texts of 128 tokens a second on each\n", flush=True)
     rows = []
     for cores in map(int, options.cores.split(",")):
-        with started(ours(INF1), workers=cores, artifact=artifact) as it:
+        with started(ours(INF1, cores), workers=cores, artifact=artifact) as it:
             for inputs in map(int, options.inputs.split(",")):
                 clients = max(1, _WAITING * _BATCH * cores // inputs)
                 texts = of_length(128)

@@ -19,14 +19,26 @@ BUCKETS = (
 """Short ones are many, since most texts are short; about 200 tokens are the most that a batch gains from."""
 
 
-def compiled(buckets: Sequence[str], out: Path, model: str = MODEL) -> Path:
-    """Compile into ``out`` and return it; what the compile cache holds is not traced again."""
-    words = ["--model", model, "--task", "feature-extraction", "--target", "cpu", "--pooling", "mean"]
+def compiled(
+    buckets: Sequence[str],
+    out: Path,
+    model: str = MODEL,
+    *,
+    target: Sequence[str] = ("cpu",),
+    path: Sequence[Path] = (),
+) -> Path:
+    """Compile into ``out`` and return it; what the compile cache holds is not traced again.
+
+    Args:
+        target: with the options that only this target has.
+        path: folders of modules that the compile is to find, such as a double of torch_neuron.
+    """
+    words = ["--model", model, "--task", "feature-extraction", "--target", *target, "--pooling", "mean"]
     words += ["--truncate", "--out", str(out)]
     words += [word for bucket in buckets for word in ("--bucket", bucket)]
     done = subprocess.run(
         [sys.executable, "-m", "cli", "compile", *words],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "PYTHONPATH": ":".join(map(str, (CHECKOUT, *path))), "HF_HUB_OFFLINE": "1"},
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

@@ -54,7 +54,7 @@ def _tell(name: str, it: Started, sizes: list[float], requests: int) -> None:
     before = it.family.cpu_seconds()
     print(
         f"\n{name}: {before:.1f} s of processor time so far; healthy after {it.ready_seconds:.1f} s, "
-        f"first answer after {it.answer_seconds:.1f} s; {len(it.family.members())} processes, {idle:.0f} MiB (PSS)"
+        f"answers after {it.answer_seconds:.1f} s; {len(it.family.members())} processes, {idle:.0f} MiB (PSS)"
     )
     for event, seconds in _log_times((it.run.folder / "log").read_text().splitlines()):
         print(f"  {event}: {seconds:.2f} s after the first line of the log")

@@ -1,7 +1,8 @@
 """A stand-in for an accelerator: graphs that sleep as long as a device would take.
 
-The model is MiniLM's tokenizer in front of a BERT of its width without layers, compiled like any
-other, so that the server can prove its workers (``stand_in_worker``) by real answers. ``python -m
+The model is MiniLM's tokenizer in front of a BERT of its width without layers, compiled for inf1 with
+the tests' double of torch_neuron, so that the server plans and feeds its workers as on Inf1 and can
+prove them (``stand_in_worker``) by real answers. ``python -m
 bench.serve.stand_in ARTIFACT --port N`` is our server with those workers.
 """
 
@@ -20,6 +21,7 @@ from bench.serve.servers import CHECKOUT, OURS, SERVERS, Run, Server, with_varia
 from bench.serve.texts import model_folder
 
 CALL_MS, TOKENS_MS = "BENCH_CALL_MS", "BENCH_TOKENS_MS"
+_DOUBLE = CHECKOUT / "tests" / "neuron_double"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 
 
@@ -51,12 +53,14 @@ def light_artifact(buckets: Sequence[str], folder: Path) -> Path:
     subprocess.run(script, check=True, capture_output=True)
     for name in _TOKENIZER_FILES:
         shutil.copy(model_folder() / name, folder / "model" / name)
-    return compiled(buckets, folder / "artifact", model=str(folder / "model"))
+    target = ("inf1", "--min-coverage", "50")  # without layers, the embeddings are much of the model
+    return compiled(buckets, folder / "artifact", str(folder / "model"), target=target, path=(_DOUBLE,))
 
 
-def ours(device: Device) -> Server:
-    """Our server, its workers asleep."""
-    more = {**device.variables, "TRACESHIP_QUEUE_LIMIT": "8192"}
+def ours(device: Device, cores: int) -> Server:
+    """Our server as on an instance with so many NeuronCores, its workers asleep."""
+    more = {**device.variables, "TRACESHIP_QUEUE_LIMIT": "8192", "NEURON_RT_NUM_CORES": str(cores)}
+    more["PYTHONPATH"] = f"{CHECKOUT}:{_DOUBLE}"
     return with_variables(SERVERS[OURS], more, command=_command)
 
 
@@ -88,9 +92,9 @@ def main() -> None:
     from inference_code.server import serve
 
     path, _, port = sys.argv[1:]
-    log.configure()
+    lines = log.configure()
     options = serve_options(os.environ, path=path, port=port, lame_duck="0")
-    serve(options, program=(sys.executable, str(CHECKOUT / "bench" / "serve" / "stand_in_worker.py")))
+    serve(options, lines, program=(sys.executable, str(CHECKOUT / "bench" / "serve" / "stand_in_worker.py")))
 
 
 if __name__ == "__main__":
