@@ -74,7 +74,7 @@ class ArtifactFacts(Record, frozen=True, kw_only=True):
 
     ``blobs``: digests of the files, sorted, each once, so that a role can be given these and no
     others; ``device`` for inf1 only. Neither is in locks from before, which no fleet takes
-    (docs/decisions/0024-exact-keys.md).
+    (docs/decisions/0021-exact-keys.md).
     """
 
     task: Task

@@ -7,7 +7,7 @@
     MAR-INF/MANIFEST.json, model-config.yaml     what TorchServe is told about the model
 
 There is no ``code/requirements.txt``: the toolkit would have pip install it from an index at every
-start. Why: docs/decisions/0016-stock-container.md.
+start. Why: docs/decisions/0018-stock-container.md.
 """
 
 from __future__ import annotations

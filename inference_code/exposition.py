@@ -1,7 +1,7 @@
 """The page that Prometheus reads: what ``metrics.py`` counted, as families with names and units.
 
 prometheus_client writes the text, in its own format or as OpenMetrics, and knows the process; the
-counting is ours (docs/decisions/0020-metrics.md). docs/observability.md explains every family, which a
+counting is ours (docs/decisions/0019-metrics.md). docs/observability.md explains every family, which a
 test holds to this file.
 """
 

@@ -1,7 +1,7 @@
 """What a server counts of one model while it serves. ``exposition.py`` and ``emf.py`` tell it on.
 
 Counting is our own and not a library's: it happens several times for each request, and costs a tenth
-(docs/decisions/0020-metrics.md). Safe for threads: the event loop, the pool's threads and whoever
+(docs/decisions/0019-metrics.md). Safe for threads: the event loop, the pool's threads and whoever
 reads share one lock, which nobody holds for longer than a few additions.
 """
 

@@ -1,7 +1,7 @@
 """How many objects a role can be given by name, and which a release needs.
 
 A managed policy has a limit in characters and a role a limit in policies; together they bound the
-files of a release (docs/decisions/0024-exact-keys.md). Imports no CDK.
+files of a release (docs/decisions/0021-exact-keys.md). Imports no CDK.
 """
 
 from __future__ import annotations

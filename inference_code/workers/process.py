@@ -41,7 +41,8 @@ from inference_code.workers.messages import (
 
 PROGRAM = (sys.executable, "-m", "inference_code.workers.program")
 _BUFFER = 4 * MAX_BYTES
-_END_SECONDS = 5.0
+_END_SECONDS = 1.0
+"""Nothing is in flight by then: a worker that does not end at once hangs. The drain keeps a second for it."""
 
 
 class WorkerRefused(TraceshipError):
