@@ -27,7 +27,7 @@ from bench.serve.servers import SERVERS
 
 _LONG_GOAL_MS, _IDLE_GOAL_MIB = 50.0, 500.0
 _SETTLE_SECONDS = 2.0
-_EVENTS = ("listening", "ready")
+_EVENTS = ("listening", "proven", "ready")
 
 
 def main() -> None:
