@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.logger.error("interrupted")
         return 130
+    finally:
+        # Whoever called has the lines when the exit code is there.
+        lines.close(log.CLOSE_SECONDS)
     return 0
 
 

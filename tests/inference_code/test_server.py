@@ -119,7 +119,9 @@ def test_request_ids_come_back_and_no_payload_is_logged(server: RunningServer) -
     [
         ("GET", "/", 405, "method-not-allowed"),
         ("GET", "/health", 404, "not-found"),
-        ("GET", "/models", 404, "not-found"),
+        ("POST", "/models", 405, "method-not-allowed"),
+        ("GET", "/models/default/nothing", 404, "not-found"),
+        ("GET", "/models/other/ping", 404, "model-unknown"),
         ("POST", "/ping", 405, "method-not-allowed"),
         ("GET", "/invocations", 405, "method-not-allowed"),
         ("DELETE", "/invocations", 405, "method-not-allowed"),
