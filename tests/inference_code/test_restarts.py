@@ -40,12 +40,14 @@ def test_a_slow_request_is_answered_after_the_port_has_closed(world: World, tmp_
 
     async def half_before(server: RunningServer) -> Answer:
         connection = await connected(server.port)
-        asked = asyncio.ensure_future(connection.ask(request(b'{"inputs":"w1"}'), slowly=3.0))
+        closed = asyncio.Event()
+        asked = asyncio.ensure_future(connection.ask(request(b'{"inputs":"w1"}'), until=closed))
         await asyncio.sleep(0.2)
         server.signal(SIGTERM)
         while await _accepts(server.port):
             await asyncio.sleep(0.05)
         assert not asked.done()
+        closed.set()
         return await asked
 
     with running(world.root, "--lame-duck", "0.5", cwd=tmp_path) as server:

@@ -30,7 +30,7 @@ def test_many_requests_leave_nothing_behind_and_nobody_gets_anothers_answer(
     with running(world.root, cwd=tmp_path, keep_requests=False) as server:
         server.await_ready()
         soaked = asyncio.run(
-            soak(server.port, server.process.pid, Tagged(world), total=8_000, at_once=16, seed=1)
+            soak(server.port, server.process.pid, Tagged(world), total=12_000, at_once=16, seed=1)
         )
         healthy = server.call("GET", "/ping").status
 

@@ -77,8 +77,15 @@ class Connection(asyncio.Protocol):
             came = bytes(self._received[:40])
             self._waiting.set_exception(Lost(f"connection ended ({exc!r}) after {came!r}"))
 
-    async def ask(self, data: bytes, *, slowly: float = 0.0, patience: float = PATIENCE_SECONDS) -> Answer:
-        """Send ``data`` (half of its body ``slowly`` seconds later) and wait for the answer.
+    async def ask(
+        self,
+        data: bytes,
+        *,
+        slowly: float = 0.0,
+        until: asyncio.Event | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> Answer:
+        """Send ``data`` and wait for the answer; half of the body ``slowly`` seconds later, or once ``until``.
 
         Raises:
             Lost: there is none; the connection is closed.
@@ -88,10 +95,13 @@ class Connection(asyncio.Protocol):
         self._waiting = asyncio.get_running_loop().create_future()
         self.used += 1
         started = time.perf_counter()
-        half = (data.index(b"\r\n\r\n") + 4 + len(data)) // 2 if slowly else len(data)
+        half = (data.index(b"\r\n\r\n") + 4 + len(data)) // 2 if slowly or until else len(data)
         self._transport.write(data[:half])
         try:
-            if slowly:
+            if until is not None:
+                await until.wait()
+                self._transport.write(data[half:])
+            elif slowly:
                 await asyncio.wait([self._waiting], timeout=slowly)
                 self._transport.write(data[half:])
             answer = await asyncio.wait_for(self._waiting, patience)

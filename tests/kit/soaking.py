@@ -11,7 +11,7 @@ from tests.kit.http_load import Client, Lost, closed_load, connected, request
 from tests.kit.process_tree import Held, Trend, held, trend
 from tests.kit.tagged import TAGS, Tagged
 
-_WARM_UP = 0.25
+_WARM_UP = 0.5
 """Share of a run in which pools, caches and the allocator find their size."""
 
 _MIB = 1024 * 1024
