@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         until: asyncio.Event | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> Answer:
-        """Send ``data`` and wait for the answer; half of the body ``slowly`` seconds later, or once ``until``.
+        """Send ``data`` and wait for the answer; half of the body ``slowly`` s later, or once ``until``.
 
         Raises:
             Lost: there is none; the connection is closed.
