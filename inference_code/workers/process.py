@@ -40,6 +40,8 @@ from inference_code.workers.messages import (
 )
 
 PROGRAM = (sys.executable, "-m", "inference_code.workers.program")
+_EXIT_SECONDS = 0.5
+_REAP_SECONDS = 0.02
 _BUFFER = 4 * MAX_BYTES
 _END_SECONDS = 1.0
 """Nothing is in flight by then: a worker that does not end at once hangs. The drain keeps a second for it."""
@@ -111,6 +113,7 @@ class WorkerProcess:
         self._arena = Arena(manifest, share.slots)
         self._batches: dict[int, _Batch] = {}
         self._free = list(range(share.slots))
+        self._ended = False
         self._beats = 0
         self._beat_sent: float | None = None
         self._decoder = msgspec.msgpack.Decoder(FromWorker)
@@ -156,7 +159,7 @@ class WorkerProcess:
     @property
     def serves(self) -> bool:
         """Whether its graphs are loaded and it is there."""
-        return self.ready.done() and self.ready.exception() is None and not self.gone.done()
+        return self.ready.done() and self.ready.exception() is None and not self._ended
 
     @property
     def load(self) -> int:
@@ -164,7 +167,7 @@ class WorkerProcess:
 
     @property
     def room(self) -> int:
-        return len(self._free)
+        return 0 if self._ended else len(self._free)
 
     def start(self, bucket: Bucket, rows: Sequence[Row], done: Done) -> None:
         self._run(bucket, rows, done, encode=False)
@@ -210,16 +213,16 @@ class WorkerProcess:
 
     async def close(self) -> None:
         """Let it finish, then end: closing the channel is the sign. Killed if it does not."""
-        if not self.gone.done():
+        if not self._ended:
             self._channel.shutdown(socket.SHUT_WR)
-            try:
-                await asyncio.wait_for(asyncio.shield(self.gone), _END_SECONDS)
-            except asyncio.TimeoutError:
-                self.end()
-                await self.gone
+        try:
+            await asyncio.wait_for(asyncio.shield(self.gone), _END_SECONDS)
+        except asyncio.TimeoutError:
+            self.end()
+            await self.gone
 
     def _run(self, bucket: Bucket, rows: Sequence[Row], done: Done, *, encode: bool) -> None:
-        if self.gone.done() or not self._free:
+        if self._ended or not self._free:
             self._loop.call_soon(done, WorkerLost(), 0.0)
             return
         slot = self._free.pop()
@@ -284,19 +287,27 @@ class WorkerProcess:
         return GraphRaised(failed.error)
 
     def _gone(self) -> None:
+        self._ended = True
         self._loop.remove_reader(self._channel)
         self._channel.close()
+        batches, self._batches = list(self._batches.values()), {}
+        for batch in batches:
+            batch.done(WorkerLost(), self._loop.time() - self.progress)
+        self._reap(self._loop.time() + _EXIT_SECONDS)
+
+    def _reap(self, until: float) -> None:
+        """Take the exit code: its own, if it comes to its end in time, which tells more than ours."""
+        if self._process.poll() is None and self._loop.time() < until:
+            self._loop.call_later(_REAP_SECONDS, self._reap, until)
+            return
         self.end()
         code = self._process.wait()
         self._arena.close()
-        batches, self._batches = list(self._batches.values()), {}
         self.gone.set_result(code)
         if not self.ready.done():
             self.ready.set_exception(WorkerEnded(number=self.share.number, code=code))
             # Nobody may have come to await it: that is no error of its own.
             self.ready.exception()
-        for batch in batches:
-            batch.done(WorkerLost(), self._loop.time() - self.progress)
         self._lost(self)
 
 

@@ -180,14 +180,16 @@ _PROGRAMS = {
         "def load(manifest, take): raise GraphUnreadable(why='it is broken')\n",
         "graph-unreadable",
         3,
+        "it is broken",
     ),
-    "dies": ("import os\ndef load(manifest, take): os.kill(os.getpid(), 9)\n", "worker-ended", 1),
+    "raises": ("def load(manifest, take): raise ValueError\n", "worker-ended", 1, "exit code 1"),
+    "dies": ("import os\ndef load(manifest, take): os.kill(os.getpid(), 9)\n", "worker-ended", 1, "memory"),
 }
 
 
-@pytest.mark.parametrize(("loader", "error", "code"), _PROGRAMS.values(), ids=_PROGRAMS)
+@pytest.mark.parametrize(("loader", "error", "code", "why"), _PROGRAMS.values(), ids=_PROGRAMS)
 def test_a_worker_that_cannot_start_ends_the_server(
-    world: World, tmp_path: Path, loader: str, error: str, code: int
+    world: World, tmp_path: Path, loader: str, error: str, code: int, why: str
 ) -> None:
     """With the worker's own reason and exit code, so that the platform's log tells."""
     (tmp_path / "broken.py").write_text(
@@ -216,6 +218,7 @@ def test_a_worker_that_cannot_start_ends_the_server(
 
     assert ran.returncode == code
     assert f'"error": "{error}"' in ran.stderr
+    assert why in ran.stderr
 
 
 def test_packed_weights_that_fail_the_self_check_are_done_without(world: World, tmp_path: Path) -> None:
