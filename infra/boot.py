@@ -145,6 +145,7 @@ def serve_environment(serve: Serve, *, service: str) -> dict[str, str]:
         serving.ENV_LOG: serve.request_log,
         serving.ENV_EMF: str(serve.metrics_seconds),
         serving.ENV_SERVICE: service,
+        **({serving.ENV_WORKERS: str(serve.workers)} if serve.workers else {}),
         **({serving.ENV_OPENAI: "1"} if serve.openai else {}),
     }
 

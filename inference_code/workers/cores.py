@@ -89,8 +89,8 @@ def shares(
     """One share for each worker.
 
     Args:
-        workers: how many; ``None``: as many as there are NeuronCore groups, or processors with
-            memory for the model.
+        workers: how many; ``None``: as many as there are NeuronCore groups or processors, with
+            memory for each copy of the model.
         cores: the NeuronCores that may be used, by number.
         threads: of each worker on the CPU; ``None``: its share of the processors.
 
@@ -98,10 +98,10 @@ def shares(
         TooFewCores: more cores are needed than there are.
     """
     if manifest.requires.target == "inf1":
-        return _on_neuron_cores(manifest, cores, workers)
-    memory, processors = here.available_memory(), here.cores()
-    fitting = processors if memory is None else int(memory * _MEMORY_SHARE) // manifest.requires.memory_bytes
-    count = workers or max(1, min(processors, fitting))
+        fitting = _fitting(manifest, here, len(cores) // _group(manifest))
+        return _on_neuron_cores(manifest, cores, workers or fitting)
+    processors = here.cores()
+    count = workers or max(1, _fitting(manifest, here, processors))
     threads = threads or max(1, processors // count)
     return [Share(number=number, threads=threads, pack=True, environ=_KEEP_MEMORY) for number in range(count)]
 
@@ -159,9 +159,16 @@ def _group(manifest: Manifest) -> int:
     return manifest.compiler.pipeline_cores if manifest.compiler is not None else 1
 
 
-def _on_neuron_cores(manifest: Manifest, cores: Sequence[int], workers: int | None) -> list[Share]:
+def _fitting(manifest: Manifest, here: Resources, most: int) -> int:
+    """As many copies as the host's memory holds, and no more than ``most``; at least one of them."""
+    memory = here.available_memory()
+    if memory is None:
+        return most
+    return min(most, max(1, int(memory * _MEMORY_SHARE) // manifest.requires.memory_bytes))
+
+
+def _on_neuron_cores(manifest: Manifest, cores: Sequence[int], count: int) -> list[Share]:
     group = _group(manifest)
-    count = workers or len(cores) // group
     if count == 0 or count * group > len(cores):
         needed = f"{count or 1} workers of {group}"
         raise TooFewCores(needed=needed, found=len(cores))

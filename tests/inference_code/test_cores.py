@@ -72,16 +72,23 @@ def test_each_worker_gets_neuron_cores_of_its_own(pipeline: int, cores: int) -> 
     """As many whole groups as there are, each core in one of them at most."""
     if cores < pipeline:
         with pytest.raises(TooFewCores) as refused:
-            shares(_manifest(pipeline=pipeline), cores=range(cores), here=Machine())
+            shares(_manifest(pipeline=pipeline), cores=range(cores), here=_Machine(8, 1000 * GIGABYTE))
         assert refused.value.exit_code == 2
         return
-    found = shares(_manifest(pipeline=pipeline), cores=range(cores), here=Machine())
+    found = shares(_manifest(pipeline=pipeline), cores=range(cores), here=_Machine(8, 1000 * GIGABYTE))
 
     given_out = [core for share in found for core in _cores(share)]
     assert len(found) == cores // pipeline
     assert len(set(given_out)) == len(given_out) == len(found) * pipeline
     assert set(given_out) <= set(range(cores))
     assert {share.environ["NEURON_RT_NUM_CORES"] for share in found} == {str(pipeline)}
+
+
+def test_the_hosts_memory_limits_the_workers_on_neuron_cores() -> None:
+    """Each holds a copy of the graphs in the host, too; one is tried in any case."""
+    for memory, expected in ((100, 4), (3, 2), (0, 1)):
+        here = _Machine(8, memory * GIGABYTE)
+        assert len(shares(_manifest(), cores=range(4), here=here)) == expected
 
 
 def test_more_workers_than_cores_are_refused() -> None:

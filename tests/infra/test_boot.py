@@ -92,6 +92,7 @@ def test_limits_of_the_settings_reach_the_server(pinned: World) -> None:
     assert float(environment[serving.ENV_DEADLINE_SECONDS]) == 40
     assert int(environment[serving.ENV_QUEUE_LIMIT]) == 99
     assert environment[serving.ENV_OPENAI] == "1"
+    assert int(environment[serving.ENV_WORKERS]) == 3
 
 
 def test_the_unit_fetches_then_serves(cpu: World) -> None:

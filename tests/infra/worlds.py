@@ -44,7 +44,13 @@ INF1: dict[str, Any] = {
 }
 PINNED: dict[str, Any] = {
     "project": {"account": "111122223333", "region": "eu-west-1", "zones": ["eu-west-1a", "eu-west-1c"]},
-    "serve": {"deadline_seconds": 40, "batch_window_ms": 0.5, "queue_limit": 99, "openai": True},
+    "serve": {
+        "deadline_seconds": 40,
+        "batch_window_ms": 0.5,
+        "queue_limit": 99,
+        "openai": True,
+        "workers": 3,
+    },
     "fleet": {
         "instance_types": ["m5.xlarge", "c5.xlarge"],
         "min_size": 0,
