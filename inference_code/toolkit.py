@@ -6,13 +6,16 @@ Nothing but the standard library is imported here: the rest is what ``add_packag
 from __future__ import annotations
 
 import http
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 from artifact.errors import TraceshipError
 from inference_code.errors import InferenceFailed
-from inference_code.log import logger
+
+logger = logging.getLogger("traceship.serve")
+"""That of ``log.py``, which needs one of the packages."""
 
 ANY_PYTHON = "abi3"
 """The folder of packages that every Python can load; the others are named as in ``cp310``."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -171,7 +171,7 @@ class _TakesANumber(torch.nn.Module):
 class _AnswersNothing(torch.nn.Module):
     def forward(
         self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+    ) -> tuple[Optional[torch.Tensor], torch.Tensor]:  # noqa: UP045 - TorchScript of torch 1.13
         return None, ids + types + mask
 
 
@@ -201,7 +201,7 @@ def test_a_program_that_fails_is_quoted_in_its_own_words(
 class _AnswersMaybe(torch.nn.Module):
     def forward(
         self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+    ) -> tuple[Optional[torch.Tensor], torch.Tensor]:  # noqa: UP045 - TorchScript of torch 1.13
         if ids.size(0) > 99:
             return None, ids
         return (ids + types + mask).float().unsqueeze(-1), ids
