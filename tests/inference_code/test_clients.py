@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -35,13 +36,13 @@ def _hub(server: RunningServer, path: str = "") -> Any:
 
 @pytest.mark.parametrize("path", ["", "/", "/invocations"])
 def test_the_hubs_client_reads_embeddings(server: RunningServer, world: World, path: str) -> None:
-    """Its parameters stand beside the inputs."""
+    """Its parameters stand beside the inputs; older clients have no dimensions."""
     client = _hub(server, path)
+    known = inspect.signature(client.feature_extraction).parameters
+    sized = {"dimensions": HIDDEN} if "dimensions" in known else {}
 
     one = client.feature_extraction("w1 w2")
-    cut = client.feature_extraction(
-        "w1 " * 99, truncate=True, truncation_direction="right", dimensions=HIDDEN
-    )
+    cut = client.feature_extraction("w1 " * 99, truncate=True, truncation_direction="right", **sized)
     unit = client.feature_extraction(["w1 w2", "w3"], normalize=True)
 
     assert largest_difference(world.answer("w1 w2"), one.tolist()) <= 1e-5

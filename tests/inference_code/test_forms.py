@@ -318,7 +318,8 @@ def test_any_value_is_answered_in_every_form_that_is_offered_or_refused(
         assert form != media.LINES or not asked.lined or data.count(b"\n") == len(lines)
 
 
-CELLS = st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False)
+READABLE = st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")  # which Python 3.10's own reader refuses
+CELLS = st.text(READABLE, max_size=5) | st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=4), min_size=1))

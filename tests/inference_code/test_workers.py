@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from inference_code.packing import can_pack
 from tests.inference_code.running import CHECKOUT, RunningServer, environment, running
 from tests.kit.handmade import Recipe, World
 
@@ -221,6 +222,7 @@ def test_a_worker_that_cannot_start_ends_the_server(
     assert why in ran.stderr
 
 
+@pytest.mark.skipif(not can_pack(), reason="this torch has no packed linear layers")
 def test_packed_weights_that_fail_the_self_check_are_done_without(world: World, tmp_path: Path) -> None:
     """A processor on which they round otherwise serves the plain graphs, and says so."""
     (tmp_path / "sitecustomize.py").write_text(

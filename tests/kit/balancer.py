@@ -58,9 +58,12 @@ class Balancer:
         """Take a server in, and wait until it is healthy."""
         replica = Replica(port)
         self.replicas = [*self.replicas, replica]
-        async with asyncio.timeout(patience):
+
+        async def healthy() -> None:
             while not replica.healthy:
                 await asyncio.sleep(self._every / 4)
+
+        await asyncio.wait_for(healthy(), patience)
         return replica
 
     def remove(self, replica: Replica) -> None:
@@ -144,12 +147,15 @@ class Balancer:
 
 async def _is_well(port: int) -> bool:
     with contextlib.suppress(*_FAULTS, asyncio.TimeoutError):
-        async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            with contextlib.closing(writer):
-                writer.write(_PING)
-                return (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        return await asyncio.wait_for(_pinged(port), 2)
     return False
+
+
+async def _pinged(port: int) -> bool:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.closing(writer):
+        writer.write(_PING)
+        return (await reader.read()).startswith(b"HTTP/1.1 200 ")
 
 
 def _length(head: bytes) -> int:
