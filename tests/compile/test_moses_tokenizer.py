@@ -212,13 +212,14 @@ def merges_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("text", [".", "DOT", "a", "\u0301", "e\u0301"])
 def test_a_long_row_of_anything_costs_what_its_length_says(flaubert: MosesTokenizer, text: str) -> None:
     """No rule, merge or accent looks at a place again and again: sixteen times, not its square."""
-    costs = []
-    for length in (3_000, 48_000):
+
+    def cost(length: int) -> float:
         started = time.process_time()
         flaubert.encode(text * (length // len(text)))
-        costs.append(time.process_time() - started)
+        return time.process_time() - started
 
-    assert costs[1] < 50 * costs[0]
+    # The least of a few: what else the machine does only adds.
+    assert min(cost(48_000) for _ in range(2)) < 50 * min(cost(3_000) for _ in range(5))
 
 
 @pytest.fixture(scope="module")
