@@ -40,7 +40,7 @@ from inference_code.workers.messages import (
 )
 
 PROGRAM = (sys.executable, "-m", "inference_code.workers.program")
-_EXIT_SECONDS = 0.5
+_EXIT_SECONDS = 2.0
 _REAP_SECONDS = 0.02
 _BUFFER = 4 * MAX_BYTES
 _END_SECONDS = 1.0
