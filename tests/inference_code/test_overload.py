@@ -23,7 +23,7 @@ def test_an_overloaded_server_answers_some_and_refuses_the_rest(
     """200, or 429 with Retry-After; none lost, /ping well all the while, no long queue behind it."""
 
     async def overload(port: int) -> tuple[Offered, float]:
-        found = await offer(port, per_second=150, seconds=4, seed=1, text=SLOW_WORD)
+        found = await offer(port, per_second=400, seconds=3, seed=1, text=SLOW_WORD)
         return found, await recovery(port, quick=10.0)
 
     # Two workers of one thread each: threads of one batch wait for each other where others work, too.
@@ -35,6 +35,7 @@ def test_an_overloaded_server_answers_some_and_refuses_the_rest(
     assert found.odd == []
     assert set(found.counts) == {200, 429}
     assert len(found.pings) > 10
-    # 256 rows may wait, but not where that takes much longer than a second.
-    assert 5 < found.counts[200] < 200
+    # How many are answered depends on the machine; that it refuses in time on the queue's expected wait.
+    assert found.counts[200] > 5
+    assert found.counts[429] > 50
     assert seconds < 10
