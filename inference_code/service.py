@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from inference_code.build import describe
 from inference_code.dialects import Dialect, dialects
@@ -72,9 +73,12 @@ class Service:
     async def verify(self) -> Model:
         """Verify the artifact; errors are those of ``load.verified``."""
         served = self.served
-        model = await in_thread(
-            lambda: verified(served.path, digest=served.digest, keys=served.keys, signature=served.signature)
-        )
+        with self._named():
+            model = await in_thread(
+                lambda: verified(
+                    served.path, digest=served.digest, keys=served.keys, signature=served.signature
+                )
+            )
         describe(self.metrics, model.artifact, served.release)
         self.routes = {path: one for path, one in self.routes.items() if one.spoken(model.manifest)}
         self._model = model
@@ -86,7 +90,8 @@ class Service:
         model, limits = self.model, self.served.limits
         pool = Pool(model, shares, deadline=limits.deadline, metrics=self.metrics, program=program)
         self._pool = pool
-        engine = Engine(await pool.start(), limits, self.metrics)
+        with self._named():
+            engine = Engine(await pool.start(), limits, self.metrics)
         self.metrics.sources.queue_rows = lambda: engine.waiting
         pool.serve(engine)
         self._engine = engine
@@ -100,6 +105,15 @@ class Service:
             "pids": [worker.pid for worker in pool.workers],
         }
         logger.info("proven", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Tell which model it is that fails: of several, the error itself may not say."""
+        try:
+            yield
+        except Exception:
+            logger.error("model failed", extra={"model": self.name, "path": str(self.served.path)})
+            raise
 
     async def close(self) -> None:
         """End its workers."""

@@ -1,4 +1,4 @@
-"""``traceship serve PATH``"""
+"""``traceship serve PATH`` or ``traceship serve --models FILE``"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--digest", metavar="HEX", help="Refuse any other artifact.")
@@ -21,17 +21,30 @@ import click
     help="Public key that must have signed it; repeat. Unset: signing.trusted_keys of the settings.",
 )
 @click.option("--signature", metavar="FILE", help="The envelope. Unset: the one beside the artifact.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes with graphs. Unset: as many as the machine holds.",
+)
+@click.option(
+    "--models",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Several artifacts, instead of PATH (docs/serving-several.md).",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
-    path: Path,
+    path: Path | None,
     port: int,
     host: str,
     digest: str | None,
     keys: tuple[str, ...],
     signature: str | None,
+    workers: int | None,
+    models: Path | None,
 ) -> None:
-    """Serve the artifact at PATH: GET /ping, POST /invocations.
+    """Serve the artifact at PATH, or those of --models: GET /ping, POST /invocations.
 
     Exits 3 when the artifact does not verify or its golden set gives other answers.
     """
@@ -39,13 +52,18 @@ def command(
     from artifact.serving import ENV_PUBLIC_KEYS
     from cli.pinning import pinned_lines
 
-    arguments = ["serve", str(path), "--host", host, "--port", str(port)]
+    if (path is None) == (models is None):
+        raise click.UsageError("Give either PATH or --models FILE.")
+    what = [str(path)] if models is None else ["--models", str(models)]
+    arguments = ["serve", *what, "--host", host, "--port", str(port)]
     if digest is not None:
         arguments += ["--digest", digest]
     for key in keys:
         arguments += ["--key", key]
     if signature is not None:
         arguments += ["--signature", signature]
+    if workers is not None:
+        arguments += ["--workers", str(workers)]
     lines = () if keys else pinned_lines(ctx)
     environment = {**os.environ, **({ENV_PUBLIC_KEYS: ",".join(lines)} if lines else {})}
     started = module_command("inference_code", *arguments)

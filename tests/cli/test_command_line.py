@@ -65,7 +65,16 @@ def test_every_command_that_prints_data_has_json(command: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["verfy"], ["verify"], ["compile", "--target", "gpu"], ["serve", "x", "--port", "70000"], ["--nope"]],
+    [
+        ["verfy"],
+        ["verify"],
+        ["compile", "--target", "gpu"],
+        ["serve", "x", "--port", "70000"],
+        ["--nope"],
+        ["serve"],
+        ["serve", "x", "--models", "y"],
+        ["serve", "x", "--workers", "0"],
+    ],
 )
 def test_a_command_line_that_cannot_be_understood_exits_2(arguments: list[str], tmp_path: Path) -> None:
     """What, why and fix, and no traceback."""
@@ -349,3 +358,14 @@ def _wait_until_it_reads(pid: int) -> None:
     read_of_stdin = re.compile(r"0 0x0 ")
     while not read_of_stdin.match(Path(f"/proc/{pid}/syscall").read_text()):
         os.sched_yield()
+
+
+def test_several_artifacts_are_served_from_one_file(tmp_path: Path) -> None:
+    """The server's own error comes through: the command hands the file and the number of workers on."""
+    (tmp_path / "models.json").write_text('[{"name": "a", "path": "nowhere"}]')
+
+    answer = traceship("serve", "--models", "models.json", "--workers", "1", "--port", "0", cwd=tmp_path)
+
+    assert answer.code == 2
+    assert '"model failed"' in answer.stderr
+    assert '"nowhere is not an artifact"' in answer.stderr

@@ -150,6 +150,7 @@ def test_one_bad_artifact_and_none_is_served(
     try:
         assert server.wait() == 3
         assert server.await_event("refused")["error"] == "artifact-changed"
+        assert server.await_event("model failed")["model"] == "bad"
     finally:
         server.stop()
 
