@@ -4,17 +4,19 @@ A batch takes 20 ms (``--pause``): the graph of the handmade model and a pause i
 client on the same cores does not slow the model down. Prints for each load, as ratios where the
 machine would matter: good answers a second to the most that was seen; the 99th percentile of accepted
 requests to that at 1 x; refusals, connections and /ping in milliseconds; memory to that at 1 x; and how
-long it took until a request was as quick as before.
+long it took until a request was as quick as before. Exit code 1: an answer was neither 200 nor a 429 with
+Retry-After, a request was lost, or /ping was not 200.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 
-from tests.inference_code.running import CHECKOUT, RunningServer, running
+from tests.inference_code.running import CHECKOUT, running
 from tests.kit.handmade import Recipe, build
 from tests.kit.http_load import percentile
 from tests.kit.overloading import Offered, offer, recovery, saturate
@@ -30,8 +32,8 @@ Graphs.run = run
 """
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure, print, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds of a batch")
@@ -43,21 +45,33 @@ def main() -> None:
         env = {"PYTHONPATH": f"{folder}:{CHECKOUT}"}
         with running(world.root, "--workers", "1", cwd=Path(folder), env=env, keep_requests=False) as server:
             server.await_ready()
-            asyncio.run(_run(server, options))
+            times = options.times or [1.0, 2.0, 5.0, 10.0]
+            odd = asyncio.run(
+                measure(
+                    server.port,
+                    server.process.pid,
+                    seconds=options.seconds,
+                    pause=options.pause,
+                    times=times,
+                )
+            )
+    return 1 if odd else 0
 
 
-async def _run(server: RunningServer, options: argparse.Namespace) -> None:
-    port, pid, seconds, pause = server.port, server.process.pid, options.seconds, options.pause
+async def measure(port: int, pid: int, *, seconds: float, pause: float, times: list[float]) -> int:
+    """Print what came of each load, and return how much of it must not be."""
     alone = percentile((await saturate(port, total=50, at_once=1)).took[200], 0.9)
     peak = (await saturate(port, total=int(4 * seconds / pause), at_once=32)).goodput
     print(f"peak {peak:.0f} good answers a second, one alone in {alone * 1000:.0f} ms")
-    base = None
-    for each in options.times or [1.0, 2.0, 5.0, 10.0]:
+    base, odd = None, 0
+    for each in times:
         found = await offer(port, per_second=each * peak, seconds=seconds, seed=int(each))
         memory = held(pid).rss
         base = base or (percentile(found.took[200], 0.99), memory)
         _print(each, found, peak, base, memory)
         print(f"    as quick as before after {await recovery(port, quick=2 * alone):.2f} s")
+        odd += len(found.odd)
+    return odd
 
 
 def _print(each: float, found: Offered, peak: float, base: tuple[float, int], memory: int) -> None:
@@ -83,4 +97,4 @@ def _ms(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
