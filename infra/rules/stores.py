@@ -121,7 +121,7 @@ def bucket_modern_tls(resource: Resource, template: Template) -> bool:
     BUCKET,
     what="A release is never replaced",
     why="two writers at once, or a thief, could put another manifest under a name that is in use",
-    fix="deny s3:PutObject of releases/*/manifest.json where s3:if-none-match is absent",
+    fix="deny everybody s3:PutObject of releases/*/manifest.json where s3:if-none-match is absent",
 )
 def manifests_written_once(resource: Resource, template: Template) -> bool:
     return not _holds_releases(resource) or any(
@@ -129,6 +129,7 @@ def manifests_written_once(resource: Resource, template: Template) -> bool:
         and str(at(statement, "Condition", "Null", "s3:if-none-match")) == "true"
         and "s3:PutObject" in listed(statement["Action"])
         and text(statement["Resource"]).endswith("/releases/*/manifest.json")
+        and _is_anybody(statement)
         for statement in _statements(resource, template, BUCKET_POLICY, "Bucket")
     )
 
@@ -251,13 +252,14 @@ def messages_are_encrypted(resource: Resource, _: Template) -> bool:
     QUEUE,
     what="Topics and queues are spoken to by TLS only",
     why="both also answer plain HTTP",
-    fix="deny in the policy where aws:SecureTransport is false",
+    fix="deny everybody in the policy where aws:SecureTransport is false",
 )
 def messages_by_tls(resource: Resource, template: Template) -> bool:
     kind, name = (TOPIC_POLICY, "Topics") if resource.type == TOPIC else (QUEUE_POLICY, "Queues")
     return any(
         statement["Effect"] == "Deny"
         and str(at(statement, "Condition", "Bool", "aws:SecureTransport")) == "false"
+        and _is_anybody(statement)
         for statement in _statements(resource, template, kind, name)
     )
 

@@ -40,6 +40,7 @@ from tests.infra.mutating import (
     boot,
     bucket,
     drop,
+    for_one_role,
     interface_endpoint,
     launch,
     put,
@@ -226,6 +227,12 @@ MUTANTS = (
         BUCKET,
         without_statement("AWS::S3::BucketPolicy", "s3:if-none-match"),
     ),
+    Mutant(
+        "manifests-written-once",
+        "conditional writes by everybody",
+        BUCKET,
+        for_one_role("AWS::S3::BucketPolicy", "s3:if-none-match"),
+    ),
     Mutant("stale-parts-expire", "lifecycle", BUCKET, bucket("LifecycleConfiguration", to=None)),
     Mutant("key-rotates", "key rotation", KEY, put("EnableKeyRotation", to=False)),
     Mutant(
@@ -258,6 +265,12 @@ MUTANTS = (
         "TLS for messages",
         TOPIC,
         without_statement("AWS::SNS::TopicPolicy", "aws:SecureTransport"),
+    ),
+    Mutant(
+        "messages-by-tls",
+        "TLS for everybody",
+        TOPIC,
+        for_one_role("AWS::SNS::TopicPolicy", "aws:SecureTransport"),
     ),
     Mutant("messages-by-tls", "TLS for queues", TOPIC, add("AWS::SQS::Queue", KmsMasterKeyId="a")),
     Mutant(

@@ -134,6 +134,24 @@ def without_statement(kind: str, word: str) -> Mutation:
     return mutate
 
 
+def for_one_role(kind: str, word: str) -> Mutation:
+    """Let the statements of every policy of a type that mention ``word`` speak of one role only."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        rows = [
+            row
+            for body in resources.values()
+            if body["Type"] == kind
+            for row in body["Properties"]["PolicyDocument"]["Statement"]
+            if word in str(row)
+        ]
+        assert rows
+        for row in rows:
+            row["Principal"] = {"AWS": "arn:aws:iam::111122223333:role/one"}
+
+    return mutate
+
+
 def statement(change: Callable[[list[Body]], object], *document: str) -> Mutation:
     """Change the list of statements of the resource's policy document."""
 
