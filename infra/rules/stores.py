@@ -275,7 +275,7 @@ def messages_by_tls(resource: Resource, template: Template) -> bool:
     fix="set DeletionPolicy and UpdateReplacePolicy to retain",
 )
 def data_outlives_its_stack(resource: Resource, template: Template) -> bool:
-    policies = (resource.body["DeletionPolicy"], resource.body["UpdateReplacePolicy"])
+    policies = (resource.body.get("DeletionPolicy"), resource.body.get("UpdateReplacePolicy"))
     return not template.retain_data or all(policy in KEPT for policy in policies)
 
 

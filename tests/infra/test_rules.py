@@ -77,6 +77,17 @@ def test_data_may_go_where_the_settings_say_so(cpu: World) -> None:
     assert found == {"data-outlives-its-stack", "balancer-stays"}
 
 
+def test_no_policy_on_deletion_is_needed_where_data_may_go(cpu: World) -> None:
+    """CloudFormation deletes unasked, which is what such settings want."""
+    template = copy.deepcopy(cpu.templates["artifacts"])
+    for body in template["Resources"].values():
+        body.pop("DeletionPolicy", None)
+        body.pop("UpdateReplacePolicy", None)
+
+    assert _broken(template, retain_data=False) == set()
+    assert _broken(template, retain_data=True) == {"data-outlives-its-stack"}
+
+
 def test_a_deployment_configuration_is_fine_where_it_works(cpu: World) -> None:
     """The rule speaks of Inf1 only."""
     template = copy.deepcopy(cpu.templates["endpoint"])
