@@ -75,7 +75,7 @@ def encrypted_disks(resource: Resource, _: Template) -> bool:
     TEMPLATE,
     what="Session Manager is the only way in",
     why="keys are shared, and what is done with them is not logged",
-    fix="remove KeyName",
+    fix="remove KeyName, and keep IamInstanceProfile, which Session Manager needs",
 )
 def no_ssh_key(resource: Resource, _: Template) -> bool:
     return resource.at("LaunchTemplateData")["IamInstanceProfile"] is not None and (

@@ -60,9 +60,9 @@ def alarms_stop_a_rollout(resource: Resource, template: Template) -> bool:
 @rule(
     "rollout-reaches-all",
     GROUP,
-    what="A rollout pauses on the way and ends with the whole fleet",
+    what="A rollout ends with the whole fleet",
     why="Auto Scaling leaves the rest as it is if the last checkpoint is below 100",
-    fix="end CheckpointPercentages with 100, after at least one smaller step",
+    fix="end CheckpointPercentages with 100",
 )
 def rollout_reaches_all(resource: Resource, _: Template) -> bool:
     steps = _preferences(resource)["CheckpointPercentages"]

@@ -69,6 +69,7 @@ MUTANTS = (
     Mutant("encrypted-disks", "stated disks", LAUNCH, launch("BlockDeviceMappings", to=None)),
     Mutant("encrypted-disks", "encrypted volumes", LAUNCH, add("AWS::EC2::Volume", Size=5)),
     Mutant("no-ssh-key", "no key pair", LAUNCH, launch("KeyName", to="mine")),
+    Mutant("no-ssh-key", "a role for sessions", LAUNCH, launch("IamInstanceProfile", to=None)),
     Mutant(
         "no-public-address",
         "private machines",
