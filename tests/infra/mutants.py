@@ -53,6 +53,7 @@ from tests.infra.mutating import (
 OPEN = {"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 80, "ToPort": 80}
 ALL_OUT = {"CidrIp": "0.0.0.0/0", "IpProtocol": "-1"}
 EVERY_ACTION = {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::one/key"}
+EVERY_ROLE = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"}
 
 MUTANTS = (
     Mutant("ami-by-id", "literal AMI", LAUNCH, launch("ImageId", to="resolve:ssm:/a/latest")),
@@ -76,6 +77,12 @@ MUTANTS = (
         LAUNCH,
         launch("NetworkInterfaces", to=[{"DeviceIndex": 0, "AssociatePublicIpAddress": True}]),
     ),
+    Mutant(
+        "no-public-address",
+        "private instances",
+        LAUNCH,
+        add("AWS::EC2::Instance", NetworkInterfaces=[{"AssociatePublicIpAddress": True}]),
+    ),
     Mutant("detailed-monitoring", "a metric a minute", LAUNCH, launch("Monitoring", to=None)),
     Mutant(
         "no-secrets-at-boot",
@@ -88,6 +95,12 @@ MUTANTS = (
         "no secret resolved into user data",
         LAUNCH,
         boot("TRACESHIP_HOST=", "X={{resolve:secretsmanager:hub}}\n      TRACESHIP_HOST="),
+    ),
+    Mutant(
+        "no-secrets-at-boot",
+        "an instance's user data without secrets",
+        LAUNCH,
+        add("AWS::EC2::Instance", UserData={"Fn::Base64": "HUB_API_KEY=abc"}),
     ),
     Mutant("boots-a-digest", "serving image by digest", LAUNCH, boot("@sha256:[0-9a-f]+", ":latest")),
     Mutant("confined-container", "read-only root", LAUNCH, boot("--read-only ", "")),
@@ -186,6 +199,9 @@ MUTANTS = (
     Mutant("private-subnets", "no public addresses", SUBNET, put("MapPublicIpOnLaunch", to=True)),
     Mutant("no-way-out", "isolation", VPC, add("AWS::EC2::InternetGateway")),
     Mutant("no-way-out", "no fixed address", VPC, add("AWS::EC2::EIP")),
+    Mutant("no-way-out", "no way out by IPv6", VPC, add("AWS::EC2::EgressOnlyInternetGateway")),
+    Mutant("no-way-out", "no translated addresses", VPC, add("AWS::EC2::NatGateway")),
+    Mutant("no-way-out", "no other network", VPC, add("AWS::EC2::VPCPeeringConnection")),
     Mutant("flows-are-logged", "flow log", VPC, drop("AWS::EC2::FlowLog")),
     Mutant("private-endpoints", "endpoint's name", DOORS, interface_endpoint("PrivateDnsEnabled")),
     Mutant("private-endpoints", "endpoint's group", DOORS, interface_endpoint("SecurityGroupIds")),
@@ -254,6 +270,18 @@ MUTANTS = (
         TOPIC_POLICY,
         statement(lambda rows: rows.append({**ANYBODY, "Principal": "*"})),
     ),
+    Mutant(
+        "no-anonymous-access",
+        "named principals of a queue",
+        TOPIC,
+        add("AWS::SQS::QueuePolicy", PolicyDocument={"Statement": [ANYBODY]}),
+    ),
+    Mutant(
+        "no-anonymous-access",
+        "named principals of the images",
+        REPOSITORY,
+        put("RepositoryPolicyText", to={"Statement": [ANYBODY]}),
+    ),
     Mutant("tags-do-not-move", "immutable tags", REPOSITORY, put("ImageTagMutability", to="MUTABLE")),
     Mutant("images-are-scanned", "scan on push", REPOSITORY, put("ImageScanningConfiguration", to=None)),
     Mutant("images-are-encrypted", "encrypted images", REPOSITORY, put("EncryptionConfiguration", to=None)),
@@ -287,6 +315,18 @@ MUTANTS = (
         lambda body, _: body.pop("UpdateReplacePolicy"),
     ),
     Mutant(
+        "data-outlives-its-stack",
+        "images' retention",
+        REPOSITORY,
+        lambda body, _: body.update(DeletionPolicy="Delete"),
+    ),
+    Mutant(
+        "data-outlives-its-stack",
+        "logs' retention",
+        LOGS,
+        lambda body, _: body.update(DeletionPolicy="Delete"),
+    ),
+    Mutant(
         "model-by-digest", "endpoint's image by digest", MODEL, put("PrimaryContainer", "Image", to=TAGGED)
     ),
     Mutant("model-is-isolated", "network isolation", MODEL, put("EnableNetworkIsolation", to=None)),
@@ -310,6 +350,12 @@ MUTANTS = (
     Mutant("machine-is-logged", "traces", MACHINE, put("TracingConfiguration", to=None)),
     Mutant(
         "no-secrets-in-environment",
+        "a function's environment without secrets",
+        JOB,
+        add("AWS::Lambda::Function", Environment={"Variables": {"HUB_API_KEY": "abc"}}),
+    ),
+    Mutant(
+        "no-secrets-in-environment",
         "endpoint without secrets",
         MODEL,
         put("PrimaryContainer", "Environment", "HUB_TOKEN", to="hf_" + "a" * 34),
@@ -325,6 +371,18 @@ MUTANTS = (
         "named actions",
         FLEET_POLICY,
         statement(lambda rows: rows.append(EVERY_ACTION)),
+    ),
+    Mutant(
+        "no-wildcard-actions",
+        "named actions of a role",
+        FLEET_ROLE,
+        put("Policies", to=[{"PolicyDocument": {"Statement": [EVERY_ACTION]}}]),
+    ),
+    Mutant(
+        "no-wildcard-actions",
+        "named actions of a policy of a role's own",
+        FLEET_ROLE,
+        add("AWS::IAM::Policy", PolicyDocument={"Statement": [EVERY_ACTION]}),
     ),
     Mutant(
         "no-wildcard-actions",
@@ -348,16 +406,13 @@ MUTANTS = (
         "no-wildcard-resources",
         "named role to pass",
         ENDPOINT_ROLE,
-        put(
-            "Policies",
-            to=[
-                {
-                    "PolicyDocument": {
-                        "Statement": [{"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"}]
-                    }
-                }
-            ],
-        ),
+        put("Policies", to=[{"PolicyDocument": {"Statement": [EVERY_ROLE]}}]),
+    ),
+    Mutant(
+        "no-wildcard-resources",
+        "named role to pass, in a policy of a role's own",
+        ENDPOINT_ROLE,
+        add("AWS::IAM::Policy", PolicyDocument={"Statement": [EVERY_ROLE]}),
     ),
     Mutant(
         "one-service-assumes",
@@ -378,4 +433,6 @@ MUTANTS = (
         put("ManagedPolicyArns", to=["arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"]),
     ),
     Mutant("no-standing-credentials", "no users", FLEET_ROLE, add("AWS::IAM::User")),
+    Mutant("no-standing-credentials", "no groups", FLEET_ROLE, add("AWS::IAM::Group")),
+    Mutant("no-standing-credentials", "no access keys", FLEET_ROLE, add("AWS::IAM::AccessKey")),
 )

@@ -27,6 +27,15 @@ def _broken(template: dict[str, Any], *, retain_data: bool) -> set[str]:
     return {rule.id for rule, _ in violations(template, retain_data=retain_data)}
 
 
+def _mutated(world: World, mutant: Mutant) -> dict[str, Any]:
+    """The template as it would be deployed, without the mutant's property."""
+    role, kind = mutant.place
+    template = copy.deepcopy(world.templates[role])
+    resources = template["Resources"]
+    mutant.mutate(next(body for body in resources.values() if body["Type"] == kind), resources)
+    return template
+
+
 @pytest.fixture(params=["cpu", "inf1", "pinned", "foundation"])
 def world(request: pytest.FixtureRequest) -> World:
     """Each of the worlds."""
@@ -37,13 +46,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{m.rule}: {m.property}" for m in MUTANTS])
 def test_a_removed_property_is_missed_by_its_rule(request: pytest.FixtureRequest, mutant: Mutant) -> None:
     """On the template as it would be deployed, where nothing broke a rule before."""
-    world: World = request.getfixturevalue(mutant.settings)
-    role, kind = mutant.place
-    template = copy.deepcopy(world.templates[role])
-    resources = template["Resources"]
-    first = next(body for body in resources.values() if body["Type"] == kind)
-
-    mutant.mutate(first, resources)
+    template = _mutated(request.getfixturevalue(mutant.settings), mutant)
 
     assert mutant.rule in _broken(template, retain_data=True)
 
@@ -64,6 +67,18 @@ def test_every_rule_has_a_mutant_and_says_what_why_and_how() -> None:
         assert rule.what
         assert rule.why
         assert rule.fix
+
+
+def test_a_rule_can_miss_something_on_every_type_that_it_speaks_of(request: pytest.FixtureRequest) -> None:
+    """One that reads a type wrongly would never speak of it."""
+    missed = set()
+    for mutant in MUTANTS:
+        template = _mutated(request.getfixturevalue(mutant.settings), mutant)
+        for rule, name in violations(template, retain_data=True):
+            if rule.id == mutant.rule:
+                missed.add((rule.id, template["Resources"][name]["Type"]))
+
+    assert missed == {(rule.id, kind) for rule in RULES for kind in rule.types}
 
 
 def _defined(group: Any) -> int:
