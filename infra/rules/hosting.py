@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from infra.rules.secrets import holds_secret
-from infra.rules.template import Resource, Template, at, listed, rule, text
+from infra.rules.template import Resource, Template, at, is_by_digest, listed, rule, text
 
 MODEL = "AWS::SageMaker::Model"
 CONFIG = "AWS::SageMaker::EndpointConfig"
@@ -15,7 +14,6 @@ JOB = "AWS::Batch::JobDefinition"
 MACHINE = "AWS::StepFunctions::StateMachine"
 FUNCTION = "AWS::Lambda::Function"
 ALARM = "AWS::CloudWatch::Alarm"
-BY_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 @rule(
@@ -26,7 +24,7 @@ BY_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
     fix="use repository@sha256:digest",
 )
 def model_by_digest(resource: Resource, _: Template) -> bool:
-    return BY_DIGEST.search(text(resource.at("PrimaryContainer")["Image"])) is not None
+    return is_by_digest(resource.at("PrimaryContainer")["Image"])
 
 
 @rule(
@@ -106,7 +104,7 @@ def endpoint_is_watched(_: Resource, template: Template) -> bool:
     fix="use repository@sha256:digest",
 )
 def job_by_digest(resource: Resource, _: Template) -> bool:
-    return BY_DIGEST.search(text(resource.at("ContainerProperties")["Image"])) is not None
+    return is_by_digest(resource.at("ContainerProperties")["Image"])
 
 
 @rule(

@@ -8,14 +8,13 @@ from typing import Any
 from artifact import serving
 from infra.boot import ENV_IMAGE
 from infra.rules.secrets import holds_secret
-from infra.rules.template import Resource, Template, listed, rule, text
+from infra.rules.template import Resource, Template, is_by_digest, listed, rule, text
 
 TEMPLATE = "AWS::EC2::LaunchTemplate"
 INSTANCE = "AWS::EC2::Instance"
 VOLUME = "AWS::EC2::Volume"
 
 AMI = re.compile(r"ami-[0-9a-f]{8,17}")
-BY_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 RUN = re.compile(r"docker run [^\n]*")
 CONFINED = ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges")
 
@@ -131,7 +130,7 @@ def no_secrets_at_boot(resource: Resource, _: Template) -> bool:
 )
 def boots_a_digest(resource: Resource, _: Template) -> bool:
     images = re.findall(rf"^\s*{ENV_IMAGE}=(\S+)$", _user_data(resource), re.MULTILINE)
-    return bool(images) and all(BY_DIGEST.search(image) for image in images)
+    return bool(images) and all(is_by_digest(image) for image in images)
 
 
 @rule(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_BY_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,11 @@ def text(value: Any) -> str:
     if "Fn::Sub" in value:
         return text(listed(value["Fn::Sub"])[0])
     return "".join(f"<{text(inner).replace(' ', '.')}>" for inner in value.values())
+
+
+def is_by_digest(image: Any) -> bool:
+    """Whether a container's image is named by its digest, which nobody can give to another one."""
+    return _BY_DIGEST.search(text(image)) is not None
 
 
 def attributes(resource: Resource, name: str) -> dict[str, str]:
