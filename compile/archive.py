@@ -81,6 +81,11 @@ class Parcel:
         return encoded(self.digests[0]) if in_one_piece(self.size) else composite(self.digests)
 
 
+def member_of(name: str, data: bytes) -> Member:
+    """A small file that is in memory."""
+    return Member(name=name, size=len(data), chunks=lambda: [data])
+
+
 def artifact_members(artifact: ListedArtifact, *, below: str = "") -> list[Member]:
     """The artifact's own files as members, each verified again when it is read.
 
@@ -88,8 +93,8 @@ def artifact_members(artifact: ListedArtifact, *, below: str = "") -> list[Membe
         below: folder inside the archive, with a slash at the end; "" is the root.
     """
     manifest = [
-        _member(below + MANIFEST, encode(artifact.manifest)),
-        _member(below + MANIFEST_DIGEST, digest_file(artifact.digest)),
+        member_of(below + MANIFEST, encode(artifact.manifest)),
+        member_of(below + MANIFEST_DIGEST, digest_file(artifact.digest)),
     ]
     return manifest + [
         Member(name=below + file.path, size=file.size, chunks=partial(artifact.chunks, file.path))
@@ -258,7 +263,3 @@ class _Behind:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _member(name: str, data: bytes) -> Member:
-    return Member(name=name, size=len(data), chunks=lambda: [data])

@@ -19,7 +19,7 @@ from pathlib import Path
 from artifact.manifest import File
 from artifact.packed import STOCK_FOLDER
 from artifact.verify import ListedArtifact
-from compile.archive import Member, artifact_members
+from compile.archive import Member, artifact_members, member_of
 from compile.wheels import contents, fetch, pinned
 
 _HOOKS = """\
@@ -47,7 +47,7 @@ def stock_members(artifact: ListedArtifact, *, checkout: Path, wheels: Path) -> 
     Raises:
         WheelsUnfetched, WheelChanged: see ``wheels.py``.
     """
-    beside = [_member(name, data) for name, data in sorted(_beside(checkout, wheels).items())]
+    beside = [member_of(name, data) for name, data in sorted(_beside(checkout, wheels).items())]
     return artifact_members(artifact, below=STOCK_FOLDER) + beside
 
 
@@ -57,10 +57,6 @@ def code_files(checkout: Path, wheels: Path) -> list[File]:
         File(path=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
         for name, data in _beside(checkout, wheels).items()
     ]
-
-
-def _member(name: str, data: bytes) -> Member:
-    return Member(name=name, size=len(data), chunks=lambda: [data])
 
 
 def _beside(checkout: Path, wheels: Path) -> dict[str, bytes]:
