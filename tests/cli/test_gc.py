@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -23,6 +21,7 @@ from cli.project import Project
 from compile.publish import Destination, publish
 from infra.names import artifacts_bucket
 from tests.kit.folders import CONTENT, write_folder
+from tests.kit.repository import commit, git, lock, made_project
 
 ACCOUNT = "123456789012"
 BUCKET = artifacts_bucket("search", ACCOUNT, "us-east-1")
@@ -77,35 +76,13 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def project(s3: Any, tmp_path: Path) -> World:
     """A project in a git repository with one commit."""
-    root = tmp_path / "repository" / "search"
-    root.mkdir(parents=True)
-    (root / "traceship.toml").write_text(
-        '[project]\nname = "search"\n[model]\nsource = "x"\n[compile]\nbuckets = ["1x32"]\n'
-    )
-    _git(root.parent, "init", "-q", "-b", "main")
-    _commit(root, "begin")
-    return World(settings_path=root / "traceship.toml", stage=None)
-
-
-def _git(root: Path, *words: str) -> None:
-    who = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    named = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", "-C", str(root), *named, *words], check=True, env={**os.environ, **who})
-
-
-def _commit(root: Path, message: str) -> None:
-    _git(root, "add", "-A")
-    _git(root, "commit", "-q", "--allow-empty", "-m", message)
+    return World(settings_path=made_project(tmp_path), stage=None)
 
 
 def _released(s3: Any, folder: Path, answer: str) -> str:
     """Publish an artifact that differs from others in one file; its digest."""
     write_folder(folder / answer, {**CONTENT, "golden.json": answer.encode()})
     return publish(folder / answer, TO, s3, report=lambda _: None).digest
-
-
-def _lock(project: Project, digest: str) -> None:
-    project.lock_path.write_text(json.dumps({"digest": digest}))
 
 
 def _collector(project: Project, *, days: float = 30) -> Collector:
@@ -126,9 +103,9 @@ def test_a_listing_says_why_each_release_is_kept_and_touches_nothing(
 ) -> None:
     """The lock, a commit, a stack; what nothing names has no reason."""
     names = {name: _released(s3, tmp_path, name) for name in ("locked", "history", "deployed", "nobody")}
-    _lock(project, names["history"])
-    _commit(project.root, "ship")
-    _lock(project, names["locked"])
+    lock(project, names["history"])
+    commit(project.root, "ship")
+    lock(project, names["locked"])
     project.stacks.put("search-fleet", {"UserData": f"export DIGEST={names['deployed']}"})
     project.stacks.put("other-fleet", names["nobody"])
     before = _keys(s3)
@@ -155,23 +132,23 @@ def test_a_lock_anywhere_in_the_history_keeps_its_release(
     digest = _released(s3, tmp_path, "somewhere")
     root = project.root
     if where == "a stash":
-        _lock(project, "0" * 64)
-        _commit(root, "a lock")
-        _lock(project, digest)
-        _git(root, "stash", "-q")
+        lock(project, "0" * 64)
+        commit(root, "a lock")
+        lock(project, digest)
+        git(root, "stash", "-q")
     else:
-        _git(root, "checkout", "-q", "-b", "side")
-        _lock(project, digest)
-        _commit(root, "ship")
+        git(root, "checkout", "-q", "-b", "side")
+        lock(project, digest)
+        commit(root, "ship")
         project.lock_path.unlink()
-        _commit(root, "remove")
-        _git(root, "checkout", "-q", "main")
+        commit(root, "remove")
+        git(root, "checkout", "-q", "main")
     if where == "a tag":
-        _git(root, "tag", "v1", "side")
+        git(root, "tag", "v1", "side")
     if where == "a merge's side":
-        _git(root, "merge", "-q", "--no-ff", "side", "-m", "merge")
+        git(root, "merge", "-q", "--no-ff", "side", "-m", "merge")
     if where in ("a tag", "a deleted branch", "a merge's side"):
-        _git(root, "branch", "-q", "-D", "side")
+        git(root, "branch", "-q", "-D", "side")
 
     found = _collector(project).survey()
 
@@ -183,7 +160,7 @@ def test_deletion_takes_the_unnamed_release_and_its_own_blobs_only(
 ) -> None:
     """What the other release shares with it stays, and that one still verifies against its manifest."""
     kept, gone = _released(s3, tmp_path, "kept"), _released(s3, tmp_path, "gone")
-    _lock(project, kept)
+    lock(project, kept)
 
     collector = _collector(project)
     found = collector.delete(collector.survey())
@@ -199,7 +176,7 @@ def test_deletion_takes_the_unnamed_release_and_its_own_blobs_only(
 def test_the_manifest_goes_first(s3: Any, project: World, tmp_path: Path) -> None:
     """A reader that polls meets the whole release or none."""
     gone = _released(s3, tmp_path, "gone")
-    _lock(project, "0" * 64)
+    lock(project, "0" * 64)
     calls: list[list[str]] = []
     collector = _collector(project)
     own = collector._s3.delete_objects
@@ -220,10 +197,10 @@ def test_what_is_named_between_the_listing_and_the_deletion_stays(
 ) -> None:
     """Everything is looked at once more."""
     digest = _released(s3, tmp_path, "meanwhile")
-    _lock(project, "0" * 64)
+    lock(project, "0" * 64)
     collector = _collector(project)
     seen = collector.survey()
-    _lock(project, digest)
+    lock(project, digest)
 
     collector.delete(seen)
 
@@ -252,8 +229,8 @@ def test_in_doubt_every_release_is_kept(s3: Any, project: World, tmp_path: Path,
     if doubt == "no repository":
         (project.root.parent / ".git").rename(tmp_path / "away")
     if doubt == "a shallow clone":
-        _commit(project.root, "two")
-        _git(tmp_path, "clone", "-q", "--depth", "1", f"file://{project.root.parent}", "shallow")
+        commit(project.root, "two")
+        git(tmp_path, "clone", "-q", "--depth", "1", f"file://{project.root.parent}", "shallow")
         project = World(settings_path=tmp_path / "shallow/search/traceship.toml", stage=None)
     if doubt == "a stack in change":
         project.stacks.put("search-endpoint", {}, status="UPDATE_ROLLBACK_IN_PROGRESS")
@@ -329,7 +306,7 @@ def test_old_artifacts_in_the_state_folder_go_and_the_locks_own_stays(
         (made / name).mkdir(parents=True)
         digests[name] = write_folder(made / name, {**CONTENT, "golden.json": name.encode()})
         (made / f"{name}.result.json").write_text("{}")
-    _lock(project, digests["locked"])
+    lock(project, digests["locked"])
     collector = _collector(project)
 
     found = collector.delete(collector.survey())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 
 from cli.naming import names
 from cli.project import Project
+from tests.kit.repository import commit, git, lock, made_project
 
 SHIPPED = "c" * 64
 
@@ -39,37 +38,15 @@ class Local(Project):
 @pytest.fixture
 def project(tmp_path: Path) -> Local:
     """A project in a git repository with one commit."""
-    root = tmp_path / "repository" / "search"
-    root.mkdir(parents=True)
-    (root / "traceship.toml").write_text(
-        '[project]\nname = "search"\n[model]\nsource = "x"\n[compile]\nbuckets = ["1x32"]\n'
-    )
-    _git(root.parent, "init", "-q", "-b", "main")
-    _commit(root, "begin")
-    return Local(settings_path=root / "traceship.toml", stage=None)
-
-
-def _git(root: Path, *words: str) -> None:
-    who = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    named = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", "-C", str(root), *named, *words], check=True, env={**os.environ, **who})
-
-
-def _commit(root: Path, message: str) -> None:
-    _git(root, "add", "-A")
-    _git(root, "commit", "-q", "--allow-empty", "-m", message)
-
-
-def _lock(project: Project, digest: str) -> None:
-    project.lock_path.write_text(json.dumps({"digest": digest}))
+    return Local(settings_path=made_project(tmp_path), stage=None)
 
 
 def _ships(project: Local, digest: str) -> None:
     """A commit with a lock and one without, as of long ago."""
-    _lock(project, digest)
-    _commit(project.root, "ship")
+    lock(project, digest)
+    commit(project.root, "ship")
     project.lock_path.unlink()
-    _commit(project.root, "remove")
+    commit(project.root, "remove")
 
 
 SETTINGS = {
@@ -138,7 +115,7 @@ def test_no_variable_of_gits_hides_the_history(
     """A hook, an editor or another tool may have left it; the project's own repository is asked."""
     _ships(project, SHIPPED)
     (tmp_path / "other").mkdir()
-    _git(tmp_path / "other", "init", "-q", "-b", "main")
+    git(tmp_path / "other", "init", "-q", "-b", "main")
     value = ENVIRONMENT[name].replace("OTHER", str(tmp_path / "other"))
     monkeypatch.setenv(name, value.replace("PROJECT", str(project.root)))
 
@@ -154,7 +131,7 @@ def test_commits_that_git_was_told_to_hide_still_count(project: Local, tmp_path:
     _ships(project, SHIPPED)
     top = project.root.parent
     if how == "replaced":
-        _git(top, "replace", "--graft", "HEAD")
+        git(top, "replace", "--graft", "HEAD")
     else:
         head = (top / ".git/refs/heads/main").read_text().strip()
         (top / ".git/info").mkdir(exist_ok=True)
@@ -166,8 +143,8 @@ def test_commits_that_git_was_told_to_hide_still_count(project: Local, tmp_path:
 
 def test_a_lock_that_is_only_added_keeps_its_release(project: Local, tmp_path: Path) -> None:
     """What will be committed next is in nobody's history yet."""
-    _lock(project, SHIPPED)
-    _git(project.root, "add", "-A")
+    lock(project, SHIPPED)
+    git(project.root, "add", "-A")
     project.lock_path.unlink()
 
     assert names(project).of(SHIPPED)
@@ -189,7 +166,7 @@ def test_a_lock_that_cannot_be_read_keeps_every_release(
     """It may name any of them."""
     project.lock_path.write_bytes(content)
     if committed:
-        _commit(project.root, "ship")
+        commit(project.root, "ship")
         project.lock_path.unlink()
 
     (doubt,) = names(project).of("b" * 64)
