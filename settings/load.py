@@ -41,7 +41,7 @@ def load(path: Path, *, stage: str | None = None) -> Settings:
     Raises:
         SettingsMissing: no such file.
         SettingsInvalid: not TOML, an unknown key (with the nearest valid one), a bad value,
-            or a stage that the file does not define.
+            a stage that is no table, or one that the file does not define.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def load(path: Path, *, stage: str | None = None) -> Settings:
         raise SettingsMissing(path=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(what=f"{path} is not TOML", why=str(error), fix="correct that line") from None
-    stages = raw.pop("stage", {})
+    stages = _stages(path, raw.pop("stage", {}))
     if stage is not None:
         if stage not in stages:
             known = ", ".join(sorted(stages)) or "none"
@@ -63,6 +63,23 @@ def load(path: Path, *, stage: str | None = None) -> Settings:
         return Settings.model_validate(raw)
     except ValidationError as error:
         raise _worded(path, _most_telling(error.errors())) from None
+
+
+def _stages(path: Path, stages: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(stages, dict):
+        raise _no_table(path, "stage", stages)
+    for name, overrides in stages.items():
+        if not isinstance(overrides, dict):
+            raise _no_table(path, f"stage.{name}", overrides)
+    return stages
+
+
+def _no_table(path: Path, place: str, found: Any) -> SettingsInvalid:
+    return SettingsInvalid(
+        what=f"{path}: `{place}` is not a stage",
+        why=f"a stage is a table of settings, this is {found!r}",
+        fix="write a [stage.NAME] table with the settings that differ there",
+    )
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

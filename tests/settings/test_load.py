@@ -143,6 +143,20 @@ def test_a_stage_overrides_single_keys_and_keeps_the_rest(tmp_path: Path) -> Non
     assert (settings.fleet.instance_types, settings.fleet.max_size) == (("inf1.xlarge",), 20)
 
 
+@pytest.mark.parametrize("stage", [None, "prod"])
+@pytest.mark.parametrize(
+    ("text", "place"), [('stage = "prod"\n', "stage"), ("[stage]\nprod = 1\n", "stage.prod")]
+)
+def test_a_stage_that_is_no_table_is_refused(
+    tmp_path: Path, text: str, place: str, stage: str | None
+) -> None:
+    """Whether it is asked for or not, it is shown how one is written."""
+    with pytest.raises(SettingsInvalid, match=f"`{place}`") as refused:
+        load(_file(tmp_path, text), stage=stage)
+
+    assert "[stage.NAME]" in refused.value.fix
+
+
 def test_a_stage_that_is_not_defined_lists_those_that_are(tmp_path: Path) -> None:
     """A typo never silently means the defaults."""
     text = '[stage.prod.project]\nname = "p"\n[stage.dev.project]\nname = "d"\n'
