@@ -9,6 +9,7 @@ PyTorch (the table lists no Inf1 image of this age); the image's name and tag ar
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from artifact.errors import UsageError
@@ -51,5 +52,17 @@ def base_image(region: str) -> str:
     return f"{neighbour.split('/', maxsplit=1)[0]}/{NAME}"
 
 
+def main() -> int:
+    """Print the image or what is wrong, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m fleet.base_image")
+    parser.add_argument("region", metavar="REGION")
+    try:
+        print(base_image(parser.parse_args().region))
+    except NoRegistry as error:
+        print(f"error: {error.what}\nwhy:   {error.why}\nfix:   {error.fix}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    print(base_image(sys.argv[1]))
+    sys.exit(main())

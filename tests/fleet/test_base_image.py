@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +26,24 @@ def test_a_region_without_one_is_refused_by_name() -> None:
         base_image("mars-north-1")
 
     assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["mars-north-1"], "fix:   build from the public image"), ([], "usage: ")]
+)
+def test_the_command_says_what_is_wrong_without_a_traceback(words: list[str], told: str) -> None:
+    """Nothing on stdout, which goes into a build's argument."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "fleet.base_image", *words],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("dockerfile", ["compile/Dockerfile", "inference_code/Dockerfile"])
