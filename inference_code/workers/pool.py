@@ -93,7 +93,7 @@ class Pool:
 
         Raises:
             WorkerRefused, WorkerEnded: a worker could not load the graphs.
-            GoldenUnusable, SelfCheckFailed: it does not answer as it should.
+            GoldenUnusable, SelfCheckFailed, GraphRaised: it does not answer as it should.
             WorkerLost: it ended while it was proven.
         """
         self._keep(self._watched())
@@ -171,9 +171,11 @@ class Pool:
                 with await in_thread(self._supply.files) as files:
                     worker = self._spawn(share, files)
                 await self._proven(worker)
-            except (TraceshipError, OSError) as error:
+            except Exception as error:
+                # Whatever it was: nobody else would try again.
                 facts = {"worker": share.number, "why": str(error)}
-                logger.error("worker not replaced", extra=facts)
+                known = isinstance(error, (TraceshipError, OSError))
+                logger.error("worker not replaced", extra=facts, exc_info=not known)
                 if worker is not None:
                     worker.end()
                     await worker.gone

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from artifact.errors import TraceshipError
+from artifact.errors import ProofFailed, TraceshipError
 from artifact.manifest import Bucket, Manifest
 from artifact.sealed import Sealed
 from inference_code.encoding import fill
@@ -72,6 +72,19 @@ class WorkerEnded(TraceshipError):
             what=f"worker {number} ended before it could serve",
             why=f"{how}{memory}",
             fix="read its lines in the log; give the machine more memory, or set TRACESHIP_WORKERS lower",
+        )
+
+
+class GraphRaised(ProofFailed):
+    """A graph raised in a worker. In a self-check that is no proof; a client is told ``InferenceFailed``."""
+
+    id = "graph-raised"
+
+    def __init__(self, *, number: int, error: str) -> None:
+        super().__init__(
+            what=f"worker {number} cannot run a graph",
+            why=f"it raised {error}",
+            fix="read its trace in the log; replace this machine, or if every machine fails, compile again",
         )
 
 
@@ -177,7 +190,7 @@ class WorkerProcess:
 
         Raises:
             WorkerLost: the process is gone, or ended meanwhile.
-            InferenceFailed: the graph raised an error.
+            GraphRaised, InferenceFailed: the graph raised, or met NaN or infinity.
         """
         found: asyncio.Future[list[Outputs]] = self._loop.create_future()
 
@@ -284,7 +297,7 @@ class WorkerProcess:
             return InferenceFailed(why=failed.error)
         facts = {"error": failed.error, "worker": self.share.number, "trace": failed.trace}
         logger.error("a graph raised an error", extra=facts)
-        return GraphRaised(failed.error)
+        return GraphRaised(number=self.share.number, error=failed.error)
 
     def _gone(self) -> None:
         self._ended = True
@@ -309,7 +322,3 @@ class WorkerProcess:
             # Nobody may have come to await it: that is no error of its own.
             self.ready.exception()
         self._lost(self)
-
-
-class GraphRaised(RuntimeError):
-    """A graph raised in a worker; the log has the trace."""

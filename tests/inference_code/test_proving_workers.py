@@ -1,0 +1,64 @@
+"""Workers that fail while they are being proven: when the server starts, or in the place of another."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.inference_code.running import CHECKOUT, running
+from tests.inference_code.test_workers import workers
+from tests.kit.handmade import World
+
+_ILL = """\
+import sys
+from pathlib import Path
+
+if "inference_code.workers.program" in sys.orig_argv:
+    from inference_code.graphs import Graphs
+
+    well = Graphs.encode
+
+    def encode(*given):
+        if Path("ill").exists():
+            raise RuntimeError("the device is ill")
+        return well(*given)
+
+    Graphs.encode = encode
+"""
+"""A worker whose graphs raise for as long as there is a file of that name."""
+
+
+def changed(folder: Path, code: str) -> dict[str, str]:
+    """An environment in which the server and its workers run ``code`` first."""
+    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
+    return {"PYTHONPATH": f"{folder}:{CHECKOUT}"}
+
+
+def test_a_graph_that_raises_at_the_start_is_a_proof_that_failed(world: World, tmp_path: Path) -> None:
+    """Exit code 3 and a line with a way out, as for a wrong answer; no traceback of a mistake of ours."""
+    (tmp_path / "ill").touch()
+    with running(world.root, cwd=tmp_path, env=changed(tmp_path, _ILL)) as server:
+        code = server.wait()
+        refused = server.await_event("refused")
+        raised = server.await_event("a graph raised an error")
+
+    assert code == 3
+    assert (refused["error"], refused["why"]) == ("graph-raised", "it raised RuntimeError")
+    assert "the device is ill" in raised["trace"]
+    assert not any("Traceback" in line["event"] for line in server.log)
+
+
+def test_a_graph_that_raises_in_a_new_worker_is_tried_again(world: World, tmp_path: Path) -> None:
+    """A device that is ill for a while must not cost its worker for good."""
+    with running(world.root, cwd=tmp_path, env=changed(tmp_path, _ILL)) as server:
+        server.await_ready()
+        (pid,) = workers(server)
+        (tmp_path / "ill").touch()
+        os.kill(pid, signal.SIGKILL)
+        missed = server.await_event("worker not replaced")
+        (tmp_path / "ill").unlink()
+        server.await_event("worker replaced")
+
+        assert server.ask("w1").status == 200
+    assert "RuntimeError" in missed["why"]
