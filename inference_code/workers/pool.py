@@ -13,6 +13,7 @@ from artifact.sealed import Sealed
 from artifact.verify import VerifiedArtifact
 from inference_code.batching import AnyPlanner, Planner
 from inference_code.engine import Engine
+from inference_code.errors import WorkerLost
 from inference_code.graphs import files_of
 from inference_code.load import Model
 from inference_code.log import logger
@@ -124,8 +125,14 @@ class Pool:
     def serve(self, engine: Engine) -> None:
         """Have the workers run what ``engine`` is given."""
         self._engine = engine
-        for worker in self.workers:
-            engine.attach(worker)
+        for share in self._shares:
+            worker = self._workers.get(share.number)
+            if worker is not None:
+                engine.attach(worker)
+            else:
+                # It ended after its own proof, while others were proven or measured.
+                logger.error("worker lost", extra={"worker": share.number})
+                self._keep(self._replaced(share))
 
     async def close(self) -> None:
         """Let the workers finish what they have, then end them."""
@@ -171,6 +178,9 @@ class Pool:
                 with await in_thread(self._supply.files) as files:
                     worker = self._spawn(share, files)
                 await self._proven(worker)
+                if worker not in self.workers:
+                    # It ended after its last answer; nobody else replaces one that never served.
+                    raise WorkerLost
             except Exception as error:
                 # Whatever it was: nobody else would try again.
                 facts = {"worker": share.number, "why": str(error)}

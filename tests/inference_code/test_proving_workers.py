@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.inference_code.running import CHECKOUT, running
-from tests.inference_code.test_workers import workers
+from tests.inference_code.test_workers import await_that, workers
 from tests.kit.handmade import World
 
 _ILL = """\
@@ -27,6 +27,28 @@ if "inference_code.workers.program" in sys.orig_argv:
     Graphs.encode = encode
 """
 """A worker whose graphs raise for as long as there is a file of that name."""
+
+_ENDS = """\
+import sys
+import time
+from pathlib import Path
+
+if "serve" in sys.orig_argv:
+    from inference_code.workers import pool
+
+    proven = pool.selfcheck
+
+    def selfcheck(model, runner):
+        proven(model, runner)
+        told = Path(f"end-{runner._worker.name}")
+        if told.exists():
+            told.unlink()
+            runner._worker.end()
+            time.sleep(0.5)
+
+    pool.selfcheck = selfcheck
+"""
+"""A worker that ends right after its proof, and a server too busy to go on before it has noticed."""
 
 
 def changed(folder: Path, code: str) -> dict[str, str]:
@@ -62,3 +84,30 @@ def test_a_graph_that_raises_in_a_new_worker_is_tried_again(world: World, tmp_pa
 
         assert server.ask("w1").status == 200
     assert "RuntimeError" in missed["why"]
+
+
+def test_a_worker_that_ends_while_others_are_proven_is_replaced(world: World, tmp_path: Path) -> None:
+    """The server must not serve with fewer workers than it says, for as long as it lives."""
+    (tmp_path / "end-1").touch()
+    env = {**changed(tmp_path, _ENDS), "TRACESHIP_WORKERS": "2"}
+    with running(world.root, cwd=tmp_path, env=env) as server:
+        server.await_ready()
+        lost = server.await_event("worker lost")
+        server.await_event("worker replaced")
+
+        await_that(lambda: server.metric("traceship_worker_ready") == 2, "one is missing")
+    assert lost["worker"] == 1
+
+
+def test_a_new_worker_that_ends_after_its_proof_is_not_served_with(world: World, tmp_path: Path) -> None:
+    """/ping would say 200 for ever while nobody takes a request."""
+    with running(world.root, cwd=tmp_path, env=changed(tmp_path, _ENDS)) as server:
+        server.await_ready()
+        (pid,) = workers(server)
+        (tmp_path / "end-0").touch()
+        os.kill(pid, signal.SIGKILL)
+        server.await_event("worker replaced")
+        await_that(lambda: server.call("GET", "/ping").status == 200, "never well again")
+
+        assert not (tmp_path / "end-0").exists()
+        assert server.ask("w1").status == 200
