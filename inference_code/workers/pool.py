@@ -188,7 +188,8 @@ class Pool:
                 logger.error("worker not replaced", extra=facts, exc_info=not known)
                 if worker is not None:
                     worker.end()
-                    await worker.gone
+                    # Cancelled by ``close``, this must not cancel what the end is told by.
+                    await asyncio.shield(worker.gone)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:

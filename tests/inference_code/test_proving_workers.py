@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 from pathlib import Path
 
+import pytest
+
+from inference_code.engine import Engine, Limits
+from inference_code.load import verified
+from inference_code.log import logger
+from inference_code.workers.cores import Share
+from inference_code.workers.pool import Pool
 from tests.inference_code.running import CHECKOUT, running
-from tests.inference_code.test_workers import await_that, workers
+from tests.inference_code.test_workers import await_that, ended, workers
 from tests.kit.handmade import World
 
 _ILL = """\
@@ -111,3 +120,42 @@ def test_a_new_worker_that_ends_after_its_proof_is_not_served_with(world: World,
 
         assert not (tmp_path / "end-0").exists()
         assert server.ask("w1").status == 200
+
+
+def test_closing_while_a_failed_worker_is_being_ended(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM may come at any moment, and the end must be a clean one."""
+    monkeypatch.chdir(tmp_path)
+    share = Share(number=0, environ=changed(tmp_path, _ILL))
+
+    async def closed() -> int:
+        pool = Pool(verified(world.root), [share], deadline=20.0)
+        pool.serve(Engine(await pool.start(), Limits()))
+        (tmp_path / "ill").touch()
+        pool.workers[0].end()
+        await _said("worker not replaced")
+        (failed,) = pool.workers
+        await pool.close()
+        return failed.pid
+
+    pid = asyncio.run(asyncio.wait_for(closed(), timeout=60))
+
+    assert ended(pid)
+
+
+async def _said(event: str) -> None:
+    """Wait for a line of the log, and go on in the very next turn of the loop."""
+    said = asyncio.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == event:
+                said.set()
+
+    listener = Listener()
+    logger.addHandler(listener)
+    try:
+        await said.wait()
+    finally:
+        logger.removeHandler(listener)
