@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _ROWS = 256
 """What the layout is chosen for; it was the same for 16 and for thousands where it was measured."""
 
+_Where = tuple[int, tuple[int, ...], tuple[int, ...]]
+"""A weight by its memory: address, sizes, strides. A square one and its transpose differ in strides alone."""
+
 
 def can_pack() -> bool:
     """Whether this torch has the operators."""
@@ -38,7 +41,7 @@ def packed(graphs: Mapping[str, Graph]) -> dict[str, Graph]:
     """
     import torch
 
-    weights: dict[tuple[int, tuple[int, ...]], Any] = {}
+    weights: dict[_Where, Any] = {}
     frozen: dict[int, Graph] = {}
     for graph in graphs.values():
         if id(graph) not in frozen:
@@ -47,13 +50,13 @@ def packed(graphs: Mapping[str, Graph]) -> dict[str, Graph]:
     return {name: frozen[id(graph)] for name, graph in graphs.items()}
 
 
-def _pack(graph: Any, weights: dict[tuple[int, tuple[int, ...]], Any]) -> None:
+def _pack(graph: Any, weights: dict[_Where, Any]) -> None:
     for node in list(graph.findAllNodes("aten::linear")):
         given, weight, bias = node.inputs()
         if weight.node().kind() != "prim::Constant":
             continue
         plain: torch.Tensor = weight.toIValue()
-        key = (plain.data_ptr(), tuple(plain.shape))
+        key = (plain.data_ptr(), tuple(plain.shape), plain.stride())
         if key not in weights:
             weights[key] = _reordered(plain)
         graph.setInsertPoint(node)

@@ -26,6 +26,18 @@ class Layers(torch.nn.Module):
         return torch.nn.functional.linear(states, self.first.weight.t() * self.scale)
 
 
+class Tied(torch.nn.Module):
+    """One square weight there and, transposed, back: two views of the same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(16, 16))
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        there = torch.tanh(torch.nn.functional.linear(given, self.weight))
+        return torch.nn.functional.linear(there, self.weight.t())
+
+
 def _graphs() -> tuple[torch.jit.ScriptModule, torch.Tensor]:
     torch.manual_seed(3)
     given = torch.randn(2, 5, 16)
@@ -44,6 +56,17 @@ def test_answers_stay_within_rounding() -> None:
     with torch.inference_mode():
         for batch in (given, torch.cat([given, given, given])[:, :3]):
             assert torch.allclose(made(batch), graph(batch), atol=1e-6, rtol=0)
+
+
+def test_a_weight_is_not_taken_for_its_transpose() -> None:
+    """They have address and sizes in common."""
+    torch.manual_seed(3)
+    given = torch.randn(2, 5, 16)
+    graph = torch.jit.trace(Tied().eval(), given)
+    made = packed({"b2_s5": graph})["b2_s5"]
+
+    with torch.inference_mode():
+        assert torch.allclose(made(given), graph(given), atol=1e-5, rtol=0)
 
 
 def test_layers_whose_weights_are_known_are_packed() -> None:
