@@ -9,6 +9,7 @@ batch early only if that one is full, since no wait could make it better.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,8 @@ class Engine:
         self._admission = Admission(limits.wait, always=planner.largest_batch)
         self._lanes: list[Lane] = []
         self._queues: list[deque[_Waiting]] = [deque() for _ in planner.lengths]
-        self._jobs: deque[Job] = deque()
+        # Weak, so that answers do not stay in memory behind an older job that a worker hangs on.
+        self._jobs: deque[weakref.ref[Job]] = deque()
         self._handed_early: dict[Lane, Sequence[_Waiting]] = {}
         self._number = 0
         self._waiting = 0
@@ -201,7 +203,7 @@ class Engine:
             waiting = _Waiting(number=self._number, row=row, job=job, at=at)
             self._queues[self._planner.class_of(row.length)].append(waiting)
         self._waiting += len(rows)
-        self._jobs.append(job)
+        self._jobs.append(weakref.ref(job))
         self._watch_deadlines()
         self._pump_soon()
         return job
@@ -319,14 +321,16 @@ class Engine:
 
     def _watch_deadlines(self) -> None:
         """Jobs expire in the order in which they came: one timer is enough."""
-        while self._jobs and self._jobs[0].over:
+        while self._jobs:
+            job = self._jobs[0]()
+            if job is not None and not job.over:
+                self._at("deadline", job.deadline, self._expire)
+                return
             self._jobs.popleft()
-        if self._jobs:
-            self._at("deadline", self._jobs[0].deadline, self._expire)
 
     def _expire(self) -> None:
         now = self._loop.time()
-        for job in self._jobs:
+        for job in filter(None, (there() for there in self._jobs)):
             if job.deadline > now:
                 break
             late = DeadlinePassed if job.started else NeverStarted

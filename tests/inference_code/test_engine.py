@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -339,3 +340,21 @@ async def test_times_are_kept_for_each_job() -> None:
     assert job.began - job.arrived >= 0.02
     assert job.ended >= job.began
     assert (job.buckets, job.workers) == ({"b1_s8"}, {"0"})
+
+
+@on_a_loop
+async def test_answers_do_not_stay_behind_a_job_that_hangs() -> None:
+    """A worker that hangs may hold the oldest request for most of its deadline, while others answer."""
+    stuck, other = Graph(slots=1), Graph()
+    engine = _engine(stuck, other)
+    stuck.held = True
+    oldest = engine.submit([_row(0)])
+    await _turns()
+    job = engine.submit([_row(1)])
+    answered = await _answers(job)
+    gone = weakref.ref(job)
+    del job
+    await _turns()
+
+    assert (answered, oldest.over) == ([1], False)
+    assert gone() is None
