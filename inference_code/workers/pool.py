@@ -77,7 +77,6 @@ class Pool:
         self._engine: Engine | None = None
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.restarts = 0
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -193,7 +192,6 @@ class Pool:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self.restarts += 1
                 logger.info("worker replaced", extra={"worker": share.number, "pid": worker.pid})
                 self._engine.attach(worker)
                 return

@@ -97,8 +97,7 @@ class _Batch:
 class WorkerProcess:
     """A ``Lane`` for the engine, once it is ready.
 
-    ``busy`` sums the seconds that its graphs ran. ``progress`` is when it last had nothing to do
-    or finished something, on the loop's clock.
+    ``progress`` is when it last had nothing to do or finished something, on the loop's clock.
     """
 
     def __init__(
@@ -116,7 +115,6 @@ class WorkerProcess:
         """
         self.share = share
         self.manifest = manifest
-        self.busy = 0.0
         self.threads = share.threads
         self._loop = asyncio.get_running_loop()
         self.progress = self._loop.time()
@@ -289,7 +287,6 @@ class WorkerProcess:
         batch = self._batches.pop(slot)
         self._free.append(slot)
         self.progress = self._loop.time()
-        self.busy += seconds
         batch.done(found, seconds)
 
     def _reason(self, failed: Failed) -> Exception:
@@ -304,8 +301,11 @@ class WorkerProcess:
         self._loop.remove_reader(self._channel)
         self._channel.close()
         batches, self._batches = list(self._batches.values()), {}
+        seconds = self._loop.time() - self.progress
         for batch in batches:
-            batch.done(WorkerLost(), self._loop.time() - self.progress)
+            batch.done(WorkerLost(), seconds)
+            # It runs the oldest; what waited for that took no time of its graphs.
+            seconds = 0.0
         self._reap(self._loop.time() + _EXIT_SECONDS)
 
     def _reap(self, until: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,7 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from inference_code.load import verified
 from inference_code.packing import can_pack
+from inference_code.rows import Row
+from inference_code.workers.cores import SLOTS, Share
+from inference_code.workers.pool import Pool
 from tests.inference_code.running import CHECKOUT, RunningServer, environment, running
 from tests.kit.handmade import Recipe, World
 
@@ -262,3 +267,26 @@ def test_a_worker_starts_from_nothing_that_could_still_change() -> None:
 
     assert ran.returncode != 0
     assert "not sealed" in ran.stderr
+
+
+def test_only_the_batch_that_ran_took_time_of_a_lost_worker(world: World) -> None:
+    """The one that lay ready behind it did not, or a worker would seem busier than there is time."""
+    model, row = verified(world.root), Row(ids=[1, 2], types=[0, 0])
+
+    async def lost() -> list[float]:
+        pool = Pool(model, [Share(number=0, slots=SLOTS)], deadline=20.0)
+        await pool.start()
+        (worker,) = pool.workers
+        os.kill(worker.pid, signal.SIGSTOP)
+        seconds: list[float] = []
+        for _ in range(SLOTS):
+            worker.start(model.manifest.buckets[0], [row], lambda _found, took: seconds.append(took))
+        await asyncio.sleep(0.2)
+        worker.end()
+        await pool.close()
+        return seconds
+
+    ran, waited = asyncio.run(asyncio.wait_for(lost(), SECONDS))
+
+    assert ran >= 0.2
+    assert waited == 0
