@@ -16,7 +16,7 @@ from artifact.errors import ProofFailed
 from artifact.golden import Case, Golden, largest_difference
 from artifact.manifest import Bucket, bucket_name
 from inference_code.answering import arranged
-from inference_code.errors import RequestError
+from inference_code.errors import InferenceFailed, RequestError
 from inference_code.load import Model, Runner
 from inference_code.rows import Outputs, Row
 from inference_code.shapes import any_shape, fitted
@@ -132,7 +132,11 @@ def _replay(
     if any(row.length > bucket.length for row in rows):
         raise GoldenUnusable(why=f"{label} has an input that is longer than the bucket")
     evidence = task_of(model.manifest).evidence
-    for at, (expected, row, outputs) in enumerate(zip(case.expected, rows, _run(runner, bucket, rows))):
+    try:
+        answers = list(_run(runner, bucket, rows))
+    except InferenceFailed as error:
+        raise SelfCheckFailed(case=f"{label},", why=error.why) from error
+    for at, (expected, row, outputs) in enumerate(zip(case.expected, rows, answers)):
         found = evidence(row, outputs, model.manifest)
         difference = largest_difference(_ordered(expected), _ordered(found))
         if not difference <= tolerance:

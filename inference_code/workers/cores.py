@@ -123,7 +123,7 @@ def allotted(
         TooFewCores: more cores are needed than there are.
     """
     named = sum(_group(manifest) * (workers or 0) for manifest, workers in wanted)
-    open_ended = sum(workers is None for _, workers in wanted)
+    open_ended = sum(_group(manifest) > 0 and workers is None for manifest, workers in wanted)
     each = max(0, len(cores) - named) // open_ended if open_ended else 0
     found, start = [], 0
     for manifest, workers in wanted:

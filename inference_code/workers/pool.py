@@ -23,8 +23,10 @@ from inference_code.selfcheck import SelfCheckFailed, costs, selfcheck
 from inference_code.shapes import FreePlanner, any_shape
 from inference_code.threads import in_thread
 from inference_code.workers.cores import Share
-from inference_code.workers.process import PROGRAM, WorkerProcess
+from inference_code.workers.process import PROGRAM, WorkerHangs, WorkerProcess
 
+_LOADING_SECONDS = 900.0
+"""Until the graphs are loaded; minutes are normal for large ones on Inf1."""
 _WATCH_SECONDS = 0.5
 _BEAT_SECONDS = 5.0
 _PROVING_SECONDS = 120.0
@@ -92,7 +94,7 @@ class Pool:
         """Start and prove every worker; return the planner with the buckets' measured costs.
 
         Raises:
-            WorkerRefused, WorkerEnded: a worker could not load the graphs.
+            WorkerHangs, WorkerRefused, WorkerEnded: a worker could not load the graphs.
             GoldenUnusable, SelfCheckFailed, GraphRaised: it does not answer as it should.
             WorkerLost: it ended while it was proven.
         """
@@ -148,7 +150,11 @@ class Pool:
         return worker
 
     async def _proven(self, worker: WorkerProcess) -> None:
-        await worker.ready
+        try:
+            await asyncio.wait_for(asyncio.shield(worker.ready), _LOADING_SECONDS)
+        except asyncio.TimeoutError:
+            worker.end()
+            raise WorkerHangs(number=worker.share.number, seconds=_LOADING_SECONDS) from None
         runner = WorkerRunner(worker, self._loop)
         began = self._loop.time()
         await in_thread(lambda: selfcheck(self._model, runner))

@@ -88,6 +88,19 @@ class GraphRaised(ProofFailed):
         )
 
 
+class WorkerHangs(TraceshipError):
+    """A worker's process is there and does not get its graphs loaded."""
+
+    id = "worker-hangs"
+
+    def __init__(self, *, number: int, seconds: float) -> None:
+        super().__init__(
+            what=f"worker {number} does not load its graphs",
+            why=f"it was not done after {seconds:g} seconds",
+            fix="look for the driver's messages in the log; replace the machine if it happens again",
+        )
+
+
 @dataclass(frozen=True)
 class _Batch:
     bucket: Bucket
@@ -214,7 +227,7 @@ class WorkerProcess:
         if self._beat_sent is None:
             self._beats += 1
             self._beat_sent = now
-            self._send(Beat(self._beats))
+            self._send(msgspec.msgpack.encode(Beat(self._beats)))
         return now - self._beat_sent > beat_seconds
 
     def end(self) -> None:
@@ -236,17 +249,23 @@ class WorkerProcess:
         if self._ended or not self._free:
             self._loop.call_soon(done, WorkerLost(), 0.0)
             return
+        asked = Run(slot=self._free[-1], shape=bucket, wanted=[row.wanted for row in rows], encode=encode)
+        packet = msgspec.msgpack.encode(asked)
+        if len(packet) > MAX_BYTES:
+            # It would reach the worker cut, and end it with every other request that it has.
+            why = "its batch asks for more places at once than fit"
+            self._loop.call_soon(done, InferenceFailed(why=why), 0.0)
+            return
         slot = self._free.pop()
         if not self._batches:
             self.progress = self._loop.time()
         self._batches[slot] = _Batch(bucket=bucket, done=done)
         fill(rows, bucket, self.manifest, self._arena.inputs(slot, bucket))
-        wanted = [row.wanted for row in rows]
-        self._send(Run(slot=slot, shape=bucket, wanted=wanted, encode=encode))
+        self._send(packet)
 
-    def _send(self, message: Run | Beat) -> None:
+    def _send(self, packet: bytes) -> None:
         try:
-            self._channel.send(msgspec.msgpack.encode(message))
+            self._channel.send(packet)
         except ConnectionError:
             pass  # its end is being read; ``_gone`` fails the batch
         except BlockingIOError:

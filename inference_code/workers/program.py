@@ -15,8 +15,9 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -40,6 +41,9 @@ from inference_code.workers.messages import (
     Start,
 )
 from inference_code.workers.threads import best_threads
+
+if TYPE_CHECKING:
+    from artifact.graphs import Graph
 
 _PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "500"
@@ -80,7 +84,16 @@ def _loaded(start: Start, load: Loader) -> Graphs:
 
     torch.set_num_threads(1)
     found = load(start.manifest, lambda path: Sealed.inherited(start.files[path]))
-    return Graphs(start.manifest, packed(found) if start.pack and can_pack() else found)
+    return Graphs(start.manifest, _packed(found) if start.pack and can_pack() else found)
+
+
+def _packed(plain: Mapping[str, Graph]) -> Mapping[str, Graph]:
+    try:
+        return packed(plain)
+    except RuntimeError as error:
+        # Of another type than oneDNN takes: they are served as they are.
+        log.logger.warning("weights are not packed", extra={"why": str(error).partition("\n")[0]})
+        return plain
 
 
 def _work(channel: socket.socket, graphs: Graphs, arena: Arena) -> None:

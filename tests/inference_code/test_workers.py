@@ -189,6 +189,12 @@ _PROGRAMS = {
         "it is broken",
     ),
     "raises": ("def load(manifest, take): raise ValueError\n", "worker-ended", 1, "exit code 1"),
+    "hangs": (
+        "import threading\ndef load(manifest, take): threading.Event().wait()\n",
+        "worker-hangs",
+        1,
+        "after 3 seconds",
+    ),
     "dies": ("import os\ndef load(manifest, take): os.kill(os.getpid(), 9)\n", "worker-ended", 1, "memory"),
 }
 
@@ -209,12 +215,14 @@ def test_a_worker_that_cannot_start_ends_the_server(
         "from inference_code.options import serve_options\nfrom inference_code.server import serve\n"
         "from artifact.errors import TraceshipError\n"
         "lines = log.configure()\n"
+        "import inference_code.workers.pool as pool\n"
+        "pool._LOADING_SECONDS = 3.0 if 'hangs' in sys.argv[3] else 60.0\n"
         "options = serve_options({'TRACESHIP_WORKERS': '1'}, path=sys.argv[1], port='0')\n"
         "try: serve(options, lines, (sys.executable, sys.argv[2]))\n"
         "except TraceshipError as error: sys.exit(refused(error))\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", server, str(world.root), str(tmp_path / "broken.py")],
+        [sys.executable, "-c", server, str(world.root), str(tmp_path / "broken.py"), error],
         env=environment({}),
         capture_output=True,
         text=True,
@@ -246,6 +254,44 @@ def test_packed_weights_that_fail_the_self_check_are_done_without(world: World, 
 
         assert server.ask("w1").status == 200
     assert "golden case" in said["why"]
+
+
+@pytest.mark.skipif(not can_pack(), reason="this torch has no packed linear layers")
+def test_weights_that_cannot_be_packed_are_served_as_they_are(world: World, tmp_path: Path) -> None:
+    """Of a type that oneDNN does not take."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'inference_code.workers.program' in sys.orig_argv:\n"
+        "    from inference_code import packing\n"
+        "    def refused(graphs):\n"
+        "        raise RuntimeError('no such type')\n"
+        "    packing.packed = refused\n",
+        encoding="utf-8",
+    )
+    env = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
+    with running(world.root, cwd=tmp_path, env=env) as server:
+        server.await_ready()
+
+        assert server.await_event("weights are not packed")["why"] == "no such type"
+        assert server.ask("w1").status == 200
+
+
+def test_a_batch_that_no_message_holds_fails_and_not_its_worker(world: World, tmp_path: Path) -> None:
+    """At the start it is the self-check that fails, with the reason and the exit code of a proof."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'serve' in sys.orig_argv:\n"
+        "    from inference_code.workers import process\n"
+        "    process.MAX_BYTES = 20\n",
+        encoding="utf-8",
+    )
+    env = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
+    with running(world.root, cwd=tmp_path, env=env) as server:
+        assert server.wait() == 3
+        refused = server.await_event("refused")
+
+    assert refused["error"] == "selfcheck-failed"
+    assert "more places at once" in refused["why"]
 
 
 def test_a_worker_starts_from_nothing_that_could_still_change() -> None:
