@@ -46,10 +46,6 @@ class Exposition:
         """Show ``metrics`` under its model's name from now on."""
         self._models[metrics.model] = metrics
 
-    def remove(self, model: str) -> None:
-        """A model that is served no longer leaves the page."""
-        self._models.pop(model, None)
-
     def models(self) -> list[Metrics]:
         """Of every model that is on the page."""
         return list(self._models.values())

@@ -22,7 +22,8 @@ from artifact.keys import PublicKey
 from artifact.trust import read_envelope_file
 from inference_code.engine import Limits
 
-MAX_WORKERS = 256
+MAX_WORKERS = 100
+"""More than the 64 NeuronCores of the largest instance, and the numbers that a CloudWatch metric takes."""
 MAX_QUEUE = 10_000
 MAX_DEADLINE_SECONDS = 60.0
 MAX_WINDOW_MS = 100.0

@@ -165,7 +165,7 @@ class Serve(Section):
     """Requests with a line in the log: `all`, `errors`, or `1/N`: errors and one in N of the others."""
     metrics_seconds: Annotated[int, Field(ge=0, le=60)] = 60
     """Interval of the server's own metrics in CloudWatch (docs/observability.md). 0: none."""
-    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    workers: Annotated[int, Field(ge=1, le=100)] | None = None
     """Processes with graphs on each replica. Unset: one for each group of NeuronCores, or for each
     processor; `traceship capacity` tells how many a chip's memory holds."""
     openai: bool = False

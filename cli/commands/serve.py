@@ -23,7 +23,7 @@ import click
 @click.option("--signature", metavar="FILE", help="The envelope. Unset: the one beside the artifact.")
 @click.option(
     "--workers",
-    type=click.IntRange(1, 256),
+    type=click.IntRange(1, 100),
     help="Processes with graphs. Unset: as many as the machine holds.",
 )
 @click.option(

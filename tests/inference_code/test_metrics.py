@@ -295,18 +295,6 @@ def test_the_processs_own_figures_have_prometheus_names() -> None:
     }
 
 
-def test_a_model_that_is_removed_leaves_the_page() -> None:
-    """And the others stay."""
-    exposition = Exposition()
-    for name in ("a", "b"):
-        exposition.add(Metrics(name))
-    exposition.remove("a")
-
-    page = exposition.page()[0].decode()
-    assert 'model="b"' in page
-    assert 'model="a"' not in page
-
-
 @given(st.floats(min_value=0.001, max_value=60), st.lists(st.floats(min_value=0, max_value=100), max_size=30))
 def test_a_histogram_counts_each_value_once_and_at_or_below_its_bound(
     deadline: float, values: list[float]
