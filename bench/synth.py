@@ -29,7 +29,7 @@ from pathlib import Path
 from infra.entry import use_pinned_node
 use_pinned_node()
 import aws_cdk as cdk
-from infra.app import add_stacks, build
+from infra.app import Service, add_stacks, build
 from infra.lock import read_lock
 from settings.load import load
 example = Path(sys.argv[1])
@@ -37,10 +37,10 @@ settings, lock = load(example, stage=None), read_lock(example.parent / "release.
 app = cdk.App()
 if sys.argv[2] == "policies":
     from infra.policy import synthesise
-    build(app, settings, lock)
-    synthesise(app, settings)
+    build(app, [Service(settings, lock)])
+    synthesise(app, [settings])
 else:
-    add_stacks(app, settings, lock)
+    add_stacks(app, [Service(settings, lock)])
     app.synth()
 """
 _OWN_VALIDATION = ("@aws-cdk/core:validateAgainstDefaultRules", "@aws-cdk/core:annotationsInValidationReport")

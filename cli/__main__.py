@@ -81,16 +81,23 @@ class _Commands(click.Group):
 @click.version_option(package_name="traceship")
 @click.option("--settings", default="traceship.toml", show_default=True, help="The settings file.")
 @click.option("--stage", default=None, help="Apply the overrides of [stage.NAME].")
+@click.option("--service", default=None, help="Work on [service.NAME]; without: all that the command can.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
-def traceship(ctx: click.Context, settings: str, stage: str | None, debug: bool) -> None:
+def traceship(ctx: click.Context, settings: str, stage: str | None, service: str | None, debug: bool) -> None:
     """Takes Hugging Face transformers to AWS Inf1 and keeps them running there.
 
     \b
     Exit codes: 0 done; 2 arguments or settings; 3 a proof failed; 4 credentials; 5 conflict;
     130 interrupted; 1 anything else. `traceship demo` shows the whole path on this machine.
     """
-    ctx.obj = {**(ctx.obj or {}), "settings": settings, "stage": stage, "debug": debug}
+    ctx.obj = {
+        **(ctx.obj or {}),
+        "settings": settings,
+        "stage": stage,
+        "service": service,
+        "debug": debug,
+    }
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from artifact.errors import TraceshipError
 from cli.console import talk
 from cli.failure import SubprocessFailed
+from cli.project import Project
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _CLI = CHECKOUT / "node_modules/aws-cdk/bin/cdk"
@@ -37,13 +38,20 @@ def node() -> Path:
 
 @dataclass(frozen=True)
 class Cdk:
-    """Commands on one app: the settings file and stage it synthesises, and where output goes."""
+    """Commands on one app: the settings file, stage and service it synthesises, and where output goes."""
 
     settings: Path
     stage: str | None
+    service: str | None
     out: Path
     quiet: bool = False
     """Write what the CLI prints to ``cdk.log`` beside ``out`` and show it only when it fails."""
+
+    @classmethod
+    def of(cls, project: Project, *, quiet: bool = False) -> Cdk:
+        """The app of a project, or of the one service of it that was named."""
+        out = project.state / "cdk.out"
+        return cls(project.settings_path, project.stage, project.service, out=out, quiet=quiet)
 
     @property
     def log(self) -> Path:
@@ -53,6 +61,7 @@ class Cdk:
         """Synthesise all stacks into ``out``; the policies run here and fail it."""
         context = ["-c", f"settings={self.settings.resolve()}"]
         context += ["-c", f"stage={self.stage}"] if self.stage is not None else []
+        context += ["-c", f"service={self.service}"] if self.service is not None else []
         context += ["-c", "foundation=true"] if foundation else []
         self._run(["synth", "--quiet", "--output", str(self.out), *context], doing="synthesise the stacks")
 

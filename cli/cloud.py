@@ -70,7 +70,7 @@ def find_deployment(project: Project) -> Deployment:
     seconds = LOCAL_LOOK_SECONDS if is_local() else LOOK_SECONDS
     return Deployment(
         account=project.account,
-        bucket=names.artifacts_bucket(project.settings.project.name, project.account, project.region),
+        bucket=names.artifacts_bucket(project.shared.project.name, project.account, project.region),
         machine=outputs[names.STATE_MACHINE_OUTPUT],
         queues=tuple(outputs[names.QUEUES_OUTPUT].split(",")),
         log_group=outputs[names.JOB_LOGS_OUTPUT],
@@ -94,7 +94,7 @@ def afresh() -> str:
 def _outputs(project: Project) -> dict[str, str]:
     from botocore.exceptions import ClientError
 
-    stack = names.stack_name(project.settings.project.name, names.COMPILE)
+    stack = names.stack_name(project.shared, names.COMPILE)
     with translated(f"look for the stack {stack}"):
         try:
             described = project.client("cloudformation").describe_stacks(StackName=stack)

@@ -177,7 +177,7 @@ def _compare(project: Project, replicas: list[dict[str, Any]]) -> tuple[tuple[fl
     texts = [text for pair in PAIRS for text in pair]
     request = {"inputs": texts}
     runtime = project.client("sagemaker-runtime")
-    answers = invoke_endpoint(runtime, endpoint=endpoint_name(project.settings.project.name), request=request)
+    answers = invoke_endpoint(runtime, endpoint=endpoint_name(project.settings), request=request)
     expected = _untraced(project, texts)
     difference = largest_difference(expected, answers)
     for row in replicas:
@@ -220,7 +220,7 @@ def _replicas(local: LocalAws) -> list[dict[str, Any]]:
 def _inventory(project: Project, local: LocalAws) -> Inventory:
     from local_aws.conformance import inventory
 
-    names = stack_names(project.settings)
+    names = stack_names([project.settings])
     folder = project.state / "cdk.out"
     templates = {name: json.loads((folder / f"{name}.template.json").read_text()) for name in names}
     found = inventory(local, names, templates)

@@ -118,10 +118,11 @@ def deploy(
         quiet: show the CDK CLI's own lines only when it fails.
     """
     chosen = _chosen(project, stacks, foundation=foundation)
-    if any(name in chosen for name in _service_stacks(project)):
-        with step("check that the bucket holds the release of the lock"):
-            check_release(project, project.lock())
-    cdk = Cdk(settings=project.settings_path, stage=project.stage, out=project.state / "cdk.out", quiet=quiet)
+    for service in project.services:
+        if any(name in chosen for name in _service_stacks(service)):
+            with step(f"check that the bucket holds the release of {service.lock_path.name}"):
+                check_release(service, service.lock())
+    cdk = Cdk.of(project, quiet=quiet)
     with step("synthesise the stacks, with all policies"):
         cdk.synth(foundation=foundation)
     if bootstrap:
@@ -132,8 +133,9 @@ def deploy(
     with step(f"deploy {', '.join(chosen)}"):
         outputs = cdk.deploy(chosen, project.state / "outputs.json")
     _check_outputs(cdk.out, chosen, outputs)
-    if stack_name(project.settings.project.name, ENDPOINT) in chosen:
-        _check_endpoint(project)
+    for service in project.services:
+        if stack_name(service.settings, ENDPOINT) in chosen:
+            _check_endpoint(service)
     return outputs
 
 
@@ -182,10 +184,10 @@ def _refuse_placeholders(project: Project, lock: ReleaseLock) -> None:
 
 
 def _chosen(project: Project, asked: tuple[str, ...], *, foundation: bool) -> list[str]:
-    known = stack_names(project.settings, foundation=foundation)
+    known = stack_names(project.all_settings, foundation=foundation)
     if not asked:
         return list(known)
-    full = [n if n in known else stack_name(project.settings.project.name, n) for n in asked]
+    full = [n if n in known else f"{project.shared.project.name}-{n}" for n in asked]
     for name, shown in zip(full, asked):
         if name not in known:
             raise UnknownStack(asked=shown, known=known)
@@ -193,8 +195,7 @@ def _chosen(project: Project, asked: tuple[str, ...], *, foundation: bool) -> li
 
 
 def _service_stacks(project: Project) -> tuple[str, str]:
-    name = project.settings.project.name
-    return stack_name(name, FLEET), stack_name(name, ENDPOINT)
+    return stack_name(project.settings, FLEET), stack_name(project.settings, ENDPOINT)
 
 
 def _exists(cloudformation: AwsClient, stack: str) -> bool:
@@ -224,8 +225,8 @@ def _check_outputs(out: Path, stacks: list[str], outputs: dict[str, dict[str, st
 def _check_endpoint(project: Project) -> None:
     from sagemaker.core.resources import Endpoint
 
-    name = project.settings.project.name
-    stack = stack_name(name, ENDPOINT)
+    name = endpoint_name(project.settings)
+    stack = stack_name(project.settings, ENDPOINT)
     with translated("compare the endpoint with what was deployed"):
         resources = project.client("cloudformation").describe_stack_resources(StackName=stack)
         asked = next(
@@ -233,7 +234,7 @@ def _check_endpoint(project: Project) -> None:
             for r in resources["StackResources"]
             if r["ResourceType"] == "AWS::SageMaker::EndpointConfig"
         )
-        found = Endpoint.get(endpoint_name=endpoint_name(name), region=project.region)
+        found = Endpoint.get(endpoint_name=name, region=project.region)
     running = found.endpoint_config_name
     if found.endpoint_status != "InService" or running != asked.rpartition("/")[2]:
         raise DeployIncomplete(

@@ -19,9 +19,9 @@ def existing(project: Project, asked: tuple[str, ...]) -> list[str]:
     Raises:
         UnknownStack: ``asked`` names one that the settings do not describe.
     """
-    known = stack_names(project.settings)
-    prefix = project.settings.project.name
-    wanted = [n if n in known else stack_name(prefix, n) for n in asked] or list(known)
+    known = stack_names(project.all_settings)
+    prefix = project.shared.project.name
+    wanted = [n if n in known else f"{prefix}-{n}" for n in asked] or list(known)
     for name in wanted:
         if name not in known:
             raise UnknownStack(asked=name, known=known)
@@ -37,13 +37,13 @@ def destroy(project: Project, stacks: list[str]) -> list[str]:
     Everything needed is in the assembly of the last deploy; where that is gone it is
     synthesised again, without the service stacks if there is no lock any more.
     """
-    cdk = Cdk(settings=project.settings_path, stage=project.stage, out=project.state / "cdk.out")
+    cdk = Cdk.of(project)
     if not all((cdk.out / f"{stack}.template.json").exists() for stack in stacks):
         with step("synthesise the stacks"):
-            cdk.synth(foundation=not project.lock_path.exists())
+            cdk.synth(foundation=not all(each.lock_path.exists() for each in project.services))
     kept = [row for stack in stacks for row in _retained(cdk.out / f"{stack}.template.json")]
-    name = project.settings.project.name
-    if stack_name(name, ARTIFACTS) in stacks and not project.settings.project.retain_data:
+    name, retain_data = project.shared.project.name, project.shared.project.retain_data
+    if stack_name(project.shared, ARTIFACTS) in stacks and not retain_data:
         with step("empty the buckets, which the settings say need not be kept"):
             for bucket in (artifacts_bucket, logs_bucket):
                 _empty(project.client("s3"), bucket(name, project.account, project.region), project.account)

@@ -81,7 +81,7 @@ class Collector:
         self._project = project
         self._older_than = older_than
         self._s3: AwsClient = project.client("s3")
-        name = project.settings.project.name
+        name = project.shared.project.name
         self._at = {
             "Bucket": artifacts_bucket(name, project.account, project.region),
             "ExpectedBucketOwner": project.account,
@@ -193,7 +193,10 @@ class Collector:
     def _folders(self, known: Names) -> Iterator[FoundFolder]:
         """Artifacts in the state folder, and their signatures, that nothing names."""
         state = self._project.state
-        for path in sorted([*(state / ARTIFACTS).glob("*"), *(state / SIGNED).glob("*")]):
+        folders = [state, *(state / "services").glob("*")]
+        for path in sorted(
+            path for f in folders for kind in (ARTIFACTS, SIGNED) for path in (f / kind).glob("*")
+        ):
             digest = _digest_of(path)
             age = self._age(datetime.fromtimestamp(path.stat().st_mtime, timezone.utc))
             if not path.is_dir() or age < self._older_than or known.by_digest.get(digest):

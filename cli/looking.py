@@ -11,14 +11,14 @@ from infra.names import ENDPOINT, FLEET, endpoint_name, stack_name, stack_names
 
 def look(project: Project) -> status.Status:
     """Ask AWS for everything that the settings describe; what is absent is shown as absent."""
-    name = project.settings.project.name
+    settings = project.settings
     lock = read_lock(project.lock_path)
-    found = status.stacks(project.client("cloudformation"), stack_names(project.settings))
+    found = status.stacks(project.client("cloudformation"), stack_names([settings]))
     present = {stack.name for stack in found if stack.status != "ABSENT"}
     endpoint = fleet = None
-    if stack_name(name, ENDPOINT) in present:
-        endpoint = status.endpoint(project.client("sagemaker"), endpoint_name(name))
-    if stack_name(name, FLEET) in present:
+    if stack_name(settings, ENDPOINT) in present:
+        endpoint = status.endpoint(project.client("sagemaker"), endpoint_name(settings))
+    if stack_name(settings, FLEET) in present:
         fleet = status.fleet(project.client, group_name(project))
     return status.assemble(
         release=lock.digest if lock else None,
@@ -31,7 +31,7 @@ def look(project: Project) -> status.Status:
 
 def group_name(project: Project) -> str:
     """The fleet's Auto Scaling group, as its stack put it out."""
-    stack = stack_name(project.settings.project.name, FLEET)
+    stack = stack_name(project.settings, FLEET)
     with translated(f"read the outputs of {stack}"):
         answer = project.client("cloudformation").describe_stacks(StackName=stack)
         outputs = {o["OutputKey"]: o["OutputValue"] for o in answer["Stacks"][0].get("Outputs", [])}

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.aws import AwsClient, translated
-from artifact.release import LOCK_FILE
 from cli.project import Project
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_ANYWHERE = f":(top,glob)**/{LOCK_FILE}"
+_ANY = "release*.lock.json"
+"""Of every service and stage (infra/names.py)."""
+_ANYWHERE = f":(top,glob)**/{_ANY}"
 _COMMIT = re.compile(rb"[0-9a-f]{40,64}")
 _POINTER = b"version https://git-lfs"
 _SETTLED = ("_COMPLETE", "_FAILED")
@@ -52,7 +53,7 @@ def names(project: Project) -> Names:
             doubts.append(f"{lock.place} cannot be read, so it may name this")
     cloudformation = project.client("cloudformation")
     with translated("read the deployed stacks"):
-        for stack, text, settled in _stacks(cloudformation, project.settings.project.name):
+        for stack, text, settled in _stacks(cloudformation, project.shared.project.name):
             for digest in sorted(set(_DIGEST.findall(text))):
                 found[digest].append(f"stack {stack}")
             if not settled:
@@ -70,8 +71,8 @@ class _Lock:
 
 def _locks(project: Project, doubts: list[str]) -> Iterator[_Lock]:
     """The project's own, and those that git knows; ``doubts`` gets why git may know of more."""
-    if project.lock_path.exists():
-        yield _Lock(LOCK_FILE, _digests_of(project.lock_path.read_bytes()))
+    for path in sorted(project.root.glob(_ANY)):
+        yield _Lock(path.name, _digests_of(path.read_bytes()))
     try:
         if _git(project.root, "rev-parse", "--is-inside-work-tree").strip() != b"true":
             doubts.append("not in a git work tree, so the history of the lock is unknown")
@@ -101,17 +102,21 @@ def _in_git(root: Path) -> list[_Lock]:
     options = ("-r", "-m", "--root", "--raw", "--no-renames", "--no-abbrev", "--no-ext-diff", "-z")
     told = _git(root, "diff-tree", "--stdin", *options, "--", _ANYWHERE, given=commits).split(b"\0")
     place_of: dict[str, str] = {}
-    commit = ""
+    commit, blob = "", None
     for entry in told:
-        if not entry.startswith(b":"):  # the id of a commit, or the name of a file
+        if entry.startswith(b":"):
+            *_, held, status = entry.decode().split(" ")
+            blob = None if status.startswith("D") else held
+        elif blob is not None:  # then its name follows
+            name = Path(os.fsdecode(entry)).name
+            place_of.setdefault(blob, f"{name} in git, {commit[:10]}")
+            blob = None
+        else:
             commit = next((word.decode() for word in entry.split() if _COMMIT.fullmatch(word)), commit)
-            continue
-        _, _, _, blob, status = entry.decode().split(" ")
-        if not status.startswith("D"):
-            place_of.setdefault(blob, f"{LOCK_FILE} in git, {commit[:10]}")
     staged = _git(root, "ls-files", "--stage", "-z", "--", _ANYWHERE).split(b"\0")
-    for blob in (entry.split(b" ")[1].decode() for entry in staged if entry):
-        place_of.setdefault(blob, f"{LOCK_FILE} in git's index")
+    for row in filter(None, staged):
+        facts, _, path = row.partition(b"\t")
+        place_of.setdefault(facts.split(b" ")[1].decode(), f"{Path(os.fsdecode(path)).name} in git's index")
     return [
         _Lock(place, _digests_of(_git(root, "cat-file", "blob", blob))) for blob, place in place_of.items()
     ]

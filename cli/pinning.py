@@ -34,13 +34,17 @@ def pinned_lines(ctx: click.Context) -> tuple[str, ...]:
 
     Raises:
         SettingsInvalid: a file that cannot be read might have pinned one.
+        ServiceNeeded: its services pin different ones, and none of them was named.
     """
     path = Path(ctx.find_root().obj["settings"])
     if not path.is_file():
         return ()
     from cli.project import Project
 
-    return Project.of(ctx).settings.signing.trusted_keys
+    project = Project.of(ctx)
+    if len({settings.signing.trusted_keys for settings in project.all_settings}) == 1:
+        return project.shared.signing.trusted_keys
+    return project.settings.signing.trusted_keys
 
 
 def pinned_keys(ctx: click.Context, files: Sequence[str]) -> tuple[PublicKey, ...]:

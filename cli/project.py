@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from artifact.aws import AwsClient, client_config, is_local, translated
 from artifact.canonical import encode
 from artifact.errors import UsageError
 from artifact.failpoints import failpoint
-from artifact.release import LOCK_FILE, ReleaseLock
+from artifact.release import ReleaseLock
 from compile.durable import naming, sync_file, sync_folder
 from infra.lock import LockMissing, read_lock
-from settings.load import load
+from infra.names import lock_file
+from settings.load import load, load_all
 from settings.model import Settings
 
 STATE_FOLDER = ".traceship"
@@ -29,12 +30,15 @@ class Project:
 
     settings_path: Path
     stage: str | None
+    service: str | None = None
+    profile: str | None = None
+    """Of the AWS configuration; None: what the environment says."""
 
     @classmethod
     def of(cls, ctx: click.Context) -> Project:
         """The project that the command line names."""
         found = ctx.find_root().obj
-        return cls(settings_path=Path(found["settings"]), stage=found["stage"])
+        return cls(Path(found["settings"]), stage=found["stage"], service=found["service"])
 
     @property
     def root(self) -> Path:
@@ -43,16 +47,49 @@ class Project:
 
     @property
     def lock_path(self) -> Path:
-        return self.root / LOCK_FILE
+        """Of the service that was named, or of the only one; there may be no settings beside it."""
+        if not self.settings_path.exists():
+            return self.root / lock_file(
+                Settings().of(stage=self.stage, service=self.service, runs=self.service)
+            )
+        return self.root / lock_file(self.settings)
+
+    @property
+    def lock_paths(self) -> tuple[Path, ...]:
+        """Of every service."""
+        if not self.settings_path.exists():
+            return (self.lock_path,)
+        return tuple(dict.fromkeys(self.root / lock_file(settings) for settings in self.all_settings))
 
     @property
     def state(self) -> Path:
         """Working files that may be deleted at any time."""
         return self.root / STATE_FOLDER
 
+    @property
+    def service_state(self) -> Path:
+        """Working files of one service."""
+        return self.state if self.settings.runs is None else self.state / "services" / self.settings.runs
+
     @cached_property
     def settings(self) -> Settings:
-        return load(self.settings_path, stage=self.stage)
+        """Of the service that was named, or of the only one."""
+        return load(self.settings_path, stage=self.stage, service=self.service)
+
+    @cached_property
+    def all_settings(self) -> tuple[Settings, ...]:
+        """Of every service, or of the one that was named."""
+        return load_all(self.settings_path, stage=self.stage, service=self.service)
+
+    @property
+    def shared(self) -> Settings:
+        """Of any service; for what all have in common."""
+        return self.all_settings[0]
+
+    @property
+    def services(self) -> tuple[Project, ...]:
+        """This project once for each of its services."""
+        return tuple(replace(self, service=settings.service) for settings in self.all_settings)
 
     def lock(self) -> ReleaseLock:
         """Return the lock.
@@ -79,7 +116,7 @@ class Project:
     def region(self) -> str:
         """Region of the settings, else of the environment."""
         with translated("find the region"):
-            return str(self.settings.project.region or self._session.region_name or "us-east-1")
+            return str(self.shared.project.region or self._session.region_name or "us-east-1")
 
     @cached_property
     def account(self) -> str:
@@ -89,7 +126,7 @@ class Project:
             WrongAccount: they differ.
         """
         found = self._caller["Account"]
-        wanted = self.settings.project.account
+        wanted = self.shared.project.account
         if wanted is not None and wanted != found:
             raise WrongAccount(found=found, wanted=wanted)
         return found
@@ -109,13 +146,14 @@ class Project:
         """A boto3 client with bounded time-outs and the SDK's standard retries."""
         config = client_config(local=is_local())
         with translated(f"reach {service}"):
-            return self._session.client(service, region_name=self.settings.project.region, config=config)
+            return self._session.client(service, region_name=self.shared.project.region, config=config)
 
     @cached_property
     def _session(self) -> Any:
         import boto3
 
-        return boto3.Session(region_name=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"))
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return boto3.Session(region_name=region, profile_name=self.profile)
 
 
 class WrongAccount(UsageError):

@@ -49,7 +49,7 @@ from cli.signers import Signer
 from cli.signing import is_signed_by, signed_by, signed_files, signer_of
 from cli.transfer import transfer
 from infra.lock import LockInvalid, read_lock
-from infra.names import artifacts_bucket, key_alias_arn, repository
+from infra.names import artifacts_bucket, key_alias_arn, release_name, repository
 from settings.model import Settings
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ def compile_artifact(project: Project, *, fresh: bool = False, runner: Runner | 
         settings.runner, settings.image, project, fresh=fresh, spread=settings.spread
     )
     through = caches(shared=settings.cache, gigabytes=settings.cache_gb)
-    request = _compile_request(planned, project.state)
+    request = _compile_request(planned, project.service_state)
     key = key_of(request, chosen.environment, through.local, lambda line: talk(f"  {line}"))
-    made = project.state / ARTIFACTS
+    made = project.service_state / ARTIFACTS
     _remove_drafts(made)
     out = made / key.digest
     # a branch on the Hub is resolved once, for the key and for the compile
     request = replace(request, out=out, revision=key.source.revision)
-    journal = Journal(project.state)
+    journal = Journal(project.service_state)
     if fresh and not _is_open(journal, key.digest):
         shutil.rmtree(request.out, ignore_errors=True)
     elif (there := _whole(request.out)) is not None:
@@ -225,7 +225,7 @@ def _destination(project: Project) -> Destination:
         account=project.account,
         region=project.region,
         bucket=artifacts_bucket(name, project.account, project.region),
-        name=name,
+        name=release_name(project.settings),
         kms_key=key_alias_arn(name, project.account, project.region),
         publisher=project.caller,
     )
@@ -250,8 +250,8 @@ def publish_artifact(
         What ``compile.publish.publish`` raises; the lock is untouched then.
     """
     artifact, to = verify(root), _destination(project)
-    journal, before = Journal(project.state), _lock_before(project, artifact, to)
-    kept = Kept(project.state, journal, artifact)
+    journal, before = Journal(project.service_state), _lock_before(project, artifact, to)
+    kept = Kept(project.service_state, journal, artifact)
     vouching = Vouching.of(project) if vouching is None else vouching
     published, signed = _published(project, kept, to, before, vouching)
     where = f"{artifact.digest} in {to.account} {to.region} {to.bucket} as {to.name}"
@@ -360,7 +360,7 @@ def _lock(
         startup_seconds = math.ceil(known.load_seconds + size / FETCH_BYTES_PER_SECOND)
     return ReleaseLock(
         tool_version=version("traceship"),
-        name=settings.project.name,
+        name=release_name(settings),
         digest=published.digest,
         location=_location(published.digest, to),
         artifact=ArtifactFacts(

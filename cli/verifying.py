@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,15 +16,15 @@ _BUFFER = 1024 * 1024
 
 
 class NoSuchRelease(UsageError):
-    """A plain word that is neither a path nor the release of the lock."""
+    """A plain word that is neither a path nor the release of a lock."""
 
     id = "no-such-release"
 
-    def __init__(self, *, name: str, lock: str, held: str) -> None:
+    def __init__(self, *, name: str, held: list[str]) -> None:
         super().__init__(
             what=f"there is nothing to verify at {name}",
-            why=f"no folder and no archive has that name, and {lock} holds the release {held}",
-            fix=f"run `traceship verify {held}`, or give a folder, an archive or a release's s3://…",
+            why=f"no folder and no archive has that name, and the locks here hold {', '.join(held)}",
+            fix=f"run `traceship verify {held[0]}`, or give a folder, an archive or a release's s3://…",
         )
 
 
@@ -49,11 +50,11 @@ class Verified:
     signed_by: str | None
 
 
-def verified(what: str, proof: Proof, *, lock_path: Path) -> Verified:
+def verified(what: str, proof: Proof, *, lock_paths: Sequence[Path]) -> Verified:
     """Check the artifact that ``what`` names: a path if there is one, else a release.
 
     Args:
-        lock_path: where a release may be named; its digest counts unless ``proof`` has one.
+        lock_paths: where a release may be named; its digest counts unless ``proof`` has one.
 
     Raises:
         NotAnArtifact, NoSuchRelease: neither of them.
@@ -65,12 +66,13 @@ def verified(what: str, proof: Proof, *, lock_path: Path) -> Verified:
         return _release(what, proof, owner=None)
     if path.is_file():
         return _archive(path, proof)
-    if not path.exists() and (lock := _named(what, lock_path)) is not None:
+    locks = {} if path.exists() else _by_name(lock_paths)
+    if (lock := locks.get(what)) is not None:
         at = lock.location
         named = replace(proof, digest=proof.digest or lock.digest)
         return _release(f"s3://{at.bucket}/{at.prefix}", named, owner=at.account)
-    if not path.exists() and path.name == what and (held := read_lock(lock_path)) is not None:
-        raise NoSuchRelease(name=what, lock=lock_path.name, held=held.name)
+    if path.name == what and locks:
+        raise NoSuchRelease(name=what, held=list(locks))
     artifact = verify_signed(path, digest=proof.digest, keys=proof.keys, signature=proof.envelope)
     signer = _signer(artifact.digest, proof, path) if proof.keys else None
     return Verified(artifact.digest, len(artifact.manifest.files), signer)
@@ -82,9 +84,8 @@ def _signer(digest: str, proof: Proof, path: Path) -> str:
     return check_signature(digest, envelope, proof.keys).id
 
 
-def _named(name: str, lock_path: Path) -> ReleaseLock | None:
-    lock = read_lock(lock_path)
-    return lock if lock is not None and lock.name == name else None
+def _by_name(lock_paths: Sequence[Path]) -> dict[str, ReleaseLock]:
+    return {lock.name: lock for path in lock_paths if (lock := read_lock(path)) is not None}
 
 
 def _archive(path: Path, proof: Proof) -> Verified:

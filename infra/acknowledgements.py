@@ -9,7 +9,8 @@ validation report (cdk-nag 3.0.2 with aws-cdk-lib 2.275).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -112,25 +113,27 @@ ACKNOWLEDGEMENTS = (
 )
 
 
-def acknowledge(app: cdk.App, settings: Settings) -> None:
+def acknowledge(app: cdk.App, services: Sequence[Settings]) -> None:
     """Tell the CDK which findings are accepted, on exactly the constructs that are named."""
-    for rule, construct, reason in _in_force(app, settings):
+    for rule, construct, reason in _in_force(app, services):
         cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=rule, reason=reason))
 
 
-def accepted(app: cdk.App, settings: Settings) -> set[tuple[str, str]]:
+def accepted(app: cdk.App, services: Sequence[Settings]) -> set[tuple[str, str]]:
     """Id and construct path of every finding that ``acknowledge`` accepts in ``app``."""
-    return {(rule, construct.node.path) for rule, construct, _ in _in_force(app, settings)}
+    return {(rule, construct.node.path) for rule, construct, _ in _in_force(app, services)}
 
 
-def _in_force(app: cdk.App, settings: Settings) -> Iterator[tuple[str, IConstruct, str]]:
-    for entry in ACKNOWLEDGEMENTS:
+def _in_force(app: cdk.App, services: Sequence[Settings]) -> Iterator[tuple[str, IConstruct, str]]:
+    told = set()
+    for settings, entry in itertools.product(services, ACKNOWLEDGEMENTS):
         if not entry.when(settings):
             continue
         rule = entry.rule.replace("{project}", settings.project.name)
         for role, path in entry.places:
-            construct = _find(app, names.stack_name(settings.project.name, role), path)
-            if construct is not None:
+            construct = _find(app, names.stack_name(settings, role), path)
+            if construct is not None and (rule, construct.node.path) not in told:
+                told.add((rule, construct.node.path))
                 yield rule, construct, entry.reason
 
 

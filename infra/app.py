@@ -1,13 +1,15 @@
-"""Settings and lock in, stacks out. A stack exists if and only if its section of the settings does."""
+"""Settings and locks in, stacks out. A stack exists if and only if its section of the settings does."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 
-from artifact.release import LOCK_FILE, ReleaseLock
+from artifact.release import Image, ReleaseLock
 from infra import names
 from infra.artifacts_stack import ArtifactsStack
 from infra.compatibility import check
@@ -15,47 +17,72 @@ from infra.compile_stack import CompileStack
 from infra.endpoint_stack import EndpointStack
 from infra.fleet_stack import FleetStack
 from infra.images import unknown
-from infra.lock import LockMissing
+from infra.lock import CompileImagesDiffer, LockMissing
 from infra.network_stack import NetworkStack
 from infra.policy import enforce_policies
 from settings.model import Settings
 
 
-def build(app: cdk.App, settings: Settings, lock: ReleaseLock | None, *, foundation: bool = False) -> None:
-    """Add the stacks of ``settings`` to ``app``, with the policies that fail its synthesis.
+@dataclass(frozen=True)
+class Service:
+    """One service of the settings, and the release that it runs; None before there is one."""
+
+    settings: Settings
+    lock: ReleaseLock | None
+
+
+def build(app: cdk.App, services: Sequence[Service], *, foundation: bool = False) -> None:
+    """Add the stacks of ``services`` to ``app``, with the policies that fail its synthesis.
 
     Raises what ``add_stacks`` does.
     """
-    add_stacks(app, settings, lock, foundation=foundation)
-    enforce_policies(app, settings)
+    add_stacks(app, services, foundation=foundation)
+    enforce_policies(app, [service.settings for service in services])
 
 
-def add_stacks(
-    app: cdk.App, settings: Settings, lock: ReleaseLock | None, *, foundation: bool = False
-) -> None:
+def add_stacks(app: cdk.App, services: Sequence[Service], *, foundation: bool = False) -> None:
     """The stacks alone.
 
     Args:
-        lock: the release to serve; needed for a fleet or an endpoint.
-        foundation: only what a first release is published into; ``lock`` may be None.
+        services: of one project, so that what they share is the same in all; at least one. A fleet or an
+            endpoint needs a lock.
+        foundation: only what a first release is published into; no lock is needed.
 
     Raises:
         LockMissing: there is a fleet or an endpoint, and no lock.
         Incompatible: see compatibility.py; nothing was added then.
+        CompileImagesDiffer: the locks name several images for the compile stage that they share.
     """
-    wants_release = not foundation and (settings.fleet is not None or settings.endpoint is not None)
-    if wants_release and lock is None:
-        raise LockMissing(path=Path(LOCK_FILE), sections=_service_sections(settings))
-    check(settings, lock if wants_release else None)
-    artifacts = ArtifactsStack(app, settings=settings)
-    vpc = NetworkStack(app, settings=settings, key=artifacts.key).vpc
-    image = unknown(settings.project.name, names.COMPILE) if lock is None else lock.compile_image
-    CompileStack(app, settings=settings, image=image, artifacts=artifacts, vpc=vpc)
-    if wants_release and lock is not None:
-        _add_services(app, settings, lock, artifacts, vpc)
+    for service in services:
+        _check(service, foundation=foundation)
+    shared = services[0].settings
+    image = _compile_image(services)
+    artifacts = ArtifactsStack(app, settings=shared)
+    vpc = NetworkStack(app, settings=shared, key=artifacts.key).vpc
+    CompileStack(app, settings=shared, image=image, artifacts=artifacts, vpc=vpc)
+    for service in services:
+        if not foundation and service.lock is not None:
+            _add_service(app, service.settings, service.lock, artifacts, vpc)
 
 
-def _add_services(
+def _check(service: Service, *, foundation: bool) -> None:
+    settings, lock = service.settings, service.lock
+    sections = () if foundation else names.service_roles(settings)
+    if sections and lock is None:
+        tables = " and ".join(f"[{section}]" for section in sections)
+        raise LockMissing(path=Path(names.lock_file(settings)), sections=tables)
+    check(settings, lock if sections else None)
+
+
+def _compile_image(services: Sequence[Service]) -> Image:
+    """What compile jobs run in, which all services share."""
+    found = {service.lock.compile_image for service in services if service.lock is not None}
+    if len(found) > 1:
+        raise CompileImagesDiffer(images=sorted(f"{image.repository}@{image.digest[:12]}" for image in found))
+    return found.pop() if found else unknown(services[0].settings.project.name, names.COMPILE)
+
+
+def _add_service(
     app: cdk.App, settings: Settings, lock: ReleaseLock, artifacts: ArtifactsStack, vpc: ec2.IVpc
 ) -> None:
     if settings.fleet is not None:
@@ -64,8 +91,3 @@ def _add_services(
         EndpointStack(
             app, settings=settings, endpoint=settings.endpoint, lock=lock, artifacts=artifacts, vpc=vpc
         )
-
-
-def _service_sections(settings: Settings) -> str:
-    wanted = {"[fleet]": settings.fleet, "[endpoint]": settings.endpoint}
-    return " and ".join(name for name, section in wanted.items() if section is not None)

@@ -181,7 +181,10 @@ def _first_writer_wins(bucket: s3.Bucket) -> iam.PolicyStatement:
 
 def _logs_may_encrypt(stack: ProjectStack) -> iam.PolicyStatement:
     """CloudWatch Logs may use the key for this project's log groups and no others."""
-    groups = [names.log_group(stack.project, "*"), f"/aws/sagemaker/Endpoints/{stack.project}"]
+    groups = [
+        names.log_group(stack.project, "*"),
+        *(f"/aws/sagemaker/Endpoints/{stack.project}{more}" for more in ("", "-*")),
+    ]
     return iam.PolicyStatement(
         sid="LogGroups",
         principals=[iam.ServicePrincipal(f"logs.{cdk.Aws.REGION}.amazonaws.com")],

@@ -31,7 +31,7 @@ from infra.incompatible import (
     WrongChip,
 )
 from infra.instances import INF1_DRIVER, SAGEMAKER_PREFIX, Instance, chip, chips_of, instances
-from infra.names import MAX_PROJECT_NAME
+from infra.names import MAX_PROJECT_NAME, release_name
 from infra.rhythm import REACTION_SECONDS
 from settings.model import Settings
 
@@ -73,7 +73,7 @@ def _check_place(settings: Settings, lock: ReleaseLock) -> None:
     project, location = settings.project, lock.location
     prefix = release_prefix(lock.name, lock.digest)
     pairs = [
-        ("project", lock.name, project.name),
+        ("project or service", lock.name, release_name(settings)),
         ("account", location.account, project.account or location.account),
         ("region", location.region, project.region or location.region),
         ("release", location.prefix, prefix),

@@ -67,7 +67,7 @@ class EndpointStack(ProjectStack):
         )
         self._settings, self._wanted, self._lock = settings, endpoint, lock
         self._artifacts, self._vpc = artifacts, vpc
-        name = names.endpoint_name(self.project)
+        name = names.endpoint_name(settings)
         self._logs = make_log_group(
             self, "endpoint", key=artifacts.key, name=f"/aws/sagemaker/Endpoints/{name}"
         )
@@ -117,9 +117,7 @@ class EndpointStack(ProjectStack):
                 model_data_url=f"s3://{self._artifacts.bucket.bucket_name}/{archive}",
                 environment={
                     serving.ENV_DIGEST: self._lock.digest,
-                    **serve_environment(
-                        self._settings.serve, service=names.stack_name(self.project, names.ENDPOINT)
-                    ),
+                    **serve_environment(self._settings.serve, service=self.stack_name),
                     **signing_environment(self._settings.signing, self._lock),
                 },
             ),
@@ -152,7 +150,7 @@ class EndpointStack(ProjectStack):
     def _name_of(self, properties: dict[str, Any]) -> str:
         """Project, release and a digest of every property: another content is another name."""
         content = hashlib.sha256(encode(self.resolve(properties))).hexdigest()[:8]
-        return f"{self.project}-{self._lock.digest[:12]}-{content}"
+        return f"{self.prefix}-{self._lock.digest[:12]}-{content}"
 
     def _scaling(self) -> None:
         target = scaling.CfnScalableTarget(
@@ -168,7 +166,7 @@ class EndpointStack(ProjectStack):
         scaling.CfnScalingPolicy(
             self,
             "Invocations",
-            policy_name=f"{self.project}-invocations",
+            policy_name=f"{self.prefix}-invocations",
             policy_type="TargetTrackingScaling",
             scaling_target_id=target.ref,
             target_tracking_scaling_policy_configuration=scaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
@@ -204,7 +202,7 @@ class EndpointStack(ProjectStack):
 
     def _dashboard(self) -> None:
         graph = cloudwatch.GraphWidget
-        board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=f"{self.project}-endpoint")
+        board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=self.stack_name)
         times = [self._metric("ModelLatency", statistic, statistic) for statistic in ("p50", "p99")]
         errors = [self._metric(f"Invocation{code}Errors", "Sum", code) for code in ("4XX", "5XX")]
         board.add_widgets(
@@ -214,7 +212,7 @@ class EndpointStack(ProjectStack):
             graph(title="Time to answer (µs)", left=times),
             graph(title="Errors", left=errors),
             graph(title="Load", left=[self._metric("InvocationsPerInstance", "Sum", "per replica")]),
-            *replica_widgets(self._settings.serve, service=names.stack_name(self.project, names.ENDPOINT)),
+            *replica_widgets(self._settings.serve, service=self.stack_name),
         )
 
 

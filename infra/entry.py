@@ -1,7 +1,8 @@
 """What app.py runs: find Node, read context, settings and lock, build, synthesise.
 
--c settings=PATH     default traceship.toml beside cdk.json; the lock lies beside it
+-c settings=PATH     default traceship.toml beside cdk.json; the locks lie beside it
 -c stage=NAME        applies [stage.NAME]
+-c service=NAME      only the stacks of [service.NAME], and those that all services share
 -c foundation=true   only the stacks that need no release
 """
 
@@ -12,8 +13,7 @@ import sys
 from pathlib import Path
 
 from artifact.errors import TraceshipError
-from artifact.release import LOCK_FILE
-from settings.load import SETTINGS_FILE, load
+from settings.load import SETTINGS_FILE, load_all
 
 EXAMPLE = Path("examples/inf1") / SETTINGS_FILE
 
@@ -23,16 +23,18 @@ def main() -> int:
     use_pinned_node()
     import aws_cdk as cdk
 
-    from infra.app import build
+    from infra.app import Service, build
     from infra.lock import read_lock
+    from infra.names import lock_file
     from infra.policy import synthesise
 
     app = cdk.App()
     path = settings_path(app.node.try_get_context("settings"))
     try:
-        settings = load(path, stage=app.node.try_get_context("stage"))
-        lock = read_lock(path.parent / LOCK_FILE)
-        build(app, settings, lock, foundation=_is_true(app.node.try_get_context("foundation")))
+        asked = {name: app.node.try_get_context(name) for name in ("stage", "service")}
+        settings = load_all(path, **asked)
+        services = [Service(each, read_lock(path.parent / lock_file(each))) for each in settings]
+        build(app, services, foundation=_is_true(app.node.try_get_context("foundation")))
         synthesise(app, settings)
     except TraceshipError as error:
         print(f"error: {error.what}\nwhy:   {error.why}\nfix:   {error.fix}", file=sys.stderr)

@@ -6,7 +6,6 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 
 from artifact.release import ReleaseLock
-from infra import names
 from infra.alarms import PERIOD, Watch, caption, error_percent
 from infra.replica_metrics import replica_widgets
 from settings.model import Alarms, Serve
@@ -44,7 +43,7 @@ def fleet_dashboard(
     stack, graph = watch.stack, cloudwatch.GraphWidget
     times = [targets.target_response_time(statistic=statistic) for statistic in ("p50", "p99")]
     replicas = [targets.healthy_host_count(), targets.unhealthy_host_count()]
-    board = cloudwatch.Dashboard(stack, "Dashboard", dashboard_name=f"{stack.project}-fleet")
+    board = cloudwatch.Dashboard(stack, "Dashboard", dashboard_name=stack.stack_name)
     board.add_widgets(
         caption(lock),
         cloudwatch.AlarmStatusWidget(title="Alarms", alarms=watch.alarms, width=24, height=3),
@@ -52,5 +51,5 @@ def fleet_dashboard(
         graph(title="Time to answer", left=times),
         graph(title="Failed requests", left=[targets.http_code_target(FAILED)]),
         graph(title="Replicas", left=replicas),
-        *replica_widgets(serve, service=names.stack_name(stack.project, names.FLEET)),
+        *replica_widgets(serve, service=stack.stack_name),
     )

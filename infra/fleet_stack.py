@@ -63,7 +63,7 @@ class FleetStack(ProjectStack):
         self._settings, self._fleet, self._lock = settings, fleet, lock
         self._artifacts, self._vpc = artifacts, vpc
         self._subnets = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
-        self._logs = make_log_group(self, "fleet", key=artifacts.key)
+        self._logs = make_log_group(self, names.role_name(settings, names.FLEET), key=artifacts.key)
         self._watch = Watch(self, alarm_topic(self, settings.alarms, key=artifacts.key))
         self._door, self._inside = self._security_groups()
         self.load_balancer = self._load_balancer()
@@ -177,13 +177,13 @@ class FleetStack(ProjectStack):
             bucket=self._artifacts.bucket.bucket_name,
             log_group=self._logs.log_group_name,
             chips=instances()[self._fleet.instance_types[0]].chips,
-            service=names.stack_name(self.project, names.FLEET),
+            service=self.stack_name,
         )
         user_data = ec2.UserData.custom(boot.user_data())
         template = ec2.LaunchTemplate(
             self,
             "LaunchTemplate",
-            launch_template_name=f"{self.project}-fleet",
+            launch_template_name=self.stack_name,
             version_description=f"release {self._lock.digest[:DIGITS]}",
             machine_image=ImageById(self._lock.ami.id, user_data),
             instance_type=ec2.InstanceType(self._fleet.instance_types[0]),

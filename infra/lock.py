@@ -35,6 +35,19 @@ class LockInvalid(UsageError):
         )
 
 
+class CompileImagesDiffer(UsageError):
+    """The locks of several services name different images for the compile stage that they share."""
+
+    id = "compile-images-differ"
+
+    def __init__(self, *, images: list[str]) -> None:
+        super().__init__(
+            what="the services do not agree on the image of the compile stage",
+            why=f"they share one compile stack, and their locks name {' and '.join(images)}",
+            fix="set compile.image once, outside of the services, then `traceship ship` each of them",
+        )
+
+
 def read_lock(path: Path) -> ReleaseLock | None:
     """Return the lock, or None where there is none.
 

@@ -5,6 +5,9 @@ Imports no CDK, so that the command can ask for a bucket's name without starting
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from artifact.release import LOCK_FILE
 from settings.model import Settings
 
 ARTIFACTS = "artifacts"
@@ -13,8 +16,10 @@ COMPILE = "compile"
 FLEET = "fleet"
 ENDPOINT = "endpoint"
 
+SERVICES = (FLEET, ENDPOINT)
+"""Stacks that serve a release; each service of the settings has its own."""
 FOUNDATION = (ARTIFACTS, NETWORK, COMPILE)
-"""Stacks that need no release; a release is published into the first of them."""
+"""Stacks that need no release and that all services share; a release is published into the first of them."""
 
 STATE_MACHINE_OUTPUT = "StateMachineArn"
 QUEUES_OUTPUT = "JobQueues"
@@ -27,19 +32,49 @@ MAX_PROJECT_NAME = 25
 ``-artifacts-``, a 12-digit account, a dash and a 14-character region."""
 
 
-def stack_name(project: str, role: str) -> str:
+def prefix(settings: Settings) -> str:
+    """What the names of a service's resources begin with: the project, and the service if it has a name."""
+    return _joined(settings.project.name, settings.service)
+
+
+def release_name(settings: Settings) -> str:
+    """Name of the release in S3 that the service runs; two services can run one."""
+    return _joined(settings.project.name, settings.runs)
+
+
+def lock_file(settings: Settings) -> str:
+    """Name of the lock beside the settings: ``release[.SERVICE][@STAGE].lock.json``."""
+    stem, ending = LOCK_FILE.split(".", 1)
+    service = "" if settings.runs is None else f".{settings.runs}"
+    stage = "" if settings.stage is None else f"@{settings.stage}"
+    return f"{stem}{service}{stage}.{ending}"
+
+
+def role_name(settings: Settings, role: str) -> str:
+    """The stack's role, with the service in front where it has a name: ``fleet`` or ``search-fleet``."""
+    return f"{settings.service}-{role}" if settings.service and role in SERVICES else role
+
+
+def stack_name(settings: Settings, role: str) -> str:
     """CloudFormation's name of a stack."""
-    return f"{project}-{role}"
+    return f"{settings.project.name}-{role_name(settings, role)}"
 
 
-def stack_names(settings: Settings, *, foundation: bool = False) -> tuple[str, ...]:
-    """Names of the stacks that these settings describe, in the order in which they deploy."""
-    roles = list(FOUNDATION)
-    if not foundation and settings.fleet is not None:
-        roles.append(FLEET)
-    if not foundation and settings.endpoint is not None:
-        roles.append(ENDPOINT)
-    return tuple(stack_name(settings.project.name, role) for role in roles)
+def stack_names(services: Sequence[Settings], *, foundation: bool = False) -> tuple[str, ...]:
+    """Names of the stacks of all ``services`` of a file, in the order in which they deploy."""
+    shared = [stack_name(services[0], role) for role in FOUNDATION]
+    if foundation:
+        return tuple(shared)
+    return (
+        *shared,
+        *(stack_name(settings, role) for settings in services for role in service_roles(settings)),
+    )
+
+
+def service_roles(settings: Settings) -> tuple[str, ...]:
+    """Roles of the stacks that this service has."""
+    wanted = {FLEET: settings.fleet, ENDPOINT: settings.endpoint}
+    return tuple(role for role, section in wanted.items() if section is not None)
 
 
 def artifacts_bucket(project: str, account: str, region: str) -> str:
@@ -73,11 +108,15 @@ def repository(project: str, image: str) -> str:
     return f"{project}/{image}"
 
 
-def endpoint_name(project: str) -> str:
+def endpoint_name(settings: Settings) -> str:
     """SageMaker endpoint; fixed, because callers write it down."""
-    return project
+    return prefix(settings)
 
 
 def log_group(project: str, role: str) -> str:
     """CloudWatch log group of one part. The key's policy admits groups of this prefix only."""
     return f"/traceship/{project}/{role}"
+
+
+def _joined(project: str, service: str | None) -> str:
+    return project if service is None else f"{project}-{service}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -42,7 +43,7 @@ class AcknowledgementUnused(ProofFailed):
         )
 
 
-def enforce_policies(app: cdk.App, settings: Settings) -> None:
+def enforce_policies(app: cdk.App, services: Sequence[Settings]) -> None:
     """Register the packs on ``app`` and accept what the registry accepts. Call it last.
 
     The packs are loaded here, which takes Node a second, so that stacks alone do without.
@@ -52,12 +53,12 @@ def enforce_policies(app: cdk.App, settings: Settings) -> None:
     cdk.Validations.of(app).add_plugins(
         AwsSolutionsChecks(app),
         NIST80053R5Checks(app),
-        TemplateRules(retain_data=settings.project.retain_data),
+        TemplateRules(retain_data=services[0].project.retain_data),
     )
-    acknowledge(app, settings)
+    acknowledge(app, services)
 
 
-def synthesise(app: cdk.App, settings: Settings) -> cdk.cx_api.CloudAssembly:
+def synthesise(app: cdk.App, services: Sequence[Settings]) -> cdk.cx_api.CloudAssembly:
     """Write the templates, run the policies, return the assembly.
 
     Raises:
@@ -70,7 +71,7 @@ def synthesise(app: cdk.App, settings: Settings) -> cdk.cx_api.CloudAssembly:
         if "ValidationFailed" not in str(error):
             raise
         raise PolicyBroken(why=str(error).partition(": ")[2]) from None
-    unused = accepted(app, settings) - _found(Path(assembly.directory))
+    unused = accepted(app, services) - _found(Path(assembly.directory))
     if unused:
         raise AcknowledgementUnused(unused=unused)
     return assembly

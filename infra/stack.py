@@ -9,7 +9,7 @@ import jsii
 from aws_cdk import aws_iam as iam
 from constructs import Construct, IConstruct
 
-from infra.names import stack_name
+from infra import names
 from settings.model import Settings
 
 ZONES = 2
@@ -18,23 +18,35 @@ DIGITS = 12
 
 
 class ProjectStack(cdk.Stack):
-    """A stack named ``{project}-{role}``, bound to an account and region only if the settings are."""
+    """A stack named as names.py says, bound to an account and region only if the settings are."""
 
     def __init__(self, scope: Construct, role: str, *, settings: Settings, description: str) -> None:
         project = settings.project
         self.project = project.name
+        self.prefix = names.prefix(settings) if role in names.SERVICES else project.name
+        """What the names of this stack's resources begin with."""
         keep, drop = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE, cdk.RemovalPolicy.DESTROY
         self.removal_policy = keep if project.retain_data else drop
         """What happens to data when the stack goes; a stack that could not be made leaves nothing."""
         self._zones = project.zones
         super().__init__(
             scope,
-            stack_name(project.name, role),
+            names.stack_name(settings, role),
             env=cdk.Environment(account=project.account, region=project.region),
             description=description,
-            tags={"traceship:project": project.name, "traceship:stack": role, **settings.tags},
+            tags={
+                "traceship:project": project.name,
+                "traceship:stack": names.role_name(settings, role),
+                **self._service_tag(settings, role),
+                **settings.tags,
+            },
             termination_protection=project.retain_data and role == "artifacts",
         )
+
+    @staticmethod
+    def _service_tag(settings: Settings, role: str) -> dict[str, str]:
+        named = settings.service is not None and role in names.SERVICES
+        return {"traceship:service": str(settings.service)} if named else {}
 
     @property
     @jsii.member(jsii_name="availabilityZones")

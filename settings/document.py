@@ -19,7 +19,8 @@ _HEAD = """\
 Generated from `settings/model.py` by `python -m settings.document`; a test compares the two.
 A key that is not here is refused with the nearest valid one. `[stage.NAME]` repeats any table
 and overrides it when the command runs with `--stage NAME`. `[fleet]` and `[endpoint]` exist
-only if you write them: no table, no stack.
+only if you write them: no table, no stack. Several models, fleets and endpoints in one file:
+`[service.NAME]` ([services-and-stages.md](services-and-stages.md)).
 """
 
 

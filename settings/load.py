@@ -1,4 +1,4 @@
-"""Read traceship.toml, apply ``[stage.NAME]``, validate, and word what is wrong for its author."""
+"""Read traceship.toml, apply ``[stage.NAME]`` and ``[service.NAME]``, validate, and word what is wrong."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from artifact.errors import UsageError
 from settings.model import Settings
+from settings.services import Raw, RawService, ServiceNeeded, UnknownService, merged, split
 
 SETTINGS_FILE = "traceship.toml"
 
@@ -35,14 +36,43 @@ class SettingsInvalid(UsageError):
     id = "settings-invalid"
 
 
-def load(path: Path, *, stage: str | None = None) -> Settings:
-    """Return the settings of ``path`` with the overrides of ``stage`` applied.
+def load(path: Path, *, stage: str | None = None, service: str | None = None) -> Settings:
+    """Return the settings of one service: the one named, or the only one that there is.
+
+    Raises:
+        ServiceNeeded: there are several, and none is named.
+        SettingsMissing, SettingsInvalid, UnknownService, ServiceInvalid: see ``load_all``.
+    """
+    found = load_all(path, stage=stage, service=service)
+    if len(found) > 1:
+        raise ServiceNeeded(path=path, known=[str(each.service) for each in found])
+    return found[0]
+
+
+def load_all(path: Path, *, stage: str | None = None, service: str | None = None) -> tuple[Settings, ...]:
+    """Return the settings of every service of ``path``, with the overrides of ``stage`` applied.
+
+    Args:
+        service: only this one.
 
     Raises:
         SettingsMissing: no such file.
         SettingsInvalid: not TOML, an unknown key (with the nearest valid one), a bad value,
             a stage that is no table, or one that the file does not define.
+        ServiceInvalid: see services.py.
+        UnknownService: the file does not define ``service``.
     """
+    services = split(path, _read(path, stage))
+    if service is not None:
+        known = sorted(each.name for each in services if each.name is not None)
+        services = [each for each in services if each.name == service]
+        if not services:
+            raise UnknownService(path=path, asked=service, known=known)
+    return tuple(_validated(path, stage, each) for each in services)
+
+
+def _read(path: Path, stage: str | None) -> Raw:
+    """The file with the stage's overrides laid over it."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -58,11 +88,16 @@ def load(path: Path, *, stage: str | None = None) -> Settings:
                 why=f"the stages it defines are: {known}",
                 fix=f"add a [stage.{stage}] table or name one of those",
             )
-        raw = _merged(raw, stages[stage])
+        raw = merged(raw, stages[stage])
+    return raw
+
+
+def _validated(path: Path, stage: str | None, service: RawService) -> Settings:
     try:
-        return Settings.model_validate(raw)
+        settings = Settings.model_validate(service.values)
     except ValidationError as error:
-        raise _worded(path, _most_telling(error.errors())) from None
+        raise _worded(path, _most_telling(error.errors()), service) from None
+    return settings.of(stage=stage, service=service.name, runs=service.runs)
 
 
 def _stages(path: Path, stages: Any) -> dict[str, dict[str, Any]]:
@@ -82,22 +117,13 @@ def _no_table(path: Path, place: str, found: Any) -> SettingsInvalid:
     )
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        both_tables = isinstance(below, dict) and isinstance(value, dict)
-        result[key] = _merged(below, value) if both_tables else value  # type: ignore[arg-type]
-    return result
-
-
 def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
     """A misspelt key explains the required key that is missing, so it goes first."""
     return min(errors, key=lambda error: error["type"] != "extra_forbidden")
 
 
-def _worded(path: Path, error: ErrorDetails) -> SettingsInvalid:
-    place = ".".join(str(part) for part in error["loc"]) or "the file"
+def _worded(path: Path, error: ErrorDetails, service: RawService) -> SettingsInvalid:
+    place = _place(error["loc"], service) or "the file"
     if error["type"] == "extra_forbidden":
         valid = _keys_beside(error["loc"])
         nearest = difflib.get_close_matches(str(error["loc"][-1]), valid, n=1)
@@ -109,6 +135,14 @@ def _worded(path: Path, error: ErrorDetails) -> SettingsInvalid:
         why=reason if error["type"] == "missing" else f"{reason} (found {error['input']!r})",
         fix="see docs/settings.md for the key's meaning and limits",
     )
+
+
+def _place(location: tuple[int | str, ...], service: RawService) -> str:
+    """Where the file has it: in the service's own table, or in the one that all share."""
+    parts = [str(part) for part in location]
+    table = service.said.get(parts[0]) if parts else None
+    own = table is not None and (len(parts) == 1 or (isinstance(table, dict) and parts[1] in table))
+    return ".".join(["service", str(service.name), *parts] if own else parts)
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
@@ -269,7 +270,11 @@ class Alarms(Section):
 
 
 class Settings(Section):
-    """The whole file."""
+    """The file as one of its services sees it; the loader fills in which (load.py)."""
+
+    _stage: str | None = PrivateAttr(None)
+    _service: str | None = PrivateAttr(None)
+    _runs: str | None = PrivateAttr(None)
 
     project: Project = Project()
     model: Model = Model()
@@ -282,6 +287,27 @@ class Settings(Section):
     alarms: Alarms = Alarms()
     tags: dict[str, str] = {}
     """Tags of every resource, `key = "value"` lines."""
+
+    @property
+    def stage(self) -> str | None:
+        """Name of the ``[stage.NAME]`` that was applied."""
+        return self._stage
+
+    @property
+    def service(self) -> str | None:
+        """Name of the ``[service.NAME]`` that these are the settings of; None in a file without any."""
+        return self._service
+
+    @property
+    def runs(self) -> str | None:
+        """The service whose release this one runs: itself, unless it says ``release = "NAME"``."""
+        return self._runs
+
+    def of(self, *, stage: str | None, service: str | None, runs: str | None) -> Settings:
+        """These settings, with the names of what they are of."""
+        named = self.model_copy()
+        named._stage, named._service, named._runs = stage, service, runs
+        return named
 
     @model_validator(mode="after")
     def _normalize_needs_pooling(self) -> Settings:

@@ -48,7 +48,7 @@ def _answer(ctx: click.Context, request: dict[str, Any], endpoint: str | None, u
     if url is not None:
         return invoke_server(url, request)
     project = Project.of(ctx)
-    name = endpoint or endpoint_name(project.settings.project.name)
+    name = endpoint or endpoint_name(project.settings)
     return invoke_endpoint(project.client("sagemaker-runtime"), endpoint=name, request=request)
 
 

@@ -14,13 +14,22 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the status as JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Show stacks, endpoint and fleet, each with the digest that it serves, against the lock."""
+    """Show stacks, endpoint and fleet, each with the digest that it serves, against the lock.
+
+    Of each service, where the settings have several and --service names none; as JSON by their names then.
+    """
     from cli.console import data
     from cli.looking import look
     from cli.project import Project
 
-    found = look(Project.of(ctx))
-    data(found, as_json=as_json, text=_text(found))
+    project = Project.of(ctx)
+    if len(project.all_settings) == 1:
+        found = look(project)
+        data(found, as_json=as_json, text=_text(found))
+        return
+    each = {str(service.service): look(service) for service in project.services}
+    whole = {"services": each, "healthy": all(status.healthy for status in each.values())}
+    data(whole, as_json=as_json, text="\n".join(f"service   {name}\n{_text(each[name])}" for name in each))
 
 
 def _text(status: Status) -> str:

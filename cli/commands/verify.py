@@ -33,7 +33,7 @@ def command(
     """Check every byte of an artifact against its manifest, and its signature.
 
     It may be a folder, a model.tar.gz, a release (s3://BUCKET/releases/NAME/DIGEST), or the name
-    of the release that release.lock.json holds. Nothing is unpacked or written to the disk. Exit
+    of a release that a lock beside the settings holds. Nothing is unpacked or written to the disk. Exit
     code 3 names the first file that is missing, extra or changed, or what is wrong with the signature.
     """
     from artifact.trust import read_envelope_file
@@ -45,7 +45,7 @@ def command(
     pinned = pinned_keys(ctx, keys)
     proof = Proof(digest, pinned, None if signature is None else read_envelope_file(signature))
     with step(f"verify {what}"):
-        found = verified(what, proof, lock_path=Project.of(ctx).lock_path)
+        found = verified(what, proof, lock_paths=Project.of(ctx).lock_paths)
     if found.signed_by is None and digest is None:
         talk("who made it is not checked: give `--key` or `--digest` (docs/signing.md)")
     told = {"path": what, "digest": found.digest, "files": found.files, "verified": True}

@@ -124,6 +124,25 @@ def test_a_listing_says_why_each_release_is_kept_and_touches_nothing(
     assert not found.deleted
 
 
+@pytest.mark.parametrize("name", ["release.search.lock.json", "release@prod.lock.json"])
+@pytest.mark.parametrize("held", ["here", "in git"])
+def test_the_lock_of_another_service_or_stage_keeps_its_release(
+    s3: Any, project: World, tmp_path: Path, name: str, held: str
+) -> None:
+    """They share the bucket, so nobody's gc may take what another serves."""
+    digest = _released(s3, tmp_path, "somewhere")
+    lock(project, digest)
+    project.lock_path.rename(project.root / name)
+    if held == "in git":
+        commit(project.root, "ship")
+        (project.root / name).unlink()
+
+    (found,) = _collector(project).survey().releases
+
+    assert found.digest == digest
+    assert found.kept_by[0].startswith(name)
+
+
 @pytest.mark.parametrize("where", ["a branch", "a tag", "a stash", "a deleted branch", "a merge's side"])
 def test_a_lock_anywhere_in_the_history_keeps_its_release(
     s3: Any, project: World, tmp_path: Path, where: str

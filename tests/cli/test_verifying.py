@@ -113,7 +113,7 @@ def test_a_file_that_is_no_archive_of_ours_exits_3(tmp_path: Path, data: bytes) 
 def test_a_release_is_verified_by_its_url_and_by_the_name_in_the_lock(shipped: Shipped) -> None:
     """Blobs, manifest and archive, from S3."""
     for what in (shipped.url, "minilm"):
-        found = verified(what, Proof(None), lock_path=shipped.lock)
+        found = verified(what, Proof(None), lock_paths=[shipped.lock])
 
         assert (found.digest, found.files) == (shipped.published.digest, len(CONTENT))
 
@@ -121,13 +121,13 @@ def test_a_release_is_verified_by_its_url_and_by_the_name_in_the_lock(shipped: S
 def test_a_name_that_the_lock_does_not_hold_is_met_with_the_one_that_it_holds(shipped: Shipped) -> None:
     """A path that leads nowhere is a path, and where there is no lock nothing is known."""
     with pytest.raises(NoSuchRelease) as refused:
-        verified("another", Proof(None), lock_path=shipped.lock)
+        verified("another", Proof(None), lock_paths=[shipped.lock])
 
     assert refused.value.exit_code == 2
     assert "`traceship verify minilm`" in refused.value.fix
     for what, lock in (("another", shipped.root / "absent"), ("no/where", shipped.lock)):
         with pytest.raises(NotAnArtifact):
-            verified(what, Proof(None), lock_path=lock)
+            verified(what, Proof(None), lock_paths=[lock])
 
 
 @pytest.mark.parametrize("path", list(CONTENT))
@@ -137,7 +137,7 @@ def test_a_changed_blob_is_named(shipped: Shipped, path: str) -> None:
     shipped.put(blob_key(entry.sha256), CONTENT[path][::-1])
 
     with pytest.raises(DownloadChanged) as refused:
-        verified(shipped.url, Proof(None), lock_path=shipped.lock)
+        verified(shipped.url, Proof(None), lock_paths=[shipped.lock])
 
     assert refused.value.file == path
 
@@ -150,7 +150,7 @@ def test_a_changed_archive_is_refused_though_every_blob_is_right(shipped: Shippe
     shipped.put(key, bytes(data))
 
     with pytest.raises(DownloadChanged) as refused:
-        verified(shipped.url, Proof(None), lock_path=shipped.lock)
+        verified(shipped.url, Proof(None), lock_paths=[shipped.lock])
 
     assert refused.value.file == ARCHIVE
 
@@ -163,7 +163,7 @@ def test_an_older_release_in_the_place_of_the_locks_is_refused(shipped: Shipped,
         shipped.put(f"{shipped.published.prefix}/{name}", data)
 
     with pytest.raises(DownloadChanged, match="digest asked for") as refused:
-        verified("minilm", Proof(None), lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_paths=[shipped.lock])
 
     assert refused.value.file == MANIFEST
 
@@ -174,7 +174,7 @@ def test_the_locks_digest_counts_not_the_one_in_its_place(shipped: Shipped) -> N
     shipped.lock.write_bytes(encode({**lock, "digest": "0" * 64}))
 
     with pytest.raises(DownloadChanged, match="digest asked for"):
-        verified("minilm", Proof(None), lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_paths=[shipped.lock])
 
 
 def test_an_older_archive_beside_the_right_manifest_is_refused(shipped: Shipped, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_an_older_archive_beside_the_right_manifest_is_refused(shipped: Shipped,
     shipped.put(f"{shipped.published.prefix}/{ARCHIVE}", _as_published(shipped, older)[ARCHIVE])
 
     with pytest.raises(DownloadChanged, match="digest asked for") as refused:
-        verified("minilm", Proof(None), lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_paths=[shipped.lock])
 
     assert refused.value.file == ARCHIVE
 
@@ -199,7 +199,7 @@ def test_a_release_without_its_archive_is_not_whole(shipped: Shipped) -> None:
     shipped.s3.delete_object(Bucket=TO.bucket, Key=f"{shipped.published.prefix}/{ARCHIVE}")
 
     with pytest.raises(ReleaseMissing) as missing:
-        verified(shipped.url, Proof(None), lock_path=shipped.lock)
+        verified(shipped.url, Proof(None), lock_paths=[shipped.lock])
 
     assert missing.value.key.endswith(ARCHIVE)
 
@@ -207,7 +207,7 @@ def test_a_release_without_its_archive_is_not_whole(shipped: Shipped) -> None:
 def test_a_url_that_names_no_digest_needs_one(shipped: Shipped) -> None:
     """A release without a digest to insist on proves nothing."""
     with pytest.raises(OptionInvalid, match="digest"):
-        verified(f"s3://{TO.bucket}/releases/minilm", Proof(None), lock_path=shipped.lock)
+        verified(f"s3://{TO.bucket}/releases/minilm", Proof(None), lock_paths=[shipped.lock])
 
 
 def test_a_path_goes_before_a_name_in_the_lock(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ def test_a_path_goes_before_a_name_in_the_lock(shipped: Shipped, monkeypatch: py
     Path("minilm/config.json").write_bytes(b"{}")
 
     with pytest.raises(ArtifactChanged):
-        verified("minilm", Proof(None), lock_path=shipped.lock)
+        verified("minilm", Proof(None), lock_paths=[shipped.lock])
 
 
 SIGNATURE = "manifest.dsse.json"
@@ -242,7 +242,7 @@ def test_every_form_of_an_artifact_is_held_to_the_pinned_key(shipped: Shipped, f
 
     def refused(proof: Proof) -> str:
         with pytest.raises(ProofFailed) as error:
-            verified(what, proof, lock_path=shipped.lock)
+            verified(what, proof, lock_paths=[shipped.lock])
         return error.value.id
 
     proof = Proof(digest, (ours.public,))
@@ -252,7 +252,7 @@ def test_every_form_of_an_artifact_is_held_to_the_pinned_key(shipped: Shipped, f
     sign(ours.release("0" * 64))
     assert refused(proof) == "signed-another"
     sign(ours.release(digest))
-    assert verified(what, proof, lock_path=shipped.lock).signed_by == ours.public.id
+    assert verified(what, proof, lock_paths=[shipped.lock]).signed_by == ours.public.id
     assert refused(replace(proof, envelope=theirs.release(digest))) == "wrong-key"
 
 
@@ -266,4 +266,4 @@ def test_a_signed_artifact_that_was_not_asked_for_is_refused(shipped: Shipped, f
     key.sign_folder(path, shipped.published.digest)
 
     with pytest.raises(AnotherRelease):
-        verified(str(path), Proof("0" * 64, (key.public,)), lock_path=shipped.lock)
+        verified(str(path), Proof("0" * 64, (key.public,)), lock_paths=[shipped.lock])

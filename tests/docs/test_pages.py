@@ -25,7 +25,7 @@ def _typed(path: Path) -> Iterator[list[str]]:
     for match in TYPED.finditer(path.read_text(encoding="utf-8")):
         words = match[1].split()
         while words and words[0].startswith("--"):  # options of the group and their values
-            takes_value = words[0] in {"--settings", "--stage"}
+            takes_value = words[0] in {"--settings", "--stage", "--service"}
             words = words[2:] if takes_value else words[1:]
         if words and re.fullmatch(r"[a-z]+", words[0]):
             yield words

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifact.errors import UsageError
-from infra.app import build
+from infra.app import Service, build
 from infra.incompatible import Incompatible
 from infra.lock import LockInvalid, LockMissing, read_lock
 from infra.names import stack_names
@@ -38,7 +38,7 @@ def test_a_service_without_a_lock_is_refused(tmp_path: Path, section: str) -> No
     app = make_app(tmp_path)
 
     with pytest.raises(LockMissing) as refused:
-        build(app, settings_of({section: CPU[section]}), None)
+        build(app, [Service(settings_of({section: CPU[section]}), None)])
 
     assert refused.value.exit_code == 2
     assert f"[{section}]" in refused.value.why
@@ -51,7 +51,7 @@ def test_an_incompatible_release_adds_no_stack(tmp_path: Path) -> None:
     app = make_app(tmp_path)
 
     with pytest.raises(Incompatible):
-        build(app, settings_of(CPU), lock_of("inf1"))
+        build(app, [Service(settings_of(CPU), lock_of("inf1"))])
 
     assert app.node.children == []
 
@@ -60,8 +60,8 @@ def test_stack_names_are_those_of_the_app(cpu: World) -> None:
     """The command deploys by these names without starting Node."""
     found = {path.name.partition(".")[0] for path in cpu.folder.glob("*.template.json")}
 
-    assert set(stack_names(cpu.settings)) == found
-    assert stack_names(cpu.settings, foundation=True) == (
+    assert set(stack_names([cpu.settings])) == found
+    assert stack_names([cpu.settings], foundation=True) == (
         "traceship-artifacts",
         "traceship-network",
         "traceship-compile",

@@ -11,7 +11,7 @@ import pytest
 
 from infra import acknowledgements, policy
 from infra.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
-from infra.app import build
+from infra.app import Service, build
 from infra.rules.__main__ import page
 from tests.infra.worlds import CHECKOUT, CPU, World, lock_of, make_app, settings_of, synthesise
 
@@ -141,7 +141,7 @@ def test_a_disk_behind_the_mixed_instances_policy_is_seen_by_cdk_nag(tmp_path: P
     from aws_cdk import aws_ec2 as ec2
 
     app, settings = make_app(tmp_path), settings_of(CPU)
-    build(app, settings, lock_of("cpu"))
+    build(app, [Service(settings, lock_of("cpu"))])
     launch = app.node.find_child("traceship-fleet").node.find_child("LaunchTemplate").node.default_child
     assert isinstance(launch, ec2.CfnLaunchTemplate)
     data = ec2.CfnLaunchTemplate
@@ -154,7 +154,7 @@ def test_a_disk_behind_the_mixed_instances_policy_is_seen_by_cdk_nag(tmp_path: P
     )
 
     with pytest.raises(policy.PolicyBroken):
-        policy.synthesise(app, settings)
+        policy.synthesise(app, [settings])
 
     report = json.loads((tmp_path / "validation-report.json").read_text())
     found = {v["ruleName"] for plugin in report["pluginReports"] for v in plugin.get("violations", [])}
@@ -190,13 +190,13 @@ def test_an_acknowledgement_holds_on_its_construct_only(tmp_path: Path) -> None:
     from aws_cdk import aws_s3 as s3
 
     app, settings = make_app(tmp_path), settings_of(CPU)
-    build(app, settings, lock_of("cpu"))
+    build(app, [Service(settings, lock_of("cpu"))])
     stack = app.node.find_child("traceship-artifacts")
     assert isinstance(stack, cdk.Stack)
     s3.Bucket(stack, "Another")
 
     with pytest.raises(policy.PolicyBroken) as broken:
-        policy.synthesise(app, settings)
+        policy.synthesise(app, [settings])
 
     assert broken.value.exit_code == 3
     report = json.loads((tmp_path / "validation-report.json").read_text())

@@ -167,20 +167,20 @@ OVERRIDES = """
 import sys
 from pathlib import Path
 import aws_cdk as cdk
-from infra.app import build
+from infra.app import Service, build
 from infra.policy import synthesise
 from tests.infra.worlds import INF1, lock_of, settings_of
 
 app = cdk.App()
 settings = settings_of(INF1)
-build(app, settings, lock_of("inf1"))
+build(app, [Service(settings, lock_of("inf1"))])
 for place, name, value in OVERRIDES:
     stack, *path = place.split("/")
     found = app.node.find_child(stack)
     for part in path:
         found = found.node.find_child(part)
     found.add_property_override(name, value)
-sys.exit(0 if synthesise(app, settings) else 1)
+sys.exit(0 if synthesise(app, [settings]) else 1)
 """
 LAUNCH = "traceship-fleet/LaunchTemplate/Resource"
 RELEASES = "traceship-artifacts/Artifacts/Resource"

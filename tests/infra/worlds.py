@@ -24,7 +24,7 @@ from artifact.release import (
     Throughput,
     release_prefix,
 )
-from infra.app import build
+from infra.app import Service, build
 from settings.model import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -157,8 +157,8 @@ def synthesise(
     from infra import policy
 
     app = make_app(folder)
-    build(app, settings, lock, foundation=foundation)
-    policy.synthesise(app, settings)
+    build(app, [Service(settings, lock)], foundation=foundation)
+    policy.synthesise(app, [settings])
     prefix, suffix = f"{settings.project.name}-", ".template.json"
     templates = {
         path.name.removeprefix(prefix).removesuffix(suffix): json.loads(path.read_text(encoding="utf-8"))
