@@ -130,6 +130,7 @@ def test_services_use_the_key_for_this_project_only(cpu: World) -> None:
     assert [text_of(arn).partition("log-group:")[2] for arn in arns] == [
         "/traceship/traceship/*",
         "/aws/sagemaker/Endpoints/traceship",
+        "/aws/sagemaker/Endpoints/traceship-*",
     ]
     assert "aws:PrincipalArn" in statements["AutoScaling"]["Condition"]["ArnEquals"]
     assert "kms:CallerAccount" in statements["AutoScaling"]["Condition"]["StringEquals"]
