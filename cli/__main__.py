@@ -29,6 +29,7 @@ _COMMANDS = {
     "capacity": "how many copies of an artifact each Inf1 instance type holds",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
     "ship": "compile, verify, publish to S3 and write release.lock.json",
+    "promote": "make the release of one stage the release of another, by digest",
     "gc": "list what the bucket holds and nothing needs; delete it on request",
     "deploy": "check the release, then `cdk deploy` the stacks",
     "destroy": "`cdk destroy` the stacks and say what is kept",

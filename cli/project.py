@@ -142,11 +142,13 @@ class Project:
             found = self.client("sts").get_caller_identity()
         return {name: str(found[name]) for name in ("Account", "Arn")}
 
-    def client(self, service: str) -> AwsClient:
-        """A boto3 client with bounded time-outs and the SDK's standard retries."""
+    def client(self, service: str, region: str | None = None) -> AwsClient:
+        """A boto3 client with bounded time-outs and the SDK's standard retries, in the project's region."""
         config = client_config(local=is_local())
         with translated(f"reach {service}"):
-            return self._session.client(service, region_name=self.shared.project.region, config=config)
+            return self._session.client(
+                service, region_name=region or self.shared.project.region, config=config
+            )
 
     @cached_property
     def _session(self) -> Any:

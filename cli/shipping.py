@@ -214,10 +214,11 @@ def check_destination(project: Project) -> None:
     from compile.publish import check_bucket
 
     signer_of(project)
-    check_bucket(_destination(project), project.client("s3"))
+    check_bucket(destination_of(project), project.client("s3"))
 
 
-def _destination(project: Project) -> Destination:
+def destination_of(project: Project) -> Destination:
+    """Where the project's release is published."""
     from compile.publish import Destination
 
     name = project.settings.project.name
@@ -249,7 +250,7 @@ def publish_artifact(
     Raises:
         What ``compile.publish.publish`` raises; the lock is untouched then.
     """
-    artifact, to = verify(root), _destination(project)
+    artifact, to = verify(root), destination_of(project)
     journal, before = Journal(project.service_state), _lock_before(project, artifact, to)
     kept = Kept(project.service_state, journal, artifact)
     vouching = Vouching.of(project) if vouching is None else vouching
@@ -331,12 +332,13 @@ def _lock_before(project: Project, artifact: VerifiedArtifact, to: Destination) 
     except LockInvalid as error:
         talk(f"  {error.what} ({error.why}): a new one is written")
         return None
-    if lock is None or (lock.digest, lock.location) != (artifact.digest, _location(artifact.digest, to)):
+    if lock is None or (lock.digest, lock.location) != (artifact.digest, location_of(artifact.digest, to)):
         return None
     return lock
 
 
-def _location(digest: str, to: Destination) -> Location:
+def location_of(digest: str, to: Destination) -> Location:
+    """What the lock says of it."""
     return Location(
         account=to.account, region=to.region, bucket=to.bucket, prefix=release_prefix(to.name, digest)
     )
@@ -362,7 +364,7 @@ def _lock(
         tool_version=version("traceship"),
         name=release_name(settings),
         digest=published.digest,
-        location=_location(published.digest, to),
+        location=location_of(published.digest, to),
         artifact=ArtifactFacts(
             task=manifest.task,
             architecture=manifest.architecture,
@@ -376,7 +378,7 @@ def _lock(
         ),
         serving_image=_image(settings.serve.image, repository(settings.project.name, "serving")),
         compile_image=_image(settings.compile.image, repository(settings.project.name, "compile")),
-        ami=_ami(settings),
+        ami=ami_of(settings),
         throughput=known.throughput,
         startup_seconds=startup_seconds,
         signed=signed,
@@ -417,7 +419,8 @@ def _image(pinned: str | None, repository: str) -> Image:
     return Image(repository=name, digest=digest, placeholder=False)
 
 
-def _ami(settings: Settings) -> Ami:
+def ami_of(settings: Settings) -> Ami:
+    """The AMI of the settings, a placeholder where they name none."""
     if settings.fleet is None or settings.fleet.ami is None:
         return Ami(id=PLACEHOLDER_AMI, placeholder=True)
     return Ami(id=settings.fleet.ami, placeholder=False)

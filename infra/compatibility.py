@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from artifact.release import Image, ReleaseLock, release_prefix
 from infra.exact_keys import listed_blobs, needed_device
-from infra.images import is_private, parse_pin
+from infra.images import is_private
 from infra.incompatible import (
     MEMORY_SHARE,
     MIN_ZONES,
@@ -32,6 +32,7 @@ from infra.incompatible import (
 )
 from infra.instances import INF1_DRIVER, SAGEMAKER_PREFIX, Instance, chip, chips_of, instances
 from infra.names import MAX_PROJECT_NAME, release_name
+from infra.pins import parse_pin
 from infra.rhythm import REACTION_SECONDS
 from settings.model import Settings
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 import aws_cdk as cdk
 
 from artifact.release import PLACEHOLDER_DIGEST, Image
 from infra import names
-
-_PRIVATE_REGISTRY = re.compile(
-    r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>.+)"
-)
+from infra.pins import PRIVATE_REGISTRY
 
 
 def is_private(image: Image) -> bool:
     """Whether the image lies in an ECR registry, the only kind an isolated network reaches."""
-    return not _names_registry(image) or _PRIVATE_REGISTRY.fullmatch(image.repository) is not None
-
-
-def parse_pin(text: str) -> tuple[str, str]:
-    """Repository and digest of ``repository@sha256:digest`` as the settings spell an image."""
-    repository, _, digest = text.partition("@sha256:")
-    return repository, digest
+    return not _names_registry(image) or PRIVATE_REGISTRY.fullmatch(image.repository) is not None
 
 
 def uri(image: Image) -> str:
@@ -33,7 +22,7 @@ def uri(image: Image) -> str:
 
 def repository_arn(image: Image) -> str:
     """ARN of the ECR repository that holds the image (which must be private)."""
-    match = _PRIVATE_REGISTRY.fullmatch(image.repository)
+    match = PRIVATE_REGISTRY.fullmatch(image.repository)
     if match is None:
         place, name = f"{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}", image.repository
     else:

@@ -56,8 +56,8 @@ class World(Project):
 
     stacks: Stacks = field(default_factory=Stacks)
 
-    def client(self, service: str) -> Any:
-        return self.stacks if service == "cloudformation" else super().client(service)
+    def client(self, service: str, region: str | None = None) -> Any:
+        return self.stacks if service == "cloudformation" else super().client(service, region)
 
 
 @pytest.fixture
