@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from artifact.bill import Cost
 from artifact.garbage import Garbage
 from artifact.golden import Golden
 from artifact.manifest import Manifest
@@ -21,6 +22,7 @@ _PUBLISHED = {
     "lock-1": ReleaseLock,
     "plan-1": BucketPlan,
     "gc-1": Garbage,
+    "cost-1": Cost,
 }
 
 

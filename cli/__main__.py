@@ -26,6 +26,7 @@ _COMMANDS = {
     "sign": "sign an artifact on this machine",
     "rebuild": "compile again from the record and compare the digest",
     "export": "write an artifact's buckets as plain TorchScript files",
+    "cost": "what the settings and the lock cost a month and a million requests",
     "capacity": "how many copies of an artifact each Inf1 instance type holds",
     "archive": "write an artifact as the model.tar.gz that SageMaker unpacks",
     "ship": "compile, verify, publish to S3 and write release.lock.json",
