@@ -73,11 +73,14 @@ class RegionCost(Record, frozen=True, kw_only=True):
 
 
 class Cost(Record, frozen=True, kw_only=True):
-    """The bill of a project in one region or several, and what it leaves out."""
+    """The bill of a project in one region or several, and what it leaves out.
+
+    ``releases``: digest of the release by the stack that runs it.
+    """
 
     schema: Literal["traceship.cost/1"] = SCHEMA
     project: str
-    release: str
+    releases: dict[str, str]
     load: str
     max_age_days: NonNegative
     regions: tuple[RegionCost, ...]

@@ -10,12 +10,13 @@ from pathlib import Path
 from artifact.bill import Cost, Line, RegionCost, ServiceCost
 from cli.console import step
 from cli.project import Project
-from infra.cost.bill import Question, region_cost
+from infra.cost.bill import Question, Run, region_cost
 from infra.cost.capacity import Load
 from infra.cost.coverage import not_included
 from infra.cost.prices import FILE, MAX_AGE_DAYS, PriceFile, Prices, prices_of, read_prices
 from infra.cost.refresh import PRICE_LIST_REGION, fetch, keys_to_ask, merged, write
 from infra.cost.synth import templates_of
+from infra.names import service_roles, stack_name
 
 LEAST_SHOWN = 0.005
 """US dollars; lines below it are shown as one."""
@@ -31,7 +32,7 @@ def cost(
     refresh: bool = False,
     file: Path = FILE,
 ) -> Cost:
-    """The bill of the project's settings and lock in each of ``regions``, or where the release is.
+    """The bill of the project's services in each of ``regions``, or where the release is.
 
     Args:
         refresh: ask AWS for the prices first and write them to ``file``.
@@ -41,21 +42,27 @@ def cost(
         RegionUnpriced, PricesInvalid, PriceListPartial …: see infra/cost/errors.py.
         What ``infra.app.add_stacks`` does.
     """
-    lock, settings = project.lock(), project.settings
-    wanted = list(dict.fromkeys(regions or [settings.project.region or lock.location.region]))
+    services = [(each.settings, each.lock()) for each in project.services]
+    runs = {
+        stack_name(settings, role): Run(lock=lock, serve=settings.serve)
+        for settings, lock in services
+        for role in service_roles(settings)
+    }
+    place = project.shared.project.region or services[0][1].location.region
+    wanted = list(dict.fromkeys(regions or [place]))
     known = read_prices(file)
     if not refresh:
         for region in wanted:
             prices_of(known, region)
     with step("synthesise the stacks"):
-        templates = templates_of(settings, lock)
-    question = Question(templates=templates, lock=lock, serve=settings.serve, load=load, today=today)
+        templates = templates_of(services)
+    question = Question(templates=templates, runs=runs, load=load, today=today)
     if refresh:
         known = _refreshed(project, question, wanted, known)
         write(known, file)
     return Cost(
-        project=settings.project.name,
-        release=lock.digest,
+        project=project.shared.project.name,
+        releases={stack: run.lock.digest for stack, run in runs.items()},
         load=load.spoken(),
         max_age_days=MAX_AGE_DAYS,
         regions=tuple(
@@ -80,7 +87,8 @@ def _refreshed(project: Project, question: Question, regions: Sequence[str], fil
 
 def cost_text(found: Cost) -> str:
     """Every line with quantity and unit price, the sums, and what they leave out."""
-    lines = [f"{found.project}, release {found.release[:12]}: US dollars a month of 730 hours", found.load]
+    lines = [f"{found.project}: US dollars a month of 730 hours", found.load]
+    lines += [f"{stack} runs release {digest[:12]}" for stack, digest in found.releases.items()]
     for region in found.regions:
         lines += ["", *_region(region, found.max_age_days)]
     return "\n".join([*lines, "", "not included:", *(f"  {words}" for words in found.not_included)])

@@ -57,9 +57,10 @@ ACKNOWLEDGEMENTS = (
             (names.COMPILE, "MachineRolePolicy/Resource"),
             (names.FLEET, "RolePolicy/Resource"),
             (names.ENDPOINT, "RolePolicy/Resource"),
+            (names.IMAGE, "RolePolicy/Resource"),
         ),
         reason="Only actions that know no resources: registry login, session channels, network interfaces "
-        "of SageMaker, log delivery, traces, describing and ending batch jobs.",
+        "of SageMaker, log delivery, traces, describing and ending batch jobs, commands of Image Builder.",
     ),
     Acknowledgement(
         rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/models/*]",

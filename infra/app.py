@@ -16,6 +16,7 @@ from infra.compatibility import check
 from infra.compile_stack import CompileStack
 from infra.endpoint_stack import EndpointStack
 from infra.fleet_stack import FleetStack
+from infra.image_stack import ImageStack
 from infra.images import unknown
 from infra.lock import CompileImagesDiffer, LockMissing
 from infra.network_stack import NetworkStack
@@ -85,6 +86,8 @@ def _compile_image(services: Sequence[Service]) -> Image:
 def _add_service(
     app: cdk.App, settings: Settings, lock: ReleaseLock, artifacts: ArtifactsStack, vpc: ec2.IVpc
 ) -> None:
+    if settings.image is not None:
+        ImageStack(app, settings=settings, image=settings.image, lock=lock, artifacts=artifacts, vpc=vpc)
     if settings.fleet is not None:
         FleetStack(app, settings=settings, fleet=settings.fleet, lock=lock, artifacts=artifacts, vpc=vpc)
     if settings.endpoint is not None:

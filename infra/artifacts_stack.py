@@ -184,6 +184,7 @@ def _logs_may_encrypt(stack: ProjectStack) -> iam.PolicyStatement:
     groups = [
         names.log_group(stack.project, "*"),
         *(f"/aws/sagemaker/Endpoints/{stack.project}{more}" for more in ("", "-*")),
+        names.image_builder_log_group(f"{stack.project}-*"),
     ]
     return iam.PolicyStatement(
         sid="LogGroups",

@@ -20,6 +20,7 @@ from infra.incompatible import (
     ImageWithoutInf1,
     LockOfAnotherPlace,
     LockOutdated,
+    MachineDriverWithoutInf1,
     NameOfOtherService,
     NameTooLong,
     NotHosted,
@@ -66,6 +67,8 @@ def _check_settings(settings: Settings) -> None:
         raise NameTooLong(name=project.name)
     if 0 < len(project.zones) < MIN_ZONES:
         raise TooFewZones(zones=project.zones)
+    if settings.image is not None and not settings.image.driver_version.startswith(f"{INF1_DRIVER}."):
+        raise MachineDriverWithoutInf1(version=settings.image.driver_version)
     if settings.fleet is not None and settings.fleet.checkpoint_delay_minutes * 60 <= REACTION_SECONDS:
         raise CheckpointTooShort(minutes=settings.fleet.checkpoint_delay_minutes)
 

@@ -219,6 +219,19 @@ class DriverWithoutInf1(Incompatible):
         )
 
 
+class MachineDriverWithoutInf1(Incompatible):
+    """The machine image would get a Neuron driver that has no Inf1."""
+
+    id = "machine-driver-without-inf1"
+
+    def __init__(self, *, version: str) -> None:
+        super().__init__(
+            what=f"image.driver_version {version} cannot run an Inf1 machine",
+            why=f"Inf1 ends with {INF1_DRIVER}.*",
+            fix=f"set image.driver_version to one of {INF1_DRIVER}.*",
+        )
+
+
 class ImageWithoutInf1(Incompatible):
     """The serving image is of the newer Neuron family."""
 

@@ -15,9 +15,10 @@ NETWORK = "network"
 COMPILE = "compile"
 FLEET = "fleet"
 ENDPOINT = "endpoint"
+IMAGE = "image"
 
-SERVICES = (FLEET, ENDPOINT)
-"""Stacks that serve a release; each service of the settings has its own."""
+SERVICES = (IMAGE, FLEET, ENDPOINT)
+"""Stacks that bake or serve a release; each service of the settings has its own."""
 FOUNDATION = (ARTIFACTS, NETWORK, COMPILE)
 """Stacks that need no release and that all services share; a release is published into the first of them."""
 
@@ -25,6 +26,7 @@ STATE_MACHINE_OUTPUT = "StateMachineArn"
 QUEUES_OUTPUT = "JobQueues"
 JOB_LOGS_OUTPUT = "JobLogs"
 COMPILE_IMAGE_OUTPUT = "CompileImage"
+IMAGE_PIPELINE_OUTPUT = "PipelineArn"
 """Outputs of the compile stack. ``JobQueues`` are names or ARNs with commas between them."""
 
 MAX_PROJECT_NAME = 25
@@ -73,7 +75,7 @@ def stack_names(services: Sequence[Settings], *, foundation: bool = False) -> tu
 
 def service_roles(settings: Settings) -> tuple[str, ...]:
     """Roles of the stacks that this service has."""
-    wanted = {FLEET: settings.fleet, ENDPOINT: settings.endpoint}
+    wanted = {IMAGE: settings.image, FLEET: settings.fleet, ENDPOINT: settings.endpoint}
     return tuple(role for role, section in wanted.items() if section is not None)
 
 
@@ -116,6 +118,16 @@ def endpoint_name(settings: Settings) -> str:
 def log_group(project: str, role: str) -> str:
     """CloudWatch log group of one part. The key's policy admits groups of this prefix only."""
     return f"/traceship/{project}/{role}"
+
+
+def machine_packages(driver: str, tools: str) -> tuple[str, str]:
+    """S3 keys of the Neuron packages that a machine image is baked with (infra/machine/build.sh)."""
+    return f"packages/aws-neuronx-dkms-{driver}.noarch.rpm", f"packages/aws-neuronx-tools-{tools}.x86_64.rpm"
+
+
+def image_builder_log_group(recipe: str) -> str:
+    """Log group of a machine image's builds; the service prescribes it."""
+    return f"/aws/imagebuilder/{recipe}"
 
 
 def _joined(project: str, service: str | None) -> str:

@@ -110,6 +110,19 @@ def be_reached_by_session_manager() -> list[iam.PolicyStatement]:
     return [_allow("SessionManager", actions, "*")]
 
 
+def be_built_by_image_builder(component_arns: Sequence[str]) -> list[iam.PolicyStatement]:
+    """Let Image Builder run commands on a machine through Systems Manager, and read what it is to run.
+
+    Source: EC2InstanceProfileForImageBuilder and AmazonSSMManagedInstanceCore, less what no step here uses.
+    The ``ec2messages`` actions know no resources.
+    """
+    verbs = ("AcknowledgeMessage", "DeleteMessage", "FailMessage", "GetEndpoint", "GetMessages", "SendReply")
+    return [
+        _allow("RunCommand", [f"ec2messages:{verb}" for verb in verbs], "*"),
+        _allow("Components", ["imagebuilder:GetComponent"], *component_arns),
+    ]
+
+
 def attach_to_vpc() -> list[iam.PolicyStatement]:
     """Let SageMaker attach a model's containers to the VPC.
 

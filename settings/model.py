@@ -232,6 +232,33 @@ class Fleet(Section):
         return self
 
 
+class MachineImage(Section):
+    """[image]: the stack that bakes the fleet's machine image exists iff this table does."""
+
+    parent_ami: Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")]
+    """Amazon Linux 2023 for x86_64, by id. Its kernel must be the one below."""
+    kernel: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)+-[0-9]+(\.[0-9]+)*\.amzn2023$")]
+    """Version and release of the parent's kernel, as ``uname -r`` without the architecture."""
+    kernel_package: Annotated[str, Field(pattern=r"^kernel([0-9]+\.[0-9]+)?$")] = "kernel"
+    """Name of that kernel's package: ``kernel`` for 6.1, else such as ``kernel6.12``."""
+    driver_version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){2,3}$")]
+    """Exact version of aws-neuronx-dkms, of 2.24.*."""
+    driver_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of ``aws-neuronx-dkms-VERSION.noarch.rpm`` in the artifacts bucket, below ``packages/``."""
+    tools_version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){2,3}$")]
+    """Exact version of aws-neuronx-tools (neuron-monitor, neuron-ls)."""
+    tools_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of ``aws-neuronx-tools-VERSION.x86_64.rpm``, beside the driver."""
+    instance_type: Literal["inf1.xlarge", "inf1.2xlarge", "inf1.6xlarge", "inf1.24xlarge"] = "inf1.xlarge"
+    """What the image is built and tried on."""
+    subnet: Annotated[int, Field(ge=0, le=1)] = 0
+    """Which of the network's subnets: not every zone has Inf1."""
+    disk_gib: Annotated[int, Field(ge=16, le=50)] = 40
+    """Root disk of the image; the fleet's instances have 50."""
+    schedule: Annotated[str, Field(pattern=r"^(cron|rate)\([^()]+\)$")] = "cron(0 3 ? * SUN *)"
+    """When the image is baked again, in UTC."""
+
+
 class Endpoint(Section):
     """[endpoint]: the stack exists iff this table does."""
 
@@ -283,6 +310,7 @@ class Settings(Section):
     signing: Signing = Signing()
     fleet: Fleet | None = None
     endpoint: Endpoint | None = None
+    image: MachineImage | None = None
     network: Network = Network()
     alarms: Alarms = Alarms()
     tags: dict[str, str] = {}

@@ -18,9 +18,9 @@ from artifact.errors import UsageError
 
 Raw = dict[str, Any]
 
-TABLES = ("model", "compile", "serve", "signing", "fleet", "endpoint", "alarms", "tags")
+TABLES = ("model", "compile", "serve", "signing", "image", "fleet", "endpoint", "alarms", "tags")
 """What a service may say for itself; the others belong to the project."""
-OWN = ("fleet", "endpoint")
+OWN = ("image", "fleet", "endpoint")
 """Tables outside that are defaults only."""
 RELEASE = "release"
 """The one key of a service that is no table: another service, whose release it runs."""

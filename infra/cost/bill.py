@@ -25,12 +25,27 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a bill is asked for. ``today`` decides what is stale, and its year the days of a schedule."""
+class Run:
+    """What the stack of a service runs: its release, and how it serves it."""
 
-    templates: Mapping[str, Template]
     lock: ReleaseLock
     serve: Serve
+
+    @property
+    def throughput(self) -> Fraction:
+        """Requests a second of one instance."""
+        return Fraction(self.lock.throughput.per_second)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a bill is asked for. ``today`` decides what is stale, and its year the days of a schedule.
+
+    ``runs``: by stack, of every stack with a fleet or an endpoint.
+    """
+
+    templates: Mapping[str, Template]
+    runs: Mapping[str, Run]
     load: Load
     today: date
 
@@ -38,11 +53,11 @@ class Question:
 def region_cost(question: Question, prices: Prices) -> RegionCost:
     """The bill with the prices of one region."""
     found = [each for stack, template in question.templates.items() for each in services(stack, template)]
-    throughput = Fraction(question.lock.throughput.per_second)
     year = question.today.year
     hours = {service: hours_a_month(service.entries, service.base, year) for service in found}
-    now = {each: work(hours[each], question.load, throughput) for each in found}
-    most = {each: at_most(hours[each], question.load, throughput) for each in found}
+    speeds = {each: question.runs[each.stack].throughput for each in found}
+    now = {each: work(hours[each], question.load, speeds[each]) for each in found}
+    most = {each: at_most(hours[each], question.load, speeds[each]) for each in found}
     usages = list(_usages(question, now))
     lines = [_line(usage, prices) for usage in usages]
     total, total_at_most = _sum(usages, prices), _sum(_usages(question, most), prices)
@@ -73,11 +88,13 @@ def _usages(question: Question, works: Mapping[Service, Work]) -> Iterable[Usage
     for stack, template in question.templates.items():
         here = {service: each for service, each in works.items() if service.stack == stack}
         for service, each in here.items():
-            yield from of_service(service, each, question.serve)
+            yield from of_service(service, each, question.runs[service.stack].serve)
         answered = sum((each.per_second for each in here.values()), Fraction())
         yield from of_stack(stack, template, answered, question.load)
         if stack == holder:
-            yield from of_release(stack, question.lock)
+            locks = {run.lock.digest: run.lock for run in question.runs.values()}
+            for lock in locks.values():
+                yield from of_release(stack, lock)
 
 
 def _service(service: Service, now: Work, most: Work, question: Question, prices: Prices) -> ServiceCost:
@@ -86,7 +103,7 @@ def _service(service: Service, now: Work, most: Work, question: Question, prices
     def own(works: Work) -> list[Usage]:
         template = question.templates[service.stack]
         return [
-            *of_service(service, works, question.serve),
+            *of_service(service, works, question.runs[service.stack].serve),
             *of_stack(service.stack, template, works.per_second, question.load),
         ]
 

@@ -1,9 +1,10 @@
-"""Settings and lock → templates by stack name, in the order in which the stacks deploy."""
+"""Services → templates by stack name, in the order in which the stacks deploy."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from settings.model import Settings
 CDK_JSON = Path(__file__).parents[2] / "cdk.json"
 
 
-def templates_of(settings: Settings, lock: ReleaseLock) -> dict[str, dict[str, Any]]:
+def templates_of(services: Sequence[tuple[Settings, ReleaseLock]]) -> dict[str, dict[str, Any]]:
     """The templates that ``cdk deploy`` would send; starts Node, some seconds.
 
     Raises:
@@ -24,10 +25,10 @@ def templates_of(settings: Settings, lock: ReleaseLock) -> dict[str, dict[str, A
     use_pinned_node()
     import aws_cdk as cdk
 
-    from infra.app import add_stacks
+    from infra.app import Service, add_stacks
 
     context = json.loads(CDK_JSON.read_text(encoding="utf-8"))["context"]
     with tempfile.TemporaryDirectory() as folder:
         app = cdk.App(outdir=folder, context=context, analytics_reporting=False)
-        add_stacks(app, settings, lock)
+        add_stacks(app, [Service(settings, lock) for settings, lock in services])
         return {stack.stack_name: dict(stack.template) for stack in app.synth().stacks}

@@ -150,7 +150,9 @@ def _service_name(value: Any) -> str:
 def of_release(stack: str, lock: ReleaseLock) -> Iterator[Usage]:
     """The release's files and archive in S3."""
     size = Fraction(lock.artifact.files_bytes + lock.artifact.archive_bytes, GIB)
-    yield Usage(stack, "files of this release", "s3/storage", size, note="older releases add theirs")
+    yield Usage(
+        stack, f"files of release {lock.digest[:12]}", "s3/storage", size, note="older releases add theirs"
+    )
 
 
 def of_compile_hour(stack: str, template: Template) -> Iterator[Usage]:

@@ -69,3 +69,13 @@ def test_help_loads_neither_the_cdk_nor_boto3() -> None:
     )
 
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_command_starts_no_node_before_the_pinned_one_is_known() -> None:
+    """jsii takes the Node that is named when the CDK is imported, and no later."""
+    code = "import sys, cli.costing\nprint('aws_cdk' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.strip() == "False"

@@ -13,6 +13,7 @@ from tests.infra.worlds import PSEUDO, World
 
 ACCOUNT, REGION = PSEUDO["AWS::AccountId"], PSEUDO["AWS::Region"]
 ARNS = {
+    "AWS::ImageBuilder::Component": "imagebuilder:{region}:{account}:component/{name}/1.0.0/1",
     "AWS::KMS::Key": "kms:{region}:{account}:key/{name}",
     "AWS::S3::Bucket": "s3:::{name}",
     "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{name}:*",

@@ -8,6 +8,8 @@ from tests.infra.mutating import (
     BALANCER,
     BUCKET,
     BUCKET_POLICY,
+    BUILDER,
+    COMPONENT,
     CONFIG,
     DOOR,
     DOORS,
@@ -27,6 +29,8 @@ from tests.infra.mutating import (
     LOGS,
     MACHINE,
     MODEL,
+    PIPELINE,
+    RECIPE,
     REPOSITORY,
     SUBNET,
     TAGGED,
@@ -46,6 +50,7 @@ from tests.infra.mutating import (
     put,
     refresh,
     replace_alarm_metrics,
+    script,
     statement,
     without_statement,
 )
@@ -56,6 +61,55 @@ EVERY_ACTION = {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::o
 EVERY_ROLE = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"}
 
 MUTANTS = (
+    Mutant("driver-with-inf1", "driver of Inf1", COMPONENT, script(r"VERSION=2\.24\.", "VERSION=2.25.")),
+    Mutant("driver-with-inf1", "exact driver", COMPONENT, script(r"export DRIVER_VERSION=\S+", "")),
+    Mutant("packages-by-digest", "digest of the driver", COMPONENT, script(r"export DRIVER_SHA256=\S+", "")),
+    Mutant(
+        "packages-by-digest",
+        "digest of the tools",
+        COMPONENT,
+        script(r"TOOLS_SHA256=\S+", "TOOLS_SHA256=any"),
+    ),
+    Mutant(
+        "script-without-references", "plain scripts", COMPONENT, script("uname -r", "docker -f '{{.Id}}'")
+    ),
+    Mutant("parent-by-id", "literal parent", RECIPE, put("ParentImage", to={"Ref": "Latest"})),
+    Mutant("parent-by-id", "an id as parent", RECIPE, put("ParentImage", to="ssm:/aws/service/ami/latest")),
+    Mutant("encrypted-image", "stated disks of the image", RECIPE, put("BlockDeviceMappings", to=None)),
+    Mutant(
+        "encrypted-image",
+        "encrypted disk of the image",
+        RECIPE,
+        put("BlockDeviceMappings", to=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 40}}]),
+    ),
+    Mutant("builder-shut-in", "subnet of the builder", BUILDER, put("SubnetId", to=None)),
+    Mutant("builder-shut-in", "group of the builder", BUILDER, put("SecurityGroupIds", to=[])),
+    Mutant("builder-shut-in", "no key pair for the builder", BUILDER, put("KeyPair", to="mine")),
+    Mutant(
+        "builder-imds-v2",
+        "tokens on the builder",
+        BUILDER,
+        put("InstanceMetadataOptions", "HttpTokens", to="optional"),
+    ),
+    Mutant(
+        "builder-imds-v2",
+        "one hop on the builder",
+        BUILDER,
+        put("InstanceMetadataOptions", "HttpPutResponseHopLimit", to=2),
+    ),
+    Mutant(
+        "builder-imds-v2", "metadata options of the builder", BUILDER, put("InstanceMetadataOptions", to=None)
+    ),
+    Mutant(
+        "failed-builder-goes", "end of a failed builder", BUILDER, put("TerminateInstanceOnFailure", to=False)
+    ),
+    Mutant(
+        "image-tried-on-inf1",
+        "tests of the image",
+        PIPELINE,
+        put("ImageTestsConfiguration", "ImageTestsEnabled", to=False),
+    ),
+    Mutant("image-tried-on-inf1", "tests at all", PIPELINE, put("ImageTestsConfiguration", to=None)),
     Mutant("ami-by-id", "literal AMI", LAUNCH, launch("ImageId", to="resolve:ssm:/a/latest")),
     Mutant("ami-by-id", "AMI known at synth", LAUNCH, launch("ImageId", to={"Ref": "AmiParameter"})),
     Mutant("imds-v2", "session tokens", LAUNCH, launch("MetadataOptions", "HttpTokens", to="optional")),

@@ -25,6 +25,10 @@ TOPIC_POLICY = ("fleet", "AWS::SNS::TopicPolicy")
 LOGS = ("fleet", "AWS::Logs::LogGroup")
 FLEET_POLICY = ("fleet", "AWS::IAM::ManagedPolicy")
 FLEET_ROLE = ("fleet", "AWS::IAM::Role")
+COMPONENT = ("image", "AWS::ImageBuilder::Component")
+RECIPE = ("image", "AWS::ImageBuilder::ImageRecipe")
+BUILDER = ("image", "AWS::ImageBuilder::InfrastructureConfiguration")
+PIPELINE = ("image", "AWS::ImageBuilder::ImagePipeline")
 MODEL = ("endpoint", "AWS::SageMaker::Model")
 CONFIG = ("endpoint", "AWS::SageMaker::EndpointConfig")
 ENDPOINT = ("endpoint", "AWS::SageMaker::Endpoint")
@@ -191,3 +195,21 @@ def replace_alarm_metrics(_: Body, resources: dict[str, Body]) -> None:
     for body in resources.values():
         if body["Type"] == "AWS::CloudWatch::Alarm":
             body["Properties"].update(MetricName="Invocations", Metrics=[])
+
+
+def script(old: str, new: str) -> Mutation:
+    """Change the text of a component wherever ``old`` (a pattern) stands in it."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, str):
+            return re.sub(old, new, value)
+        if isinstance(value, list):
+            return [changed(item) for item in value]
+        return {name: changed(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+    def mutate(body: Body, _: dict[str, Body]) -> None:
+        before = body["Properties"]["Data"]
+        body["Properties"]["Data"] = changed(before)
+        assert body["Properties"]["Data"] != before, old
+
+    return mutate

@@ -131,6 +131,7 @@ def test_services_use_the_key_for_this_project_only(cpu: World) -> None:
         "/traceship/traceship/*",
         "/aws/sagemaker/Endpoints/traceship",
         "/aws/sagemaker/Endpoints/traceship-*",
+        "/aws/imagebuilder/traceship-*",
     ]
     assert "aws:PrincipalArn" in statements["AutoScaling"]["Condition"]["ArnEquals"]
     assert "kms:CallerAccount" in statements["AutoScaling"]["Condition"]["StringEquals"]

@@ -197,11 +197,11 @@ def test_a_mistake_is_three_lines_and_exit_code_2(tmp_path: Path, text: str, wor
     assert list((tmp_path / "out").glob("*.template.json")) == []
 
 
-def test_cfn_lint_finds_nothing(synthesised: Path, cpu: World, pinned: World) -> None:
+def test_cfn_lint_finds_nothing(synthesised: Path, cpu: World, inf1: World, pinned: World) -> None:
     """Every template against CloudFormation's own schemas, warnings included, and nothing is waived."""
     templates = [
         str(path)
-        for folder in (synthesised, cpu.folder, pinned.folder)
+        for folder in (synthesised, cpu.folder, inf1.folder, pinned.folder)
         for path in folder.glob("*.template.json")
     ]
     command = [str(BIN / "cfn-lint"), "--format", "json", "--regions", "us-east-1", "eu-west-1"]
@@ -213,6 +213,6 @@ def test_cfn_lint_finds_nothing(synthesised: Path, cpu: World, pinned: World) ->
         check=False,
     )
 
-    assert len(templates) == 14
+    assert len(templates) == 20
     assert json.loads(result.stdout) == [], result.stdout[:2000]
     assert result.returncode == 0

@@ -23,6 +23,7 @@ from infra.incompatible import (
     LockOfAnotherPlace,
     LockOutdated,
     LockTooOld,
+    MachineDriverWithoutInf1,
     NameOfOtherService,
     NameTooLong,
     NotHosted,
@@ -36,7 +37,7 @@ from infra.incompatible import (
 )
 from infra.instances import INF1_DRIVER, chip, instances
 from infra.names import MAX_PROJECT_NAME, artifacts_bucket
-from tests.infra.worlds import CHECKOUT, CPU, INF1, PINNED, lock_of, settings_of
+from tests.infra.worlds import CHECKOUT, CPU, IMAGE, INF1, PINNED, lock_of, settings_of
 
 
 def _fleet(*types: str, **more: Any) -> dict[str, Any]:
@@ -118,6 +119,12 @@ CASES: list[tuple[dict[str, Any], ReleaseLock, type[Incompatible], str]] = [
         "torch-neuronx",
     ),
     (_fleet("inf1.xlarge"), _requiring("inf1", neuron_driver="2.25"), DriverWithoutInf1, "2.24.*"),
+    (
+        {"image": {**IMAGE, "driver_version": "2.25.1.0"}},
+        lock_of("inf1"),
+        MachineDriverWithoutInf1,
+        "Inf1 ends with 2.24.*",
+    ),
     (
         _fleet("inf1.xlarge"),
         _with("inf1", device=Device(cores=1, bytes=9 * 1024**3)),

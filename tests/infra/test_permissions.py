@@ -167,7 +167,7 @@ def test_what_runs_decrypts_with_one_key_and_for_its_bucket_only(deployed: Deplo
 
 
 @pytest.mark.parametrize("action", DENIED)
-@pytest.mark.parametrize("stack", ["fleet", "endpoint"])
+@pytest.mark.parametrize("stack", ["fleet", "endpoint", "image"])
 def test_what_runs_may_do_nothing_else(inf1: World, stack: str, action: str) -> None:
     """On no resource of the stacks, on none of the keys in the bucket and on nothing outside."""
     deployed = Deployed(inf1)
@@ -248,7 +248,7 @@ def test_nobody_of_ours_writes_or_deletes_a_release(deployed: Deployed) -> None:
     }
 
     assert writers == set()
-    assert len(roles) == 6
+    assert len(roles) == 6 + ("image" in deployed.world.templates)
     changes = (
         "s3:PutBucketPolicy",
         "s3:DeleteBucket",

@@ -13,7 +13,7 @@ from infra import acknowledgements, policy
 from infra.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
 from infra.app import Service, build
 from infra.rules.__main__ import page
-from tests.infra.worlds import CHECKOUT, CPU, World, lock_of, make_app, settings_of, synthesise
+from tests.infra.worlds import CHECKOUT, CPU, IMAGE, World, lock_of, make_app, settings_of, synthesise
 
 PREFIXES = ("AwsSolutions::", "NIST.800.53.R5::", "CloudFormation-Validate::", "traceship::")
 BUCKET = "arn:<AWS::Partition>:s3:::traceship-artifacts-<AWS::AccountId>-<AWS::Region>"
@@ -124,7 +124,7 @@ def test_without_the_registry_its_findings_and_no_others_are_found(
     monkeypatch.setattr(acknowledgements, "ACKNOWLEDGEMENTS", ())
 
     with pytest.raises(policy.PolicyBroken):
-        synthesise(tmp_path, settings_of(CPU), lock_of("cpu"))
+        synthesise(tmp_path, settings_of(CPU, {"image": IMAGE}), lock_of("cpu"))
 
     report = json.loads((tmp_path / "validation-report.json").read_text())
     found = {

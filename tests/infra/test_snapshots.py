@@ -27,6 +27,6 @@ def test_there_is_a_snapshot_of_every_stack_and_no_other() -> None:
 
     stacks = ("artifacts", "compile", "fleet", "network")
     assert names == {
-        *(f"inf1-{stack}.json" for stack in (*stacks, "endpoint")),
+        *(f"inf1-{stack}.json" for stack in (*stacks, "endpoint", "image")),
         *(f"pinned-{stack}.json" for stack in stacks),
     }

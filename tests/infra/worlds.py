@@ -37,8 +37,17 @@ CPU: dict[str, Any] = {
     "fleet": {"instance_types": ["c5.large"], "min_size": 1, "max_size": 2},
     "endpoint": {"instance_type": "ml.c5.large", "min_count": 1, "max_count": 2},
 }
+IMAGE: dict[str, Any] = {
+    "parent_ami": "ami-0123456789abcdef0",
+    "kernel": "6.1.155-176.282.amzn2023",
+    "driver_version": "2.24.13.0",
+    "driver_sha256": "12" * 32,
+    "tools_version": "2.19.0.0",
+    "tools_sha256": "34" * 32,
+}
 INF1: dict[str, Any] = {
     "compile": {"target": "inf1"},
+    "image": IMAGE,
     "fleet": {"instance_types": ["inf1.6xlarge"], "min_size": 2},
     "endpoint": {"instance_type": "ml.inf1.xlarge", "min_count": 2},
 }

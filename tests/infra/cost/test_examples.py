@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import tomllib
 
-from infra.cost.bill import region_cost
+from infra.cost.bill import Run, region_cost
 from infra.cost.coverage import not_included
 from tests.infra.cost.worlds import TODAY, prices_from, question_from
 
@@ -121,3 +123,24 @@ def test_a_resource_that_nobody_thought_of_is_said_to_be_left_out() -> None:
     templates = {"demo": {"Resources": {"X": {"Type": "AWS::Lambda::Function", "Properties": {}}}}}
 
     assert "AWS::Lambda::Function: not known to this command" in not_included(templates)
+
+
+def test_each_service_is_reckoned_with_its_own_release() -> None:
+    """A release that is ten times as fast needs fewer instances for the same load, and both are stored."""
+    slow = question_from({"artifacts": {"keys": 1}, "fleet": {"types": ["inf1.xlarge"], "min": 1, "max": 20},
+                          "load": {"per_second": "350"}})  # fmt: skip
+    run = slow.runs["fleet"]
+    fast_lock = msgspec.structs.replace(
+        run.lock, digest="cd" * 32, throughput=msgspec.structs.replace(run.lock.throughput, per_second=500.0)
+    )
+    both = replace(
+        slow,
+        templates={**slow.templates, "fast": slow.templates["fleet"]},
+        runs={"fleet": run, "fast": Run(lock=fast_lock, serve=run.serve)},
+    )
+
+    found = region_cost(both, prices_from(DATA["prices"]))
+
+    assert {each.stack: each.instances for each in found.services} == {"fleet": 10.0, "fast": 1.0}
+    stored = [line.what for line in found.lines if line.price == "s3/storage"]
+    assert stored == ["files of release abababababab", "files of release cdcdcdcdcdcd"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.cost import coverage, prices
-from infra.cost.bill import Question, region_cost
+from infra.cost.bill import Question, Run, region_cost
 from infra.cost.capacity import Load
 from infra.cost.errors import PricesInvalid, RegionUnpriced
 from infra.cost.services import services
@@ -43,9 +43,8 @@ def test_every_fleet_and_endpoint_of_our_stacks_is_found() -> None:
 def test_the_bill_of_our_own_stacks_has_every_price_but_hosting_in_the_oldest_region() -> None:
     """What nobody could source is missing, and said to be."""
     own = {name: template for name, template in TEMPLATES.items() if name.startswith("inf1-")}
-    question = Question(
-        templates=own, lock=lock_of("inf1"), serve=Serve(), load=Load(), today=date(2026, 11, 26)
-    )
+    run = Run(lock=lock_of("inf1"), serve=Serve())
+    question = Question(templates=own, runs=dict.fromkeys(own, run), load=Load(), today=date(2026, 11, 26))
 
     found = region_cost(question, prices.prices_of(prices.read_prices(), "us-east-1"))
 

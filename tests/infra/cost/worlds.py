@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from infra.cost.bill import Question
+from infra.cost.bill import Question, Run
 from infra.cost.capacity import Load
 from infra.cost.prices import Prices, UnitPrice
 from settings.model import Serve
@@ -36,12 +36,11 @@ def question_from(example: dict[str, Any]) -> Question:
         archive_bytes=example.get("archive_bytes", 2**30),
     )
     templates = {name: MAKERS[name](example[name]) for name in MAKERS if name in example}
+    lock = msgspec.structs.replace(lock, artifact=facts)
+    serve = Serve.model_validate({"request_log": "errors", "metrics_seconds": 0, **example.get("serve", {})})
     return Question(
         templates=templates,
-        lock=msgspec.structs.replace(lock, artifact=facts),
-        serve=Serve.model_validate(
-            {"request_log": "errors", "metrics_seconds": 0, **example.get("serve", {})}
-        ),
+        runs={name: Run(lock=lock, serve=serve) for name in templates},
         load=_load(example.get("load", {})),
         today=TODAY,
     )
