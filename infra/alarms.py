@@ -40,25 +40,44 @@ def alarm_topic(stack: ProjectStack, alarms: Alarms, *, key: kms.IKey) -> sns.IT
 
 @dataclass
 class Watch:
-    """Makes alarms in ``stack`` that speak to ``topic``, and remembers them for rollout and dashboard."""
+    """Makes alarms in ``stack`` that speak to ``topic``, and remembers them for rollout and dashboard.
+
+    ``stopping``: those of ``alarms`` that stop a rollout; they all react faster than it goes on.
+    """
 
     stack: ProjectStack
     topic: sns.ITopic
     alarms: list[cloudwatch.Alarm] = field(default_factory=list)
+    stopping: list[cloudwatch.Alarm] = field(default_factory=list)
 
-    def above(self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str) -> None:
-        """Alarm above ``threshold``; silence is good, because nobody may be calling."""
+    def above(
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        description: str,
+        *,
+        silence_is_bad: bool = False,
+        minutes: int | None = None,
+    ) -> None:
+        """Alarm above ``threshold``; silence is good unless said, because nobody may be calling.
+
+        Args:
+            minutes: so many of them in a row, where a rollout need not wait for this alarm.
+        """
+        silence = cloudwatch.TreatMissingData
         self._remember(
             cloudwatch.Alarm(
                 self.stack,
                 f"{name}Alarm",
                 metric=metric,
                 threshold=threshold,
-                evaluation_periods=EVALUATIONS,
+                evaluation_periods=EVALUATIONS if minutes is None else minutes * 60 // PERIOD_SECONDS,
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                treat_missing_data=silence.BREACHING if silence_is_bad else silence.NOT_BREACHING,
                 alarm_description=description,
-            )
+            ),
+            stops_rollout=minutes is None,
         )
 
     def below(self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str) -> None:
@@ -73,13 +92,16 @@ class Watch:
                 comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
                 treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
                 alarm_description=description,
-            )
+            ),
+            stops_rollout=True,
         )
 
-    def _remember(self, alarm: cloudwatch.Alarm) -> None:
+    def _remember(self, alarm: cloudwatch.Alarm, *, stops_rollout: bool) -> None:
         alarm.add_alarm_action(actions.SnsAction(self.topic))
         alarm.add_ok_action(actions.SnsAction(self.topic))
         self.alarms.append(alarm)
+        if stops_rollout:
+            self.stopping.append(alarm)
 
 
 def error_percent(

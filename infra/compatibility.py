@@ -24,18 +24,21 @@ from infra.incompatible import (
     NameOfOtherService,
     NameTooLong,
     NotHosted,
+    StartsTooSlowly,
     TooFewCores,
     TooFewZones,
     TooLittleMemory,
     TooManyBuckets,
     UnknownInstanceType,
+    WarmPoolWithSpot,
     WrongChip,
 )
 from infra.instances import INF1_DRIVER, SAGEMAKER_PREFIX, Instance, chip, chips_of, instances
 from infra.names import MAX_PROJECT_NAME, release_name
 from infra.pins import parse_pin
 from infra.rhythm import REACTION_SECONDS
-from settings.model import Settings
+from infra.timing import MAX_HOOK_SECONDS, launch_seconds
+from settings.model import Fleet, Settings
 
 NEWER_IMAGE = "neuronx"
 """In the name of every image whose runtime has no Inf1 any more (aws-neuron/deep-learning-containers)."""
@@ -57,6 +60,7 @@ def check(settings: Settings, lock: ReleaseLock | None) -> None:
         _check_inf1(lock)
     if settings.fleet is not None:
         _check_fleet(settings.fleet.instance_types, lock)
+        _check_start(lock)
     if settings.endpoint is not None:
         _check_endpoint(settings.endpoint.instance_type, lock)
 
@@ -71,6 +75,23 @@ def _check_settings(settings: Settings) -> None:
         raise MachineDriverWithoutInf1(version=settings.image.driver_version)
     if settings.fleet is not None and settings.fleet.checkpoint_delay_minutes * 60 <= REACTION_SECONDS:
         raise CheckpointTooShort(minutes=settings.fleet.checkpoint_delay_minutes)
+    if settings.fleet is not None:
+        _check_warm_pool(settings.fleet)
+
+
+def _check_warm_pool(fleet: Fleet) -> None:
+    """Since November 2025 a pool goes with several instance types, and still not with Spot.
+
+    Source: EC2 Auto Scaling user guide, "Warm pools: limitations"; kubernetes/kops#17799.
+    """
+    if fleet.warm_pool is not None and fleet.spot_percent > 0:
+        raise WarmPoolWithSpot(percent=fleet.spot_percent)
+
+
+def _check_start(lock: ReleaseLock) -> None:
+    wait = launch_seconds(lock)
+    if wait > MAX_HOOK_SECONDS:
+        raise StartsTooSlowly(startup=lock.startup_seconds, wait=wait)
 
 
 def _check_place(settings: Settings, lock: ReleaseLock) -> None:

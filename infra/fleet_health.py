@@ -1,55 +1,126 @@
-"""What is watched of a fleet: three alarms that stop a rollout, and one picture."""
+"""What is watched of a fleet: three alarms that stop a rollout, one that is slower, and one picture."""
 
 from __future__ import annotations
 
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_elasticloadbalancingv2 as elb
 
 from artifact.release import ReleaseLock
-from infra.alarms import PERIOD, Watch, caption, error_percent
+from infra.alarms import PERIOD, Watch, caption
+from infra.fleet_metrics import FleetMetrics
 from infra.replica_metrics import replica_widgets
+from infra.throughput import MILLISECONDS
+from infra.timing import missing_minutes
 from settings.model import Alarms, Serve
 
-MILLISECONDS = 1000
-FAILED = elb.HttpCodeTarget.TARGET_5XX_COUNT
 
-
-def watch_fleet(
-    watch: Watch, targets: elb.IApplicationTargetGroupMetrics, wanted: Alarms, *, min_size: int
-) -> None:
-    """Add the alarms on errors, latency and, where a fleet must never be empty, healthy replicas."""
-    failed = {
-        "server": targets.http_code_target(FAILED, period=PERIOD),
-        "connection": targets.target_connection_error_count(period=PERIOD),
-    }
-    errors = error_percent(failed, targets.request_count(period=PERIOD))
-    slow = targets.target_response_time(period=PERIOD, statistic="p99")
-    watch.above("Errors", errors, wanted.error_rate_percent, "Share of requests that failed, in percent")
+def watch_fleet(watch: Watch, metrics: FleetMetrics, wanted: Alarms, lock: ReleaseLock) -> None:
+    """Add the alarms on errors, latency and replicas."""
+    watch.above(
+        "Errors", _errors(metrics), wanted.error_rate_percent, "Share of requests that failed, in percent"
+    )
     watch.above(
         "Latency",
-        slow,
+        metrics.answer_time("p99"),
         wanted.latency_p99_ms / MILLISECONDS,
         "99th percentile of the answer time, in seconds",
     )
-    if min_size > 0:
-        healthy = targets.healthy_host_count(period=PERIOD, statistic="Minimum")
-        watch.below("HealthyHosts", healthy, min_size, "Replicas that answer /ping with 200")
+    watch.above(
+        "HealthyHosts",
+        _below_floor(metrics),
+        0,
+        "Replicas that are missing to the smallest size of the group, of those in service",
+        silence_is_bad=True,
+    )
+    watch.above(
+        "MissingHosts",
+        _missing(metrics),
+        0,
+        "Replicas that are wanted and do not serve, for longer than one takes to start",
+        silence_is_bad=True,
+        minutes=missing_minutes(lock),
+    )
 
 
-def fleet_dashboard(
-    watch: Watch, targets: elb.IApplicationTargetGroupMetrics, lock: ReleaseLock, serve: Serve
-) -> None:
-    """One picture: release, alarms, traffic, latency, errors, replicas and what they tell of themselves."""
+def _errors(metrics: FleetMetrics) -> cloudwatch.MathExpression:
+    """Share of failed requests in percent.
+
+    The load balancer counts a request that found no target as failed and not as a request. A fleet
+    that is wanted empty refuses everything and is not at fault. A minute without requests has no value.
+    """
+    failed = "(FILL(server, 0) + FILL(balancer, 0))"
+    asked = f"IF(FILL(requests, 0) > {failed}, FILL(requests, 0), {failed})"
+    return cloudwatch.MathExpression(
+        expression=f"IF(FILL(wanted, 1) > 0, 100 * {failed} / {asked}, 0)",
+        using_metrics={
+            "server": metrics.failed_by_server,
+            "balancer": metrics.failed_by_balancer,
+            "requests": metrics.requests,
+            "wanted": metrics.size("GroupDesiredCapacity", "wanted"),
+        },
+        period=PERIOD,
+        label="errors %",
+    )
+
+
+def _below_floor(metrics: FleetMetrics) -> cloudwatch.MathExpression:
+    """The floor is the group's own smallest size, which a schedule moves, and no more than is in service:
+    in the morning replicas come one by one, and each that came must be healthy."""
+    return cloudwatch.MathExpression(
+        expression="IF(smallest < serving, smallest, serving) - FILL(healthy, 0)",
+        using_metrics={
+            "smallest": metrics.size("GroupMinSize", "smallest size"),
+            "serving": metrics.size("GroupInServiceInstances", "in service"),
+            "healthy": metrics.healthy,
+        },
+        period=PERIOD,
+        label="missing to the smallest size",
+    )
+
+
+def _missing(metrics: FleetMetrics) -> cloudwatch.MathExpression:
+    return cloudwatch.MathExpression(
+        expression="wanted - FILL(healthy, 0)",
+        using_metrics={
+            "wanted": metrics.size("GroupDesiredCapacity", "wanted"),
+            "healthy": metrics.healthy,
+        },
+        period=PERIOD,
+        label="wanted and missing",
+    )
+
+
+def fleet_dashboard(watch: Watch, metrics: FleetMetrics, lock: ReleaseLock, serve: Serve) -> None:
+    """One picture: release, alarms, traffic, latency, errors, replicas, what they tell, what is paid for."""
     stack, graph = watch.stack, cloudwatch.GraphWidget
-    times = [targets.target_response_time(statistic=statistic) for statistic in ("p50", "p99")]
-    replicas = [targets.healthy_host_count(), targets.unhealthy_host_count()]
+    replicas = [
+        metrics.size("GroupDesiredCapacity", "wanted"),
+        metrics.size("GroupInServiceInstances", "in service"),
+        metrics.targets.healthy_host_count(label="healthy"),
+        metrics.targets.unhealthy_host_count(label="unhealthy"),
+        metrics.size("GroupPendingInstances", "starting"),
+        metrics.size("GroupTerminatingInstances", "leaving"),
+    ]
+    failed = [metrics.failed_by_server, metrics.failed_by_balancer]
     board = cloudwatch.Dashboard(stack, "Dashboard", dashboard_name=stack.stack_name)
     board.add_widgets(
         caption(lock),
         cloudwatch.AlarmStatusWidget(title="Alarms", alarms=watch.alarms, width=24, height=3),
-        graph(title="Requests", left=[targets.request_count()]),
-        graph(title="Time to answer", left=times),
-        graph(title="Failed requests", left=[targets.http_code_target(FAILED)]),
+        graph(title="Requests", left=[metrics.requests]),
+        graph(title="Time to answer", left=[metrics.answer_time(statistic) for statistic in ("p50", "p99")]),
+        graph(title="Failed requests: by replicas, by the load balancer", left=failed),
         graph(title="Replicas", left=replicas),
-        *replica_widgets(serve, service=stack.stack_name),
+        *replica_widgets(serve, service=metrics.service),
+        *_what_is_paid_for(metrics),
     )
+
+
+def _what_is_paid_for(metrics: FleetMetrics) -> list[cloudwatch.IWidget]:
+    """Instances by the minute; prices are no metric, so the line names the command that knows them."""
+    counted = [
+        metrics.size("GroupTotalInstances", "instances"),
+        metrics.size("WarmPoolTotalCapacity", "in the warm pool"),
+    ]
+    return [
+        cloudwatch.GraphWidget(title="Instances that are paid for", left=counted),
+        cloudwatch.TextWidget(markdown="What they cost: `traceship cost`", width=6, height=2),
+    ]

@@ -9,6 +9,7 @@ from artifact.errors import UsageError
 from infra.instances import INF1_DRIVER, SAGEMAKER_PREFIX, Instance, chip, instances
 from infra.names import MAX_PROJECT_NAME
 from infra.rhythm import REACTION_SECONDS
+from infra.timing import MAX_HOOK_SECONDS
 
 MEMORY_SHARE = 0.75
 """Share of a host's memory that the artifact may take; the rest is for the system and requests."""
@@ -58,6 +59,34 @@ class CheckpointTooShort(Incompatible):
             what=f"fleet.checkpoint_delay_minutes = {minutes} is too short",
             why=f"the next step comes after {minutes * 60} s, an alarm takes {REACTION_SECONDS} s",
             fix=f"set it to at least {REACTION_SECONDS // 60 + 1}",
+        )
+
+
+class StartsTooSlowly(Incompatible):
+    """An instance would be given up before it could be ready."""
+
+    id = "starts-too-slowly"
+
+    def __init__(self, *, startup: int, wait: int) -> None:
+        super().__init__(
+            what=f"the release takes {startup} s to start, too long for a fleet",
+            why=f"Auto Scaling would have to wait {wait} s for a new instance, and waits "
+            f"{MAX_HOOK_SECONDS} s at most",
+            fix="name fewer or smaller compile.buckets and run `traceship ship`",
+        )
+
+
+class WarmPoolWithSpot(Incompatible):
+    """Spot instances cannot wait in a warm pool."""
+
+    id = "warm-pool-with-spot"
+
+    def __init__(self, *, percent: int) -> None:
+        super().__init__(
+            what=f"fleet.warm_pool does not go with fleet.spot_percent = {percent}",
+            why="EC2 Auto Scaling keeps on-demand instances in a warm pool only: Spot is taken back while it "
+            "waits, and is not there when it is to start again",
+            fix="remove [fleet.warm_pool], or set spot_percent = 0",
         )
 
 

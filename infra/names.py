@@ -29,6 +29,9 @@ COMPILE_IMAGE_OUTPUT = "CompileImage"
 IMAGE_PIPELINE_OUTPUT = "PipelineArn"
 """Outputs of the compile stack. ``JobQueues`` are names or ARNs with commas between them."""
 
+READY_HOOK = "Ready"
+"""Lifecycle hook that a new instance of the fleet completes once its golden set has passed on this boot."""
+
 MAX_PROJECT_NAME = 25
 """Longest project.name whose bucket name fits S3's 63 characters in every region: 63 less
 ``-artifacts-``, a 12-digit account, a dash and a 14-character region."""
@@ -108,6 +111,11 @@ def _partition(region: str) -> str:
 def repository(project: str, image: str) -> str:
     """ECR repository of ``serving`` or ``compile``."""
     return f"{project}/{image}"
+
+
+def fleet_group(settings: Settings) -> str:
+    """Auto Scaling group; fixed, because alarms that stop its rollouts name it and it names them."""
+    return stack_name(settings, FLEET)
 
 
 def endpoint_name(settings: Settings) -> str:

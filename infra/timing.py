@@ -3,7 +3,9 @@
 deadline < deregistration delay <= terminate hook      a leaving instance answers what it has
 deadline < balancer's idle time-out < keep-alive       nobody closes a connection that is in use
 server's drain <= container's stop < unit's stop       a stop is a drain, not a kill
-start-up, twice <= grace                               a slow start is no fault
+start-up, twice <= grace < launch hook                 a slow start is no fault
+launch hook < alarm on missing replicas                nobody is woken by a boot
+terminate hook < Spot's notice                         a taken instance leaves as drained as any
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import math
 
 from artifact import serving
 from artifact.release import ReleaseLock
+from infra.rhythm import EVALUATIONS, PERIOD_SECONDS
 from settings.model import Serve
 
 DRAIN_MARGIN_SECONDS = 10
@@ -21,6 +24,13 @@ IDLE_MARGIN_SECONDS = 5
 MIN_GRACE_SECONDS = 300
 STARTUP_FACTOR = 2
 """Boot may take twice as long as fetch and load did when they were measured."""
+
+PULL_AND_FETCH_SECONDS = 900
+"""What the unit on the instance gives image and artifact to arrive (boot.py)."""
+MAX_HOOK_SECONDS = 7200
+"""Longest heartbeat time-out. Source: EC2 Auto Scaling API, LifecycleHookSpecification."""
+SPOT_NOTICE_SECONDS = 120
+"""From Spot's notice to the end. Source: EC2 user guide, "Spot Instance interruption notices"."""
 
 CONTAINER_STOP_SECONDS = math.ceil(serving.DRAIN_SECONDS) + 5
 UNIT_STOP_SECONDS = CONTAINER_STOP_SECONDS + 15
@@ -44,3 +54,16 @@ def idle_seconds(serve: Serve) -> int:
 def grace_seconds(lock: ReleaseLock) -> int:
     """How long a new instance may be unhealthy before it is replaced."""
     return max(MIN_GRACE_SECONDS, STARTUP_FACTOR * lock.startup_seconds)
+
+
+def launch_seconds(lock: ReleaseLock) -> int:
+    """How long Auto Scaling waits for a new instance to prove itself before it abandons it.
+
+    Image and artifact may take as long as the instance itself gives them, loading as the grace says.
+    """
+    return PULL_AND_FETCH_SECONDS + grace_seconds(lock)
+
+
+def missing_minutes(lock: ReleaseLock) -> int:
+    """How long wanted replicas may be missing before somebody is told: longer than any boot takes."""
+    return math.ceil(launch_seconds(lock) / PERIOD_SECONDS) + EVALUATIONS

@@ -32,10 +32,26 @@ def markdown() -> str:
         if model is None:
             parts.append(f"\n## [{name}]\n\n{_text(field)}\n")
             continue
-        rows = [_row(key, value) for key, value in model.model_fields.items()]
-        table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
-        parts.append(f"\n## [{name}]\n\n{table}\n")
+        parts.extend(_tables(f"[{name}]", model))
     return "".join(parts)
+
+
+def _tables(title: str, model: type[BaseModel]) -> list[str]:
+    """The table of a section, then those of the sections inside it."""
+    inner = {key: (field, _section(field.annotation)) for key, field in model.model_fields.items()}
+    rows = [_row(key, field) for key, (field, section) in inner.items() if section is None]
+    table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+    parts = [f"\n## {title}\n\n{table}\n"]
+    for key, (field, section) in inner.items():
+        if section is not None:
+            of = f"{title.strip('[]')}.{key}"
+            first, *rest = _tables(f"[[{of}]]" if _repeats(field.annotation) else f"[{of}]", section)
+            parts += [first.replace("\n\n|", f"\n\n{_text(field)}\n\n|", 1), *rest]
+    return parts
+
+
+def _repeats(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

@@ -148,7 +148,9 @@ def _place(location: tuple[int | str, ...], service: RawService) -> str:
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in location[:-1]:
-        field = model.model_fields[str(part)]
+        if isinstance(part, int):
+            continue  # a place in a list, whose tables are all alike
+        field = model.model_fields[part]
         model = next(t for t in _models_of(field.annotation))
     return sorted(model.model_fields)
 

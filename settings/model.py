@@ -6,8 +6,6 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidatorFunctionWrapHandler,
@@ -18,6 +16,9 @@ from pydantic import (
 
 from artifact.keys import KeyUnusable, read_key
 from artifact.manifest import Casting, Pooling, Target, Task, Tier
+from settings.fleet import Mtls, Scaling, TlsPolicy, WarmPool
+from settings.schedule import Schedule, check_returns
+from settings.section import Section
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
 BucketText = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,4}$")]
@@ -26,12 +27,6 @@ BucketText = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,4}$")]
 def _or_auto(value: Any, listed: ValidatorFunctionWrapHandler) -> Any:
     """``"auto"`` is kept as no bucket at all, which a list in the file can never be."""
     return () if value == "auto" else listed(value)
-
-
-class Section(BaseModel):
-    """A table of the file: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Project(Section):
@@ -209,8 +204,26 @@ class Fleet(Section):
     """AMI by id, never by parameter. Unset: a placeholder, refused on a real account."""
     certificate_arn: str | None = None
     """ACM certificate for the load balancer. Unset: HTTP inside the VPC."""
+    tls_policy: TlsPolicy = "TLS13-1-2-2021-06"
+    """With a certificate: the load balancer's security policy, without ``ELBSecurityPolicy-``."""
     client_cidrs: tuple[str, ...] = ()
-    """Who may call the load balancer. Empty: the VPC only."""
+    """Who may call the load balancer, by address. This and the next empty: the VPC only."""
+    client_security_groups: tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]{8,17}$")], ...] = ()
+    """Who may call the load balancer, by security group of the caller."""
+    on_demand_base: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Instances that are always on demand; ``spot_percent`` counts from the next one on."""
+    spot_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Share of the instances above ``on_demand_base`` that is Spot."""
+    max_lifetime_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """Age at which an instance is replaced, a new one first."""
+    warm_pool: WarmPool | None = None
+    """Instances that have booted once and wait; the pool exists iff this table does."""
+    schedule: tuple[Schedule, ...] = ()
+    """Changes of size by the clock."""
+    scaling: Scaling = Scaling()
+    """How the number of instances follows the load."""
+    mtls: Mtls | None = None
+    """Callers show a certificate of their own iff this table exists."""
     bake_minutes: Annotated[int, Field(ge=1, le=2880)] = 15
     """Wait after the last replaced instance before a rollout counts as done."""
     checkpoints_percent: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 25, 100)
@@ -222,6 +235,15 @@ class Fleet(Section):
     def _sizes_in_order(self) -> Fleet:
         if self.min_size > self.max_size:
             raise ValueError(f"min_size {self.min_size} is above max_size {self.max_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Fleet:
+        if self.on_demand_base > self.max_size:
+            raise ValueError(f"on_demand_base {self.on_demand_base} is above max_size {self.max_size}")
+        if self.mtls is not None and self.certificate_arn is None:
+            raise ValueError("mtls needs certificate_arn: without TLS nobody shows a certificate")
+        check_returns(self.schedule)
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ INGRESS = "AWS::EC2::SecurityGroupIngress"
 EGRESS = "AWS::EC2::SecurityGroupEgress"
 SUBNET = "AWS::EC2::Subnet"
 VPC = "AWS::EC2::VPC"
+TRUST_STORE = "AWS::ElasticLoadBalancingV2::TrustStore"
 FLOW_LOG = "AWS::EC2::FlowLog"
 ENDPOINT = "AWS::EC2::VPCEndpoint"
 WAYS_OUT = (
@@ -94,6 +95,27 @@ def modern_tls(resource: Resource, _: Template) -> bool:
     if resource.at("Protocol") == "HTTP":
         return not resource.at("Certificates")
     return bool(resource.at("Certificates")) and str(resource.at("SslPolicy")).startswith(TLS_POLICIES)
+
+
+@rule(
+    "callers-are-verified",
+    LISTENER,
+    TRUST_STORE,
+    what="Where callers show certificates, one that is unknown or expired ends the connection",
+    why="passing it through leaves the decision to servers that take none",
+    fix="set MutualAuthentication to verify with the trust store, without IgnoreClientCertificateExpiry",
+)
+def callers_are_verified(resource: Resource, template: Template) -> bool:
+    if resource.type == TRUST_STORE:
+        found = template.beside(resource, LISTENER, "MutualAuthentication", "TrustStoreArn")
+        return any(True for _ in found)
+    asked = resource.at("MutualAuthentication")
+    return asked is None or (
+        asked["Mode"] == "verify"
+        and bool(asked["TrustStoreArn"])
+        and asked.get("IgnoreClientCertificateExpiry") is not True
+        and resource.at("Protocol") == "HTTPS"
+    )
 
 
 @rule(

@@ -8,7 +8,17 @@ from infra.entry import use_pinned_node
 
 use_pinned_node()
 
-from tests.infra.worlds import CPU, INF1, PINNED, World, lock_of, settings_of, synthesise  # noqa: E402
+from tests.infra.worlds import (  # noqa: E402
+    CPU,
+    INF1,
+    PINNED,
+    SPOT,
+    WARM,
+    World,
+    lock_of,
+    settings_of,
+    synthesise,
+)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +37,18 @@ def inf1(tmp_path_factory: pytest.TempPathFactory) -> World:
 def pinned(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Only a fleet: account, region, zones, certificate, callers and topic all given."""
     return synthesise(tmp_path_factory.mktemp("pinned"), settings_of(PINNED), lock_of("cpu"))
+
+
+@pytest.fixture(scope="session")
+def spot(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A fleet that is mostly Spot, sleeps at night, and admits one group's callers by their certificates."""
+    return synthesise(tmp_path_factory.mktemp("spot"), settings_of(SPOT), lock_of("cpu"))
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A fleet with running instances in reserve."""
+    return synthesise(tmp_path_factory.mktemp("warm"), settings_of(WARM), lock_of("inf1"))
 
 
 @pytest.fixture(scope="session")

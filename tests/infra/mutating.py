@@ -16,6 +16,10 @@ TARGETS = ("fleet", "AWS::ElasticLoadBalancingV2::TargetGroup")
 LAUNCH = ("fleet", "AWS::EC2::LaunchTemplate")
 GROUP = ("fleet", "AWS::AutoScaling::AutoScalingGroup")
 HOOK = ("fleet", "AWS::AutoScaling::LifecycleHook")
+POLICY = ("fleet", "AWS::AutoScaling::ScalingPolicy")
+SCHEDULED = ("fleet", "AWS::AutoScaling::ScheduledAction")
+WARM_POOL = ("fleet", "AWS::AutoScaling::WarmPool")
+TRUST_STORE = ("fleet", "AWS::ElasticLoadBalancingV2::TrustStore")
 ALARM = ("fleet", "AWS::CloudWatch::Alarm")
 DOOR = ("fleet", "AWS::EC2::SecurityGroup")
 INGRESS = ("fleet", "AWS::EC2::SecurityGroupIngress")
@@ -50,7 +54,7 @@ ANYBODY = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "s3:GetObject
 
 @dataclass(frozen=True)
 class Mutant:
-    """``property``: what is removed, in words. ``settings``: the world it lives in, inf1 or pinned (TLS)."""
+    """``property``: what is removed, in words. ``settings``: the world it lives in."""
 
     rule: str
     property: str
@@ -211,5 +215,29 @@ def script(old: str, new: str) -> Mutation:
         before = body["Properties"]["Data"]
         body["Properties"]["Data"] = changed(before)
         assert body["Properties"]["Data"] != before, old
+
+    return mutate
+
+
+def each(kind: str, change: Mutation, *, where: str = "") -> Mutation:
+    """Apply ``change`` to every resource of a type whose text mentions ``where``."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        found = [body for body in resources.values() if body["Type"] == kind and where in str(body)]
+        assert found
+        for body in found:
+            change(body, resources)
+
+    return mutate
+
+
+def without(kind: str, where: str) -> Mutation:
+    """Drop the resources of a type whose text mentions ``where``."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        found = [name for name, body in resources.items() if body["Type"] == kind and where in str(body)]
+        assert found
+        for name in found:
+            del resources[name]
 
     return mutate

@@ -27,12 +27,14 @@ from infra.incompatible import (
     NameOfOtherService,
     NameTooLong,
     NotHosted,
+    StartsTooSlowly,
     TooFewCores,
     TooFewZones,
     TooLittleMemory,
     TooManyBuckets,
     TooManyFiles,
     UnknownInstanceType,
+    WarmPoolWithSpot,
     WrongChip,
 )
 from infra.instances import INF1_DRIVER, chip, instances
@@ -150,6 +152,13 @@ CASES: list[tuple[dict[str, Any], ReleaseLock, type[Incompatible], str]] = [
         "runs on 5, inf1.xlarge has 4",
     ),
     ({}, _with("cpu", blobs=_digests(MAX_BLOBS + 1)), TooManyFiles, f"hold {MAX_BLOBS} names"),
+    (_fleet("c5.large"), lock_of("cpu", startup_seconds=3151), StartsTooSlowly, "7202 s"),
+    (
+        _fleet("c5.large", spot_percent=1, warm_pool={}),
+        lock_of("cpu"),
+        WarmPoolWithSpot,
+        "on-demand instances",
+    ),
     ({}, _with("cpu", blobs=msgspec.UNSET), LockTooOld, "did not record that yet"),
     (_fleet("inf1.xlarge"), _with("inf1", device=msgspec.UNSET), LockTooOld, "did not record"),
 ]
@@ -248,6 +257,11 @@ def test_hosting_types_are_those_of_the_api() -> None:
     assert {name for name, i in instances().items() if i.sagemaker} == {
         name for name in instances() if f"ml.{name}" in hosted
     }
+
+
+def test_a_warm_pool_goes_with_several_types_on_demand() -> None:
+    """AWS refused that until November 2025; a slowest start is still let through."""
+    check(settings_of(_fleet("c5.large", "m5.xlarge", warm_pool={})), lock_of("cpu", startup_seconds=3150))
 
 
 @pytest.mark.parametrize("steps", [[], [0, 100], [50], [25, 25, 100], [50, 25, 100], [50, 120]])

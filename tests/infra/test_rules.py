@@ -36,7 +36,7 @@ def _mutated(world: World, mutant: Mutant) -> dict[str, Any]:
     return template
 
 
-@pytest.fixture(params=["cpu", "inf1", "pinned", "foundation"])
+@pytest.fixture(params=["cpu", "inf1", "pinned", "spot", "warm", "foundation"])
 def world(request: pytest.FixtureRequest) -> World:
     """Each of the worlds."""
     found: World = request.getfixturevalue(request.param)

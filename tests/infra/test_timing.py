@@ -14,18 +14,23 @@ from hypothesis import strategies as st
 from artifact import serving
 from infra.compatibility import check
 from infra.endpoint_stack import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, startup_timeout
-from infra.incompatible import CheckpointTooShort
+from infra.incompatible import CheckpointTooShort, StartsTooSlowly
 from infra.rhythm import EVALUATIONS, PERIOD_SECONDS, REACTION_SECONDS
 from infra.timing import (
     CONTAINER_STOP_SECONDS,
+    MAX_HOOK_SECONDS,
+    PULL_AND_FETCH_SECONDS,
+    SPOT_NOTICE_SECONDS,
     UNIT_STOP_SECONDS,
     drain_seconds,
     grace_seconds,
     hook_seconds,
     idle_seconds,
+    launch_seconds,
+    missing_minutes,
 )
 from settings.model import Serve
-from tests.infra.worlds import CERTIFICATE, CPU, lock_of, settings_of, synthesise
+from tests.infra.worlds import CERTIFICATE, CPU, MORNING, NIGHT, lock_of, settings_of, synthesise
 
 DEADLINES = st.floats(min_value=0.01, max_value=60)
 SERVE = DEADLINES.map(lambda seconds: Serve(deadline_seconds=seconds))
@@ -40,6 +45,28 @@ def test_a_leaving_instance_outlasts_its_slowest_request(serve: Serve) -> None:
     assert serve.deadline_seconds + 10 <= drain <= math.ceil(serve.deadline_seconds) + 10
     assert drain <= hook_seconds(serve)
     assert hook_seconds(serve) >= UNIT_STOP_SECONDS
+
+
+@given(SERVE)
+def test_a_spot_instance_has_time_to_drain(serve: Serve) -> None:
+    """AWS takes it two minutes after its notice, whatever still runs."""
+    assert hook_seconds(serve) < SPOT_NOTICE_SECONDS
+
+
+@given(st.integers(min_value=0, max_value=10_000))
+def test_a_new_instance_is_given_up_only_after_its_longest_start(startup: int) -> None:
+    """Pull and fetch within the unit's limit, then loading within the grace; longer is refused."""
+    lock = lock_of("cpu", startup_seconds=startup)
+    fleet = {"fleet": {"instance_types": ["c5.large"]}}
+
+    launch = launch_seconds(lock)
+    assert launch == PULL_AND_FETCH_SECONDS + grace_seconds(lock) > grace_seconds(lock)
+    assert missing_minutes(lock) * 60 >= launch + REACTION_SECONDS
+    if launch <= MAX_HOOK_SECONDS:
+        check(settings_of(fleet), lock)
+    else:
+        with pytest.raises(StartsTooSlowly):
+            check(settings_of(fleet), lock)
 
 
 @given(SERVE)
@@ -89,6 +116,20 @@ TABLES = st.fixed_dictionaries(
                 ),
                 "min_size": st.integers(0, 3),
                 "max_size": st.integers(3, 9),
+                "on_demand_base": st.integers(0, 3),
+                "schedule": st.sampled_from([[], [NIGHT, MORNING]]),
+                "max_lifetime_days": st.integers(1, 365),
+                "scaling": st.fixed_dictionaries(
+                    {
+                        "in_flight": st.none() | st.floats(0.1, 1000),
+                        "out_minutes": st.integers(1, 60),
+                        "in_minutes": st.integers(60, 240),
+                        "max_out_factor": st.floats(1.01, 10),
+                        "max_in_factor": st.floats(0.01, 0.99),
+                        "out_tolerance": st.floats(0, 0.99),
+                        "in_tolerance": st.floats(0, 0.99),
+                    }
+                ),
                 "certificate_arn": st.sampled_from([None, CERTIFICATE]),
                 "bake_minutes": MINUTES,
                 "checkpoint_delay_minutes": st.integers(3, 2880),
@@ -98,13 +139,20 @@ TABLES = st.fixed_dictionaries(
         "project": st.fixed_dictionaries({"retain_data": st.booleans()}),
     }
 )
+RESERVES = st.sampled_from(
+    [{"spot_percent": 0}, {"spot_percent": 40}, {"spot_percent": 100}, {"warm_pool": {}},
+     {"warm_pool": {"state": "running", "max_prepared": 4}}]
+)  # fmt: skip
 
 
-@given(tables=TABLES, startup=st.integers(0, 3000))
+@given(tables=TABLES, reserve=RESERVES, startup=st.integers(0, 3000))
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-def test_whatever_the_settings_the_templates_break_no_rule(tables: dict[str, Any], startup: int) -> None:
+def test_whatever_the_settings_the_templates_break_no_rule(
+    tables: dict[str, Any], reserve: dict[str, Any], startup: int
+) -> None:
     """The rules on templates ask the same of what was written: a synthesis that passes has them all."""
     with tempfile.TemporaryDirectory() as folder:
-        world = synthesise(Path(folder), settings_of(CPU, tables), lock_of("cpu", startup_seconds=startup))
+        chosen = settings_of(CPU, tables, {"fleet": reserve})
+        world = synthesise(Path(folder), chosen, lock_of("cpu", startup_seconds=startup))
 
     assert "fleet" in world.templates

@@ -69,6 +69,37 @@ PINNED: dict[str, Any] = {
     },
     "alarms": {"topic_arn": "arn:aws:sns:eu-west-1:111122223333:pager"},
 }
+NIGHT = {"name": "night", "cron": "0 20 * * *", "timezone": "Europe/Berlin", "min": 0, "max": 0, "desired": 0}
+MORNING = {
+    "name": "morning",
+    "cron": "30 6 * * 1-5",
+    "timezone": "Europe/Berlin",
+    "min": 2,
+    "max": 8,
+    "desired": 3,
+}
+SPOT: dict[str, Any] = {
+    "fleet": {
+        "instance_types": ["c5.large", "m5.xlarge"],
+        "min_size": 2,
+        "max_size": 8,
+        "on_demand_base": 1,
+        "spot_percent": 60,
+        "schedule": [NIGHT, MORNING],
+        "certificate_arn": CERTIFICATE,
+        "tls_policy": "TLS13-1-3-2021-06",
+        "client_security_groups": ["sg-0123456789abcdef0"],
+        "mtls": {"ca_bundle": "s3://authorities/clients/bundle.pem", "version": "3HL4kqt"},
+    },
+}
+WARM: dict[str, Any] = {
+    "compile": {"target": "inf1"},
+    "fleet": {
+        "instance_types": ["inf1.xlarge", "inf1.2xlarge"],
+        "warm_pool": {"state": "running", "min_size": 2, "max_prepared": 3, "reuse_on_scale_in": True},
+        "max_lifetime_days": 7,
+    },
+}
 
 
 def settings_of(*layers: dict[str, Any]) -> Settings:

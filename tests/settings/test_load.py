@@ -47,6 +47,18 @@ def test_a_misspelt_key_is_refused_with_the_nearest_valid_one(
     assert refused.value.exit_code == 2
 
 
+def test_a_misspelt_key_in_a_list_of_tables_is_refused_with_the_nearest_valid_one(tmp_path: Path) -> None:
+    """The place says which of them."""
+    path = tmp_path / "traceship.toml"
+    path.write_text('[fleet]\ninstance_types = ["c5.large"]\n[[fleet.schedule]]\nname = "a"\nmni = 1\n')
+
+    with pytest.raises(SettingsInvalid) as refused:
+        load(path)
+
+    assert "`fleet.schedule.0.mni`" in refused.value.what
+    assert refused.value.fix == "did you mean `min`?"
+
+
 def test_a_key_like_no_other_lists_the_valid_ones(tmp_path: Path) -> None:
     """Where nothing is near, everything valid is named."""
     with pytest.raises(SettingsInvalid) as refused:

@@ -1,0 +1,117 @@
+"""When a group's size changes by the clock: five fields of cron, in a time zone.
+
+The fields are those of crontab(5), which Auto Scaling's recurrence follows (API reference,
+PutScheduledUpdateGroupAction). What AWS would refuse at the end of a deploy is refused here.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from settings.section import Section
+
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day of month", 1, 31, ()),
+    ("month", 1, 12, _MONTHS),
+    ("day of week", 0, 7, _DAYS),
+)
+"""Name, least and largest value, and the names that stand for values from the least on; 7 is Sunday too."""
+_ITEM = re.compile(r"(?:(?P<all>\*)|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9][0-9]?))?")
+
+Size = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Schedule(Section):
+    """A change of size at a time of day; what it does not name stays as it is."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,30}$")]
+    """What the change is called in the stack, such as ``night``."""
+    cron: str
+    """When, as five fields of cron: minute, hour, day of month, month, day of week."""
+    timezone: str = "UTC"
+    """IANA name of the time zone of ``cron``, such as ``Europe/Berlin``; daylight saving is followed."""
+    min: Size | None = None
+    """Fewest instances from then on."""
+    max: Size | None = None
+    """Most instances from then on."""
+    desired: Size | None = None
+    """Instances at that moment; scaling moves the number from there."""
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, text: str) -> str:
+        check_cron(text)
+        return " ".join(text.split())
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        if name not in zoneinfo.available_timezones():
+            raise ValueError(f"{name!r} is no time zone of the IANA database")
+        return name
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Schedule:
+        sizes = [size for size in (self.min, self.desired, self.max) if size is not None]
+        if not sizes:
+            raise ValueError(f"schedule {self.name} changes nothing: give min, max or desired")
+        if sizes != sorted(sizes):
+            raise ValueError(f"schedule {self.name}: min, desired and max must rise in that order")
+        return self
+
+
+def check_cron(text: str) -> None:
+    """See that ``text`` is five fields of cron.
+
+    Raises:
+        ValueError: it is not; the message names the field.
+    """
+    fields = text.split()
+    if len(fields) != len(_FIELDS):
+        raise ValueError(f"{text!r} has {len(fields)} fields; cron has {len(_FIELDS)}")
+    for field, (name, least, largest, words) in zip(fields, _FIELDS):
+        for item in field.split(","):
+            _check_item(item, name, least, largest, words)
+
+
+def check_returns(entries: Sequence[Schedule]) -> None:
+    """See that names differ, and that a bound which one entry sets is set back by another one.
+
+    Raises:
+        ValueError: they do not; a bound that is set once would stay so for ever.
+    """
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ValueError("two entries of the schedule have the same name")
+    for bound in ("min", "max"):
+        setting = [entry.name for entry in entries if getattr(entry, bound) is not None]
+        if len(setting) == 1:
+            raise ValueError(f"schedule {setting[0]} sets {bound} and no other entry sets it back")
+
+
+def _check_item(item: str, name: str, least: int, largest: int, words: tuple[str, ...]) -> None:
+    match = _ITEM.fullmatch(item)
+    if match is None or (match["step"] and not (match["all"] or match["last"])):
+        raise ValueError(f"{item!r} is no {name} of cron")
+    if match["all"]:
+        return
+    first = _number(match["first"], name, least, largest, words)
+    last = first if match["last"] is None else _number(match["last"], name, least, largest, words)
+    if last < first:
+        raise ValueError(f"{item!r} is no {name} of cron: it ends before it begins")
+
+
+def _number(text: str, name: str, least: int, largest: int, words: tuple[str, ...]) -> int:
+    if text.lower() in words:
+        return least + words.index(text.lower())
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not least <= int(text) <= largest:
+        raise ValueError(f"{text!r} is no {name} of cron: it lies between {least} and {largest}")
+    return int(text)
