@@ -1,8 +1,9 @@
 """What is checked before and after ``cdk deploy``, and the deploy itself.
 
-Before: the bucket holds what the lock names, and nothing unknowable is left as a placeholder
-where it would matter. After: every output arrived, and the endpoint runs the configuration
-that was asked for (SageMaker can return to the old one without an error).
+Before: the bucket holds what the lock names, nothing unknowable is left as a placeholder where it
+would matter, and the fleet's zones offer its instance types. After: every output arrived, and the
+endpoint runs the configuration that was asked for (SageMaker can return to the old one without an
+error).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from artifact.release import ReleaseLock
 from cli.cdk import Cdk
 from cli.console import step
 from cli.project import Project
+from fleet.offerings import check_offerings
 from infra.names import ENDPOINT, FLEET, endpoint_name, stack_name, stack_names
 from infra.signing import signing_environment
 
@@ -122,6 +124,9 @@ def deploy(
         if any(name in chosen for name in _service_stacks(service)):
             with step(f"check that the bucket holds the release of {service.lock_path.name}"):
                 check_release(service, service.lock())
+        if stack_name(service.settings, FLEET) in chosen:
+            with step("check that the zones offer the fleet's instance types"):
+                check_zones(service)
     cdk = Cdk.of(project, quiet=quiet)
     with step("synthesise the stacks, with all policies"):
         cdk.synth(foundation=foundation)
@@ -173,6 +178,18 @@ def check_release(project: Project, lock: ReleaseLock) -> None:
     if archive["ContentLength"] != lock.artifact.archive_bytes:
         why = f"it has {archive['ContentLength']} bytes, the lock says {lock.artifact.archive_bytes}"
         raise ReleaseDamaged(place=f"s3://{where.bucket}/{where.prefix}/model.tar.gz", why=why)
+
+
+def check_zones(project: Project) -> None:
+    """See that every zone of the fleet offers every type of it.
+
+    Raises:
+        TypeNotOffered: one does not.
+        AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
+    """
+    fleet = project.settings.fleet
+    if fleet is not None:
+        check_offerings(project.client("ec2"), fleet.instance_types, project.settings.project.zones)
 
 
 def _refuse_placeholders(project: Project, lock: ReleaseLock) -> None:

@@ -7,16 +7,21 @@
     fleet_health.py          DescribeTargetHealth by real probes; the load balancer's targets
     fleet_api.py             the Auto Scaling actions that concern instances
     fleet_cloudformation.py  AWS::AutoScaling::AutoScalingGroup
+    fleet_warm_pools.py      warm pools and their CloudFormation type
+    fleet_offerings.py       which instance types a zone offers
 
 An instance runs ``python -m inference_code fetch`` and then ``serve`` of this checkout with the
 variables of its user data; AMI, container image, security groups and network are recorded only.
 What is not there: scaling policies and scheduled actions do not act, lifecycle hooks do not
-wait, an instance that dies stays Unhealthy until somebody replaces it.
+wait, warm pools stay empty, Spot is never taken back, an instance that dies stays Unhealthy until
+somebody replaces it.
 """
 
 from __future__ import annotations
 
+from local_aws.extension import fleet_offerings as offerings
 from local_aws.extension import fleet_stores as stores
+from local_aws.extension import fleet_warm_pools as warm_pools
 from local_aws.extension import replicas
 from local_aws.extension.fleet_api import AutoScaling
 from local_aws.extension.fleet_cloudformation import GroupType
@@ -43,6 +48,8 @@ def register(registry: Registry) -> None:
         "elasticloadbalancing", health.handle, {"host_patterns": [r"^elasticloadbalancing\."]}
     )
     GroupType(registry, engine, refreshes)
+    warm_pools.add_type(registry)
+    offerings.register()
     # ministack's own records hold the fleet's state; only a reset concerns us.
     registry.add_state("fleet", save=dict, restore=lambda _: None, reset=engine.reset)
     registry.on_startup(engine.resume)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from local_aws.extension import fleet_stores as stores
+from local_aws.extension import fleet_warm_pools as warm_pools
 from local_aws.extension.fleet_engine import FleetEngine, LaunchFailed, adopt, show_health, timestamp
 from local_aws.extension.fleet_query import AUTO_SCALING, Request, error, flat, nested, response
 from local_aws.extension.fleet_refresh import Preferences, Refreshes
@@ -42,6 +43,9 @@ class AutoScaling:
             "SuspendProcesses": functools.partial(self.switch_processes, suspend=True),
             "ResumeProcesses": functools.partial(self.switch_processes, suspend=False),
             "AttachLoadBalancerTargetGroups": self.attach_target_groups,
+            "PutWarmPool": lambda request: warm_pools.put(self._group(request), request),
+            "DescribeWarmPool": lambda request: warm_pools.describe(self._group(request)),
+            "DeleteWarmPool": lambda request: warm_pools.delete(self._group(request)),
             "StartInstanceRefresh": self.start_refresh,
             "DescribeInstanceRefreshes": self.describe_refreshes,
             "CancelInstanceRefresh": functools.partial(self.interrupt_refresh, wish="cancel"),

@@ -24,6 +24,13 @@ from local_aws.extension.replicas import RESTORE_SECONDS, Launch, Replica, Repli
 ADDRESS_TAG = "traceship:local-address"
 """Tag of an instance: the URL on loopback under which its server answers."""
 _ACTIVITIES_KEPT = 100
+_KEPT_AS_GIVEN = (
+    "MixedInstancesPolicy",
+    "DefaultInstanceWarmup",
+    "MaxInstanceLifetime",
+    "InstanceMaintenancePolicy",
+    "CapacityRebalance",
+)
 
 logger = logging.getLogger("traceship.fleet")
 
@@ -215,7 +222,7 @@ def adopt(group: Record, properties: Record) -> None:
     """Give ministack's record of a group the members that ministack drops."""
     for name in ("TargetGroupARNs", "SuspendedProcesses", "Activities"):
         group[name] = list(properties.get(name) or group.get(name) or [])
-    for name in ("MixedInstancesPolicy", "DefaultInstanceWarmup", "MaxInstanceLifetime"):
+    for name in _KEPT_AS_GIVEN:
         if properties.get(name) is not None:
             group[name] = properties[name]
 

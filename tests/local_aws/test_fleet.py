@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.local_aws.emulator import Emulator, refusal, running, start, until
 from tests.local_aws.fleet_stack import user_data
@@ -408,6 +409,21 @@ def test_automatic_rollback_is_refused_where_it_could_not_happen(
 
     assert code == "ValidationError"
     assert "by version number" in message
+
+
+def test_every_zone_offers_the_types_that_are_asked_for(world: World) -> None:
+    """Which is said to be only present; a question without a type would need the catalogue."""
+    asked = [{"Name": "instance-type", "Values": ["inf1.xlarge", "c5.large"]}]
+    by_zone = world.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=asked)
+    here = [{"Name": "location", "Values": ["us-east-1b"]}]
+    in_b = world.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=asked + here)
+
+    zones = [zone["ZoneName"] for zone in world.ec2.describe_availability_zones()["AvailabilityZones"]]
+    found = {(one["InstanceType"], one["Location"]) for one in by_zone["InstanceTypeOfferings"]}
+    assert found == {(name, zone) for name in ("inf1.xlarge", "c5.large") for zone in zones}
+    assert {one["Location"] for one in in_b["InstanceTypeOfferings"]} == {"us-east-1b"}
+    with pytest.raises(ClientError, match="instance-type"):
+        world.ec2.describe_instance_type_offerings(LocationType="availability-zone")
 
 
 def test_groups_get_new_machines_after_a_restart(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -168,6 +168,88 @@ def test_without_an_update_policy_running_instances_stay(stack: Stack) -> None:
     assert stack.digests() == ["aaaa", "bbbb"]
 
 
+WAITING = {
+    "Type": "AWS::AutoScaling::WarmPool",
+    "Properties": {
+        "AutoScalingGroupName": {"Ref": "Group"},
+        "PoolState": "Running",
+        "MinSize": 2,
+        "MaxGroupPreparedCapacity": 3,
+        "InstanceReusePolicy": {"ReuseOnScaleIn": True},
+    },
+}
+NIGHT = {
+    "Type": "AWS::AutoScaling::ScheduledAction",
+    "Properties": {
+        "AutoScalingGroupName": {"Ref": "Group"},
+        "Recurrence": "0 20 * * *",
+        "TimeZone": "Europe/Berlin",
+        "MinSize": 0,
+        "MaxSize": 0,
+        "DesiredCapacity": 0,
+    },
+}
+
+
+def test_a_warm_pool_and_a_schedule_are_described_and_go_with_their_resources(stack: Stack) -> None:
+    """Stored as asked, shown by the APIs, changed in place, and gone after the update that drops them."""
+    groups = stack.emulator.client("autoscaling")
+
+    assert stack.create("aaaa", extra={"Waiting": WAITING, "Night": NIGHT})[0] == "CREATE_COMPLETE"
+    name = stack.group()["AutoScalingGroupName"]
+    pool = groups.describe_warm_pool(AutoScalingGroupName=name)["WarmPoolConfiguration"]
+    assert pool == {
+        "PoolState": "Running",
+        "MinSize": 2,
+        "MaxGroupPreparedCapacity": 3,
+        "InstanceReusePolicy": {"ReuseOnScaleIn": True},
+    }
+    assert stack.group()["WarmPoolConfiguration"] == pool
+    (night,) = groups.describe_scheduled_actions(AutoScalingGroupName=name)["ScheduledUpdateGroupActions"]
+    assert (night["Recurrence"], night["TimeZone"], night["MaxSize"]) == ("0 20 * * *", "Europe/Berlin", 0)
+
+    smaller = {**WAITING, "Properties": {"AutoScalingGroupName": {"Ref": "Group"}}}
+    assert stack.update("aaaa", extra={"Waiting": smaller, "Night": NIGHT})[0] == "UPDATE_COMPLETE"
+    pool = groups.describe_warm_pool(AutoScalingGroupName=name)["WarmPoolConfiguration"]
+    assert pool == {
+        "PoolState": "Stopped",
+        "MinSize": 0,
+        "InstanceReusePolicy": {"ReuseOnScaleIn": False},
+    }
+
+    assert stack.update("aaaa")[0] == "UPDATE_COMPLETE"
+    assert "WarmPoolConfiguration" not in groups.describe_warm_pool(AutoScalingGroupName=name)
+    assert groups.describe_scheduled_actions(AutoScalingGroupName=name)["ScheduledUpdateGroupActions"] == []
+
+
+def test_a_warm_pool_beside_spot_is_refused(stack: Stack) -> None:
+    """With the reason, and nothing is left."""
+    template = json.loads(stack.template("aaaa", extra={"Waiting": WAITING}))
+    mixed = template["Resources"]["Group"]["Properties"]["MixedInstancesPolicy"]
+    mixed["InstancesDistribution"] = {"OnDemandPercentageAboveBaseCapacity": 50}
+    stack.client.create_stack(StackName=stack.name, TemplateBody=json.dumps(template))
+
+    status, reasons = deployed(stack.client, stack.name)
+
+    assert status == "ROLLBACK_COMPLETE"
+    assert "launches Spot Instances" in reasons
+
+
+def test_how_instances_are_replaced_is_described(stack: Stack) -> None:
+    """Maintenance policy and rebalancing, as the group was given them."""
+    template = json.loads(stack.template("aaaa"))
+    template["Resources"]["Group"]["Properties"] |= {
+        "InstanceMaintenancePolicy": {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 110},
+        "CapacityRebalance": True,
+    }
+    stack.client.create_stack(StackName=stack.name, TemplateBody=json.dumps(template))
+
+    assert deployed(stack.client, stack.name)[0] == "CREATE_COMPLETE"
+    group = stack.group()
+    assert group["InstanceMaintenancePolicy"] == {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 110}
+    assert group["CapacityRebalance"] is True
+
+
 def test_an_update_policy_that_is_not_there_is_refused(stack: Stack) -> None:
     """It would be skipped in silence, and the deploy would look right."""
     status, reasons = stack.create("aaaa", policy={"AutoScalingRollingUpdate": {"MaxBatchSize": 1}})

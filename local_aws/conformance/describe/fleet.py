@@ -33,6 +33,19 @@ def _hook(clients: Clients, resource: Resource) -> Found:
     return only([hook for hook in hooks if hook["LifecycleHookName"] == name], "lifecycle hook")
 
 
+def _warm_pool(clients: Clients, resource: Resource) -> Found:
+    answer = clients.client("autoscaling").describe_warm_pool(AutoScalingGroupName=resource.physical_id)
+    return {"AutoScalingGroupName": resource.physical_id, **answer["WarmPoolConfiguration"]}
+
+
+def _scheduled_action(clients: Clients, resource: Resource) -> Found:
+    group = resource.properties["AutoScalingGroupName"]
+    answer = clients.client("autoscaling").describe_scheduled_actions(AutoScalingGroupName=group)
+    name = resource.physical_id.rpartition("|")[2].rpartition("/")[2]
+    found = [one for one in answer["ScheduledUpdateGroupActions"] if one["ScheduledActionName"] == name]
+    return only(found, "scheduled action")
+
+
 def _scaling_policy(clients: Clients, resource: Resource) -> Found:
     group = resource.properties["AutoScalingGroupName"]
     policies = clients.client("autoscaling").describe_policies(AutoScalingGroupName=group)["ScalingPolicies"]
@@ -77,6 +90,8 @@ DESCRIBERS: dict[str, Describer] = {
     "AWS::AutoScaling::AutoScalingGroup": _group,
     "AWS::AutoScaling::LifecycleHook": _hook,
     "AWS::AutoScaling::ScalingPolicy": _scaling_policy,
+    "AWS::AutoScaling::ScheduledAction": _scheduled_action,
+    "AWS::AutoScaling::WarmPool": _warm_pool,
     "AWS::ElasticLoadBalancingV2::LoadBalancer": _load_balancer,
     "AWS::ElasticLoadBalancingV2::TargetGroup": _target_group,
     "AWS::ElasticLoadBalancingV2::Listener": _listener,

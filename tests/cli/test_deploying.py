@@ -1,0 +1,84 @@
+"""What a deploy asks AWS before it starts anything."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from artifact.release import Ami, Image, ReleaseLock, release_prefix
+from cli.deploying import deploy
+from fleet.offerings import TypeNotOffered
+from settings.model import Settings
+from tests.infra.worlds import CPU, PINNED, lock_of, settings_of
+
+MANIFEST = b"{}"
+
+
+class Aws:
+    """A bucket with the release, and zones of which the second lacks c5.xlarge."""
+
+    def get_object(self, **_: Any) -> dict[str, Any]:
+        return {"Body": io.BytesIO(MANIFEST)}
+
+    def head_object(self, **_: Any) -> dict[str, Any]:
+        return {"ContentLength": _lock().artifact.archive_bytes}
+
+    def get_paginator(self, _: str) -> Aws:
+        return self
+
+    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+        pairs = [("m5.xlarge", "eu-west-1a"), ("m5.xlarge", "eu-west-1c"), ("c5.xlarge", "eu-west-1a")]
+        return [{"InstanceTypeOfferings": [{"InstanceType": name, "Location": zone} for name, zone in pairs]}]
+
+
+class Project:
+    """A project as far as it is needed before the CDK starts; anything further is an error here."""
+
+    lock_path = Path("release.lock.json")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.all_settings = (settings,)
+        self.services = (self,)
+
+    def lock(self) -> ReleaseLock:
+        return _lock()
+
+    def client(self, _: str) -> Aws:
+        return Aws()
+
+
+def _lock() -> ReleaseLock:
+    digest = hashlib.sha256(MANIFEST).hexdigest()
+    lock = lock_of("cpu", digest=digest)
+    image = Image(repository="1.dkr.ecr.eu-west-1.amazonaws.com/a", digest="1" * 64, placeholder=False)
+    return msgspec.structs.replace(
+        lock,
+        location=msgspec.structs.replace(lock.location, prefix=release_prefix("traceship", digest)),
+        serving_image=image,
+        compile_image=image,
+        ami=Ami(id="ami-12345678", placeholder=False),
+    )
+
+
+def test_a_zone_without_the_fleets_type_ends_a_deploy_before_it_begins() -> None:
+    """Nothing is synthesised: the project here has no folder for it."""
+    project: Any = Project(settings_of(PINNED))
+
+    with pytest.raises(TypeNotOffered) as refused:
+        deploy(project)
+
+    assert refused.value.what == "zone eu-west-1c does not offer c5.xlarge"
+
+
+def test_zones_are_no_matter_where_no_fleet_is_deployed() -> None:
+    """It goes on to the CDK, which this project has no place for."""
+    project: Any = Project(settings_of({"endpoint": CPU["endpoint"]}))
+
+    with pytest.raises(AttributeError, match="settings_path"):
+        deploy(project)
