@@ -110,17 +110,14 @@ def fleet_dashboard(watch: Watch, metrics: FleetMetrics, lock: ReleaseLock, serv
         graph(title="Failed requests: by replicas, by the load balancer", left=failed),
         graph(title="Replicas", left=replicas),
         *replica_widgets(serve, service=metrics.service),
-        *_what_is_paid_for(metrics),
+        _what_is_paid_for(metrics),
     )
 
 
-def _what_is_paid_for(metrics: FleetMetrics) -> list[cloudwatch.IWidget]:
-    """Instances by the minute; prices are no metric, so the line names the command that knows them."""
+def _what_is_paid_for(metrics: FleetMetrics) -> cloudwatch.IWidget:
+    """Instances by the minute, which is what EC2 bills; prices are no metric."""
     counted = [
         metrics.size("GroupTotalInstances", "instances"),
         metrics.size("WarmPoolTotalCapacity", "in the warm pool"),
     ]
-    return [
-        cloudwatch.GraphWidget(title="Instances that are paid for", left=counted),
-        cloudwatch.TextWidget(markdown="What they cost: `traceship cost`", width=6, height=2),
-    ]
+    return cloudwatch.GraphWidget(title="Instances that are paid for", left=counted)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
+import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elb
 from pydantic import ValidationError
 
 from infra import boot
+from infra.fleet_doors import TLS_POLICIES
 from infra.names import READY_HOOK, fleet_group
 from infra.timing import PULL_AND_FETCH_SECONDS, launch_seconds
-from tests.infra.worlds import CERTIFICATE, CPU, SPOT, World, lock_of, settings_of
+from settings.fleet import TlsPolicy
+from tests.infra.worlds import CERTIFICATE, CPU, NIGHT, SPOT, World, lock_of, make_app, settings_of
 
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
 HOOK = "AWS::AutoScaling::LifecycleHook"
@@ -126,6 +132,30 @@ def test_callers_show_a_certificate_of_the_given_authorities(spot: World, pinned
     assert "MutualAuthentication" not in pinned.properties("fleet", LISTENER)
 
 
+def test_every_tls_policy_of_the_settings_is_the_load_balancers_of_that_name(tmp_path: Path) -> None:
+    """The CDK has names of its own for them; a listener each shows what they stand for."""
+    assert tuple(TLS_POLICIES) == get_args(TlsPolicy)
+    app = make_app(tmp_path)
+    stack = cdk.Stack(app, "policies")
+    vpc = ec2.Vpc(stack, "Vpc")
+    balancer = elb.ApplicationLoadBalancer(stack, "LoadBalancer", vpc=vpc)
+    for number, policy in enumerate(TLS_POLICIES.values()):
+        balancer.add_listener(
+            f"Listener{number}",
+            port=8443 + number,
+            protocol=elb.ApplicationProtocol.HTTPS,
+            certificates=[elb.ListenerCertificate.from_arn(CERTIFICATE)],
+            ssl_policy=policy,
+            default_action=elb.ListenerAction.fixed_response(200),
+        )
+
+    template = app.synth().get_stack_by_name("policies").template
+    found = [
+        body["Properties"]["SslPolicy"] for body in template["Resources"].values() if body["Type"] == LISTENER
+    ]
+    assert found == [f"ELBSecurityPolicy-{name}" for name in TLS_POLICIES]
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
@@ -133,6 +163,8 @@ def test_callers_show_a_certificate_of_the_given_authorities(spot: World, pinned
         ({"mtls": {"ca_bundle": "authorities/a.pem"}, "certificate_arn": CERTIFICATE}, "ca_bundle"),
         ({"on_demand_base": 3}, "above max_size 2"),
         ({"spot_percent": 101}, "spot_percent"),
+        ({"schedule": [NIGHT]}, "night sets min and no other entry"),
+        ({"schedule": [NIGHT, NIGHT]}, "same name"),
         ({"tls_policy": "TLS13-1-0-2021-06"}, "tls_policy"),
         ({"client_security_groups": ["sg-1"]}, "client_security_groups"),
         ({"warm_pool": {"state": "hibernated"}}, "warm_pool.state"),

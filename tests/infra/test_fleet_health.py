@@ -135,7 +135,6 @@ def test_the_dashboard_is_one_picture_of_health(cpu: World) -> None:
         "RequestsInFlight",
         "GroupTotalInstances",
         "WarmPoolTotalCapacity",
-        "traceship cost",
     ):
         assert part in text, part
     woken = [name for name in cpu.all("fleet", "AWS::CloudWatch::Alarm") if not name.startswith("Scale")]
