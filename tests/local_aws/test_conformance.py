@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,101 @@ def test_what_was_asked_for_is_verified(stack: Stack) -> None:
     }
     assert {row.logical_id for row in found.unsupported} == {"Queue", "Meta"}
     assert all(row.detail for row in found.unsupported)
+
+
+def fleet_parts() -> Json:
+    """An empty group with what only some fleets have."""
+    group = {"AutoScalingGroupName": ref("Fleet")}
+    steps = [
+        {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 5, "ScalingAdjustment": -5},
+        {"MetricIntervalLowerBound": 5, "ScalingAdjustment": -10},
+    ]
+    parts = {
+        "LifecycleHook": {
+            "LifecycleHookName": "Ready",
+            "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING",
+            "DefaultResult": "ABANDON",
+            "HeartbeatTimeout": 1200,
+        },
+        "ScheduledAction": {
+            "Recurrence": "0 20 * * *",
+            "TimeZone": "Europe/Berlin",
+            **dict.fromkeys(("MinSize", "MaxSize", "DesiredCapacity"), 0),
+        },
+        "WarmPool": {"PoolState": "Running", "MinSize": 1, "InstanceReusePolicy": {"ReuseOnScaleIn": True}},
+        "ScalingPolicy": {
+            "PolicyType": "StepScaling",
+            "AdjustmentType": "PercentChangeInCapacity",
+            "MinAdjustmentMagnitude": 1,
+            "MetricAggregationType": "Minimum",
+            "StepAdjustments": steps,
+        },
+    }
+    launch = {"LaunchTemplateData": {"ImageId": "ami-00000000000000000", "InstanceType": "inf1.xlarge"}}
+    fleet = {
+        "MinSize": "0",
+        "MaxSize": "2",
+        "AvailabilityZones": ["us-east-1a"],
+        "LaunchTemplate": {"LaunchTemplateId": ref("Launch"), "Version": "1"},
+        "InstanceMaintenancePolicy": {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 110},
+        "CapacityRebalance": True,
+        "MaxInstanceLifetime": 604800,
+    }
+    return {
+        "Launch": {"Type": "AWS::EC2::LaunchTemplate", "Properties": launch},
+        "Fleet": {"Type": "AWS::AutoScaling::AutoScalingGroup", "Properties": fleet},
+        **{
+            name: {"Type": f"AWS::AutoScaling::{name}", "Properties": {**group, **p}}
+            for name, p in parts.items()
+        },
+    }
+
+
+@pytest.fixture
+def fleet(aws: LocalAws) -> Iterator[Stack]:
+    stack = new_stack(aws)
+    assert stack.deploy(fleet_parts()) == "CREATE_COMPLETE"
+    yield stack
+    stack.delete()
+
+
+def test_what_only_some_fleets_have_is_verified_too(fleet: Stack) -> None:
+    """Hooks, schedules, warm pools and steps are described as the template asks for them."""
+    found = inventory(fleet.aws, [fleet.name], {fleet.name: template(fleet_parts())})
+
+    assert found.problems == ()
+    assert set(verdicts(found).values()) == {Verdict.VERIFIED}
+
+
+def _wake_later(aws: LocalAws, name: str) -> None:
+    groups = aws.client("autoscaling")
+    (action,) = groups.describe_scheduled_actions(AutoScalingGroupName=name)["ScheduledUpdateGroupActions"]
+    groups.put_scheduled_update_group_action(
+        AutoScalingGroupName=name, ScheduledActionName=action["ScheduledActionName"], Recurrence="0 22 * * *"
+    )
+
+
+def _stop_the_pool(aws: LocalAws, name: str) -> None:
+    aws.client("autoscaling").put_warm_pool(AutoScalingGroupName=name, PoolState="Stopped", MinSize=1)
+
+
+def _delete_the_pool(aws: LocalAws, name: str) -> None:
+    aws.client("autoscaling").delete_warm_pool(AutoScalingGroupName=name)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [(_wake_later, "ScheduledAction"), (_stop_the_pool, "WarmPool"), (_delete_the_pool, "WarmPool")],
+)
+def test_a_change_behind_the_stack_is_seen(
+    fleet: Stack, change: Callable[[LocalAws, str], None], part: str
+) -> None:
+    """Each by the part of the fleet that it changed, and no other."""
+    change(fleet.aws, fleet.physical_id("Fleet"))
+
+    found = inventory(fleet.aws, [fleet.name], {fleet.name: template(fleet_parts())})
+
+    assert {name for name, verdict in verdicts(found).items() if verdict != Verdict.VERIFIED} == {part}
 
 
 def _drop_lifecycle(aws: LocalAws, stack: Stack) -> None:

@@ -35,7 +35,8 @@ def _hook(clients: Clients, resource: Resource) -> Found:
 
 def _warm_pool(clients: Clients, resource: Resource) -> Found:
     answer = clients.client("autoscaling").describe_warm_pool(AutoScalingGroupName=resource.physical_id)
-    return {"AutoScalingGroupName": resource.physical_id, **answer["WarmPoolConfiguration"]}
+    pools = [answer["WarmPoolConfiguration"]] if "WarmPoolConfiguration" in answer else []
+    return {"AutoScalingGroupName": resource.physical_id, **only(pools, "warm pool")}
 
 
 def _scheduled_action(clients: Clients, resource: Resource) -> Found:
