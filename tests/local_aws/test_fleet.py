@@ -152,7 +152,8 @@ def test_a_killed_server_turns_red_everywhere(world: World, name: str) -> None:
     until(lambda: world.health()[entry["InstanceId"]]["State"] == "unhealthy", "the target is unhealthy")
 
     assert world.health()[entry["InstanceId"]]["Reason"] == "Target.FailedHealthChecks"
-    assert world.instances(name)[0]["HealthStatus"] == "Unhealthy"
+    # The probe may see the closed port before the emulator has seen its child end.
+    until(lambda: world.instances(name)[0]["HealthStatus"] == "Unhealthy", "the instance is Unhealthy")
     with pytest.raises(urllib.error.HTTPError) as refused:
         world.knock()
     assert refused.value.code == 503
