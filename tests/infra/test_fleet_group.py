@@ -103,8 +103,11 @@ def test_ill_and_old_instances_are_replaced_as_in_a_rollout(cpu: World, warm: Wo
 
 
 def test_the_group_has_the_name_that_its_alarms_look_for(cpu: World) -> None:
-    """They cannot refer to it: it refers to them."""
-    assert cpu.properties("fleet", GROUP)["AutoScalingGroupName"] == fleet_group("traceship")
+    """They cannot refer to it: it refers to them. Each service's fleet has one of its own."""
+    search = settings_of(CPU).of(stage=None, service="search", runs="search")
+
+    assert cpu.properties("fleet", GROUP)["AutoScalingGroupName"] == fleet_group(cpu.settings)
+    assert (fleet_group(cpu.settings), fleet_group(search)) == ("traceship-fleet", "traceship-search-fleet")
 
 
 def test_callers_can_be_a_security_group_and_nobody_else(spot: World) -> None:
