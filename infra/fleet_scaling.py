@@ -2,7 +2,7 @@
 
 Two step policies share one estimate, replicas needed = in flight on all of them / target, rounded up.
 They grow the fleet after minutes and shrink it after many, by no more than a factor at a time
-(scaling_steps.py), as cortex did (cortexlabs/cortex:docs/workloads/realtime/autoscaling.md). Target
+(scaling_steps.py), as cortex did for its realtime workloads (cortexlabs/cortex at 0.42). Target
 tracking on requests, which needs no word of the replicas, only adds; what it would add is not taken away.
 """
 
