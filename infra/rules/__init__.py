@@ -8,6 +8,7 @@ rollback possible. A function with its promise, reason and remedy above it is a 
     doors.py         load balancers, security groups and networks: who can reach what
     stores.py        buckets, keys, images, logs, topics and queues
     hosting.py       SageMaker, Batch and Step Functions
+    endpoints.py     canaries, captured requests, queues, and what scales an endpoint
     permissions.py   roles and policies
     template.py      a template as they all read it; secrets.py: what looks like a secret
     plugin.py        the CDK's side
@@ -19,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.rules import doors, hosting, machines, permissions, rollout, stores
+from infra.rules import doors, endpoints, hosting, machines, permissions, rollout, stores
 from infra.rules.template import Resource, Rule, Template
 
-GROUPS = (machines, rollout, doors, stores, hosting, permissions)
+GROUPS = (machines, rollout, doors, stores, hosting, endpoints, permissions)
 RULES = tuple(found for group in GROUPS for found in vars(group).values() if isinstance(found, Rule))
 
 
