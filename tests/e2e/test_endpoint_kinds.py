@@ -1,9 +1,8 @@
-"""A second release is tried, shifted to and promoted; then the endpoint answers by way of S3."""
+"""A second release is tried and shifted to; then the endpoint answers by way of S3."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -88,8 +87,8 @@ def _problems(demo: Demo) -> list[str]:
     return list(inventory(demo.aws, names, templates).problems)
 
 
-def test_a_canary_is_tried_shifted_to_and_promoted(demo: Demo, settings: str) -> None:
-    """No request goes to a release that nobody chose, and none is left without one."""
+def test_a_canary_is_tried_and_shifted_to(demo: Demo, settings: str) -> None:
+    """No request goes to a release that nobody chose, and no deploy leaves requests without one."""
     lock, second = demo.folder / "release.lock.json", demo.folder / "release.canary.lock.json"
     old = json.loads(lock.read_bytes())["digest"]
     with_canary = settings + CANARY
@@ -118,20 +117,6 @@ def test_a_canary_is_tried_shifted_to_and_promoted(demo: Demo, settings: str) ->
     _use(demo, _with_buckets(settings))
     left = demo.command("deploy", "endpoint", "--json")
     assert (left.code, left.error["id"]) == (2, "no-traffic-left")
-
-    _use(demo, _with_buckets(with_canary))
-    shutil.copy(second, lock)
-    _deploy(demo)
-    both = _variants(demo)
-    assert {name: (row["weight"], row["digest"]) for name, row in both.items()} == {
-        "stable": (0, new),
-        canary_variant(new): (1, new),
-    }
-    _shift(demo, stable=1)
-    _use(demo, _with_buckets(settings))
-    _deploy(demo)
-    assert {name: row["digest"] for name, row in _variants(demo).items()} == {"stable": new}
-    assert demo.command("status", "--json").json["endpoint"]["captured_percent"] == 0
 
 
 def test_an_async_endpoint_answers_by_way_of_s3(demo: Demo, settings: str) -> None:
