@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from artifact.aws import AwsClient, is_local, translated
-from artifact.errors import ProofFailed, TraceshipError, UsageError
+from artifact.errors import ProofFailed, UsageError
 from artifact.release import ReleaseLock
 from cli.cdk import Cdk
 from cli.console import step
+from cli.endpoints import DeployIncomplete, check_endpoint, check_update, wanted_variants
 from cli.project import Project
 from fleet.offerings import check_offerings
-from infra.names import ENDPOINT, FLEET, endpoint_name, stack_name, stack_names
+from infra.names import ENDPOINT, FLEET, stack_name, stack_names
 from infra.signing import signing_environment
 
 TOOLKIT_STACK = "CDKToolkit"
@@ -92,17 +93,6 @@ class UnknownStack(UsageError):
         )
 
 
-class DeployIncomplete(TraceshipError):
-    """CloudFormation said yes, but something that was asked for is not there."""
-
-    id = "deploy-incomplete"
-
-    def __init__(self, *, what: str, why: str) -> None:
-        super().__init__(
-            what=what, why=why, fix="read the stack's events; deploy again once the cause is mended"
-        )
-
-
 def deploy(
     project: Project,
     *,
@@ -127,6 +117,9 @@ def deploy(
         if stack_name(service.settings, FLEET) in chosen:
             with step("check that the zones offer the fleet's instance types"):
                 check_zones(service)
+        if stack_name(service.settings, ENDPOINT) in chosen and (canary := service.canary_lock()) is not None:
+            with step(f"check that the bucket holds the release of {service.for_canary().lock_path.name}"):
+                check_release(service, canary)
     cdk = Cdk.of(project, quiet=quiet)
     with step("synthesise the stacks, with all policies"):
         cdk.synth(foundation=foundation)
@@ -135,12 +128,15 @@ def deploy(
             cdk.bootstrap(project.account, project.region)
     elif not _exists(project.client("cloudformation"), TOOLKIT_STACK):
         raise NotBootstrapped(account=project.account, region=project.region)
+    for service in project.services:
+        if (stack := stack_name(service.settings, ENDPOINT)) in chosen:
+            check_update(service, wanted_variants(cdk.out, stack))
     with step(f"deploy {', '.join(chosen)}"):
         outputs = cdk.deploy(chosen, project.state / "outputs.json")
     _check_outputs(cdk.out, chosen, outputs)
     for service in project.services:
-        if stack_name(service.settings, ENDPOINT) in chosen:
-            _check_endpoint(service)
+        if (stack := stack_name(service.settings, ENDPOINT)) in chosen:
+            check_endpoint(service, wanted_variants(cdk.out, stack))
     return outputs
 
 
@@ -237,24 +233,3 @@ def _check_outputs(out: Path, stacks: list[str], outputs: dict[str, dict[str, st
                 what=f"the stack {stack} was deployed without all of its outputs",
                 why=f"missing: {', '.join(sorted(missing))}",
             )
-
-
-def _check_endpoint(project: Project) -> None:
-    from sagemaker.core.resources import Endpoint
-
-    name = endpoint_name(project.settings)
-    stack = stack_name(project.settings, ENDPOINT)
-    with translated("compare the endpoint with what was deployed"):
-        resources = project.client("cloudformation").describe_stack_resources(StackName=stack)
-        asked = next(
-            r["PhysicalResourceId"]
-            for r in resources["StackResources"]
-            if r["ResourceType"] == "AWS::SageMaker::EndpointConfig"
-        )
-        found = Endpoint.get(endpoint_name=name, region=project.region)
-    running = found.endpoint_config_name
-    if found.endpoint_status != "InService" or running != asked.rpartition("/")[2]:
-        raise DeployIncomplete(
-            what=f"the endpoint {name} does not run what was deployed",
-            why=f"it is {found.endpoint_status} with {running}, asked for was {asked}",
-        )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from artifact.aws import translated
 from cli.project import Project
 from fleet import status
+from infra.canary import read_canary
 from infra.lock import read_lock
-from infra.names import ENDPOINT, FLEET, endpoint_name, stack_name, stack_names
+from infra.names import ENDPOINT, FLEET, canary_variant, endpoint_name, stack_name, stack_names
 
 
 def look(project: Project) -> status.Status:
     """Ask AWS for everything that the settings describe; what is absent is shown as absent."""
     settings = project.settings
-    lock = read_lock(project.lock_path)
+    lock, canary = read_lock(project.lock_path), read_canary(settings, project.root)
     found = status.stacks(project.client("cloudformation"), stack_names([settings]))
     present = {stack.name for stack in found if stack.status != "ABSENT"}
     endpoint = fleet = None
@@ -26,6 +27,7 @@ def look(project: Project) -> status.Status:
         stacks=found,
         endpoint=endpoint,
         fleet=fleet,
+        canary=(canary_variant(canary.digest), canary.digest) if canary is not None else None,
     )
 
 

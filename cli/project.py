@@ -16,8 +16,9 @@ from artifact.errors import UsageError
 from artifact.failpoints import failpoint
 from artifact.release import ReleaseLock
 from compile.durable import naming, sync_file, sync_folder
+from infra.canary import read_canary, wanted_canary
 from infra.lock import LockMissing, read_lock
-from infra.names import lock_file
+from infra.names import canary_lock_file, lock_file
 from settings.load import load, load_all
 from settings.model import Settings
 
@@ -33,6 +34,8 @@ class Project:
     service: str | None = None
     profile: str | None = None
     """Of the AWS configuration; None: what the environment says."""
+    canary: bool = False
+    """Whether the lock to write is that of the canary (``for_canary``)."""
 
     @classmethod
     def of(cls, ctx: click.Context) -> Project:
@@ -52,7 +55,8 @@ class Project:
             return self.root / lock_file(
                 Settings().of(stage=self.stage, service=self.service, runs=self.service)
             )
-        return self.root / lock_file(self.settings)
+        name = canary_lock_file if self.canary else lock_file
+        return self.root / name(self.settings)
 
     @property
     def lock_paths(self) -> tuple[Path, ...]:
@@ -101,6 +105,25 @@ class Project:
         if lock is None:
             raise LockMissing(path=self.lock_path, sections="this command")
         return lock
+
+    def canary_lock(self) -> ReleaseLock | None:
+        """Return the canary's lock, None where the settings want no canary.
+
+        Raises:
+            CanaryLockMissing, LockInvalid: see there.
+        """
+        return wanted_canary(self.settings, read_canary(self.settings, self.root))
+
+    def for_canary(self) -> Project:
+        """The same project with the canary's lock in place of the release's.
+
+        Raises:
+            NoCanary: the settings have none.
+        """
+        endpoint = self.settings.endpoint
+        if endpoint is None or endpoint.canary is None:
+            raise NoCanary(settings=self.settings_path)
+        return replace(self, canary=True)
 
     def write_lock(self, lock: ReleaseLock) -> None:
         """Replace the lock in one step; a reader sees the old one or the new one, after a power cut too."""
@@ -168,4 +191,17 @@ class WrongAccount(UsageError):
             what="these credentials are for another AWS account",
             why=f"they belong to {found}, the settings say {wanted}",
             fix="set AWS_PROFILE to a profile of that account, or correct project.account",
+        )
+
+
+class NoCanary(UsageError):
+    """A canary was asked for that the settings do not have."""
+
+    id = "no-canary"
+
+    def __init__(self, *, settings: Path) -> None:
+        super().__init__(
+            what=f"{settings} has no canary",
+            why="a canary is a second release behind the endpoint, and no [endpoint.canary] asks for one",
+            fix="add [endpoint.canary] (docs/endpoint.md), or leave out --canary",
         )

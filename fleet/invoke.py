@@ -52,8 +52,12 @@ class NotAUrl(UsageError):
         )
 
 
-def invoke_endpoint(runtime: AwsClient, *, endpoint: str, request: dict[str, Any]) -> Any:
+def invoke_endpoint(
+    runtime: AwsClient, *, endpoint: str, request: dict[str, Any], variant: str | None = None
+) -> Any:
     """Return the endpoint's answer to ``request`` (the Hugging Face shape, ``{"inputs": …}``).
+
+    ``variant``: the one to answer, whatever its weight; None leaves it to the weights.
 
     Raises:
         InvocationFailed: the container refused or failed; status and message are its own.
@@ -64,7 +68,10 @@ def invoke_endpoint(runtime: AwsClient, *, endpoint: str, request: dict[str, Any
     with translated(f"invoke the endpoint {endpoint}"):
         try:
             answer = runtime.invoke_endpoint(
-                EndpointName=endpoint, ContentType="application/json", Body=json.dumps(request)
+                EndpointName=endpoint,
+                ContentType="application/json",
+                Body=json.dumps(request),
+                **({} if variant is None else {"TargetVariant": variant}),
             )
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") != "ModelError":

@@ -42,6 +42,8 @@ class EndpointState(msgspec.Struct, frozen=True):
     config: str
     failure: str | None
     variants: tuple[VariantState, ...]
+    captured_percent: int = 0
+    """Share of the requests of which SageMaker keeps a copy at this moment."""
 
 
 class InstanceState(msgspec.Struct, frozen=True):
@@ -63,7 +65,10 @@ class FleetState(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One picture. ``healthy``: everything deployed is up and serves the lock's digest."""
+    """One picture. ``healthy``: everything deployed is up and serves the digest of its lock.
+
+    ``canary``: the digest of the second lock, where the settings want one.
+    """
 
     release: str | None
     waivers: tuple[str, ...]
@@ -71,6 +76,7 @@ class Status(msgspec.Struct, frozen=True):
     endpoint: EndpointState | None
     fleet: FleetState | None
     healthy: bool
+    canary: str | None = None
 
 
 def stacks(cloudformation: AwsClient, names: tuple[str, ...]) -> tuple[StackState, ...]:
@@ -102,7 +108,12 @@ def endpoint(sagemaker: AwsClient, name: str) -> EndpointState:
                 )
                 for v in found.get("ProductionVariants", ())
             ),
+            captured_percent=_captured(found.get("DataCaptureConfig", {})),
         )
+
+
+def _captured(capture: dict[str, Any]) -> int:
+    return int(capture["CurrentSamplingPercentage"]) if capture.get("CaptureStatus") == "Started" else 0
 
 
 def fleet(client: Callable[[str], AwsClient], group_name: str) -> FleetState:
@@ -139,10 +150,14 @@ def assemble(
     stacks: tuple[StackState, ...],
     endpoint: EndpointState | None,
     fleet: FleetState | None,
+    canary: tuple[str, str] | None = None,
 ) -> Status:
-    """Put the parts together and judge them: a digest other than the lock's is not healthy."""
+    """Put the parts together and judge them: a digest other than the lock's is not healthy.
+
+    ``canary``: its variant's name, and the digest of its lock.
+    """
     settled = all(s.status.endswith("_COMPLETE") and "ROLLBACK" not in s.status for s in stacks)
-    serving = endpoint is None or _endpoint_serves(endpoint, release)
+    serving = endpoint is None or _endpoint_serves(endpoint, release, canary)
     answering = fleet is None or _fleet_answers(fleet, release)
     return Status(
         release=release,
@@ -151,12 +166,23 @@ def assemble(
         endpoint=endpoint,
         fleet=fleet,
         healthy=settled and serving and answering,
+        canary=canary[1] if canary is not None else None,
     )
 
 
-def _endpoint_serves(endpoint: EndpointState, release: str | None) -> bool:
-    variants = [v.instances >= v.wanted and v.digest == release for v in endpoint.variants]
-    return endpoint.status == "InService" and all(variants)
+def _endpoint_serves(endpoint: EndpointState, release: str | None, canary: tuple[str, str] | None) -> bool:
+    """The release and its canary, each with its own digest; no other variant; and traffic goes somewhere."""
+    second = () if canary is None else (canary[0],)
+    others = [v for v in endpoint.variants if v.name not in second]
+    right = [v.digest == release for v in others]
+    right += [v.digest == canary[1] for v in endpoint.variants if canary is not None and v.name == canary[0]]
+    whole = len(others) == 1 and len(right) == 1 + len(second)
+    up = all(v.instances >= v.wanted for v in endpoint.variants)
+    return endpoint.status == "InService" and whole and all(right) and up and _is_reached(endpoint)
+
+
+def _is_reached(endpoint: EndpointState) -> bool:
+    return any(variant.weight > 0 for variant in endpoint.variants)
 
 
 def _fleet_answers(fleet: FleetState, release: str | None) -> bool:

@@ -36,17 +36,35 @@ def _data_may_go(settings: Settings) -> bool:
     return not settings.project.retain_data
 
 
+def _captures(settings: Settings) -> bool:
+    return settings.endpoint is not None and settings.endpoint.capture is not None
+
+
+def _answers_later(settings: Settings) -> bool:
+    return settings.endpoint is not None and settings.endpoint.async_ is not None
+
+
 @dataclass(frozen=True)
 class Acknowledgement:
     """A finding accepted on the constructs at ``places`` (stack role, path) while ``when`` holds.
 
-    ``rule`` may name the project as ``{project}``.
+    ``rule`` may name ``{project}`` and ``{endpoint}``; ``also``: further rules that find the same thing in
+    other words, each with its own condition.
     """
 
     rule: str
     places: tuple[tuple[str, str], ...]
     reason: str
     when: Callable[[Settings], bool] = _always
+    also: tuple[tuple[str, Callable[[Settings], bool]], ...] = ()
+
+    def rules(self, settings: Settings) -> tuple[tuple[str, Callable[[Settings], bool]], ...]:
+        """Every rule of the entry with its condition, and the names of ``settings`` written into it."""
+        named = ((self.rule, self.when), *self.also)
+        project, endpoint = settings.project.name, names.endpoint_name(settings)
+        return tuple(
+            (rule.replace("{project}", project).replace("{endpoint}", endpoint), when) for rule, when in named
+        )
 
 
 ACKNOWLEDGEMENTS = (
@@ -58,6 +76,7 @@ ACKNOWLEDGEMENTS = (
             (names.FLEET, "RolePolicy/Resource"),
             (names.ENDPOINT, "RolePolicy/Resource"),
             (names.IMAGE, "RolePolicy/Resource"),
+            (names.ENDPOINT, "Canary/RolePolicy/Resource"),
         ),
         reason="Only actions that know no resources: registry login, session channels, network interfaces "
         "of SageMaker, log delivery, traces, describing and ending batch jobs, commands of Image Builder.",
@@ -98,12 +117,21 @@ ACKNOWLEDGEMENTS = (
         places=((names.FLEET, "LoadBalancer/Listener/Resource"),),
         reason="The settings give no certificate, so callers inside the VPC use HTTP.",
         when=_no_certificate,
+        also=((f"{NIST}-ELBv2ACMCertificateRequired", _no_certificate),),
     ),
     Acknowledgement(
-        rule=f"{NIST}-ELBv2ACMCertificateRequired",
-        places=((names.FLEET, "LoadBalancer/Listener/Resource"),),
-        reason="The settings give no certificate, so callers inside the VPC use HTTP.",
-        when=_no_certificate,
+        rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/{names.CAPTURED}/{{endpoint}}/*]",
+        places=((names.ENDPOINT, "RolePolicy/Resource"), (names.ENDPOINT, "Canary/RolePolicy/Resource")),
+        reason="SageMaker chooses the keys of what it captures and answers; below prefixes of this endpoint "
+        "only, which empty themselves, and never a release.",
+        when=_captures,
+        also=tuple(
+            (
+                f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/{names.async_prefix('{endpoint}', part)}/*]",
+                _answers_later,
+            )
+            for part in ("input", "output", "failed")
+        ),
     ),
     Acknowledgement(
         rule=f"{NIST}-ELBDeletionProtectionEnabled",
@@ -128,10 +156,8 @@ def accepted(app: cdk.App, services: Sequence[Settings]) -> set[tuple[str, str]]
 def _in_force(app: cdk.App, services: Sequence[Settings]) -> Iterator[tuple[str, IConstruct, str]]:
     told = set()
     for settings, entry in itertools.product(services, ACKNOWLEDGEMENTS):
-        if not entry.when(settings):
-            continue
-        rule = entry.rule.replace("{project}", settings.project.name)
-        for role, path in entry.places:
+        rules = [rule for rule, when in entry.rules(settings) if when(settings)]
+        for rule, (role, path) in itertools.product(rules, entry.places):
             construct = _find(app, names.stack_name(settings, role), path)
             if construct is not None and (rule, construct.node.path) not in told:
                 told.add((rule, construct.node.path))
@@ -139,10 +165,8 @@ def _in_force(app: cdk.App, services: Sequence[Settings]) -> Iterator[tuple[str,
 
 
 def _find(app: cdk.App, stack: str, path: str) -> IConstruct | None:
-    """The construct at ``path``; None only if its whole stack is not part of the app."""
+    """The construct at ``path``; None if it is not part of the app (a test finds each path in some app)."""
     found = app.node.try_find_child(stack)
-    if found is None:
-        return None
     for part in path.split("/"):
-        found = found.node.find_child(part)
+        found = None if found is None else found.node.try_find_child(part)
     return found

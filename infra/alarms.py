@@ -11,6 +11,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
+from constructs import IConstruct
 
 from artifact.release import ReleaseLock
 from infra.rhythm import EVALUATIONS, PERIOD_SECONDS
@@ -80,28 +81,43 @@ class Watch:
             stops_rollout=minutes is None,
         )
 
-    def below(self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str) -> None:
-        """Alarm below ``threshold``; silence is bad, because the metric always flows."""
-        self._remember(
+    def below(
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        description: str,
+        *,
+        after: IConstruct | None = None,
+        periods: int = EVALUATIONS,
+    ) -> None:
+        """Alarm below ``threshold``; silence is bad, because the metric always flows.
+
+        ``after``: what makes it flow, so that the alarm is not made before that is there.
+        """
+        alarm = self._remember(
             cloudwatch.Alarm(
                 self.stack,
                 f"{name}Alarm",
                 metric=metric,
                 threshold=threshold,
-                evaluation_periods=EVALUATIONS,
+                evaluation_periods=periods,
                 comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
                 treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
                 alarm_description=description,
             ),
             stops_rollout=True,
         )
+        if after is not None:
+            alarm.node.add_dependency(after)
 
-    def _remember(self, alarm: cloudwatch.Alarm, *, stops_rollout: bool) -> None:
+    def _remember(self, alarm: cloudwatch.Alarm, *, stops_rollout: bool) -> cloudwatch.Alarm:
         alarm.add_alarm_action(actions.SnsAction(self.topic))
         alarm.add_ok_action(actions.SnsAction(self.topic))
         self.alarms.append(alarm)
         if stops_rollout:
             self.stopping.append(alarm)
+        return alarm
 
 
 def error_percent(

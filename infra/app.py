@@ -12,7 +12,8 @@ from aws_cdk import aws_ec2 as ec2
 from artifact.release import Image, ReleaseLock
 from infra import names
 from infra.artifacts_stack import ArtifactsStack
-from infra.compatibility import check
+from infra.canary import wanted_canary
+from infra.compatibility import check, check_canary
 from infra.compile_stack import CompileStack
 from infra.endpoint_stack import EndpointStack
 from infra.fleet_stack import FleetStack
@@ -26,10 +27,14 @@ from settings.model import Settings
 
 @dataclass(frozen=True)
 class Service:
-    """One service of the settings, and the release that it runs; None before there is one."""
+    """One service of the settings, and the release that it runs; None before there is one.
+
+    ``canary``: the release beside it, for ``[endpoint.canary]``.
+    """
 
     settings: Settings
     lock: ReleaseLock | None
+    canary: ReleaseLock | None = None
 
 
 def build(app: cdk.App, services: Sequence[Service], *, foundation: bool = False) -> None:
@@ -51,6 +56,7 @@ def add_stacks(app: cdk.App, services: Sequence[Service], *, foundation: bool = 
 
     Raises:
         LockMissing: there is a fleet or an endpoint, and no lock.
+        CanaryLockMissing: there is a canary, and no lock of its own.
         Incompatible: see compatibility.py; nothing was added then.
         CompileImagesDiffer: the locks name several images for the compile stage that they share.
     """
@@ -63,7 +69,7 @@ def add_stacks(app: cdk.App, services: Sequence[Service], *, foundation: bool = 
     CompileStack(app, settings=shared, image=image, artifacts=artifacts, vpc=vpc)
     for service in services:
         if not foundation and service.lock is not None:
-            _add_service(app, service.settings, service.lock, artifacts, vpc)
+            _add_service(app, service, service.lock, artifacts, vpc)
 
 
 def _check(service: Service, *, foundation: bool) -> None:
@@ -72,7 +78,11 @@ def _check(service: Service, *, foundation: bool) -> None:
     if sections and lock is None:
         tables = " and ".join(f"[{section}]" for section in sections)
         raise LockMissing(path=Path(names.lock_file(settings)), sections=tables)
-    check(settings, lock if sections else None)
+    canary = wanted_canary(settings, service.canary) if sections else None
+    if canary is not None and lock is not None:
+        check_canary(settings, lock, canary)
+    else:
+        check(settings, lock if sections else None)
 
 
 def _compile_image(services: Sequence[Service]) -> Image:
@@ -84,13 +94,20 @@ def _compile_image(services: Sequence[Service]) -> Image:
 
 
 def _add_service(
-    app: cdk.App, settings: Settings, lock: ReleaseLock, artifacts: ArtifactsStack, vpc: ec2.IVpc
+    app: cdk.App, service: Service, lock: ReleaseLock, artifacts: ArtifactsStack, vpc: ec2.IVpc
 ) -> None:
+    settings = service.settings
     if settings.image is not None:
         ImageStack(app, settings=settings, image=settings.image, lock=lock, artifacts=artifacts, vpc=vpc)
     if settings.fleet is not None:
         FleetStack(app, settings=settings, fleet=settings.fleet, lock=lock, artifacts=artifacts, vpc=vpc)
     if settings.endpoint is not None:
         EndpointStack(
-            app, settings=settings, endpoint=settings.endpoint, lock=lock, artifacts=artifacts, vpc=vpc
+            app,
+            settings=settings,
+            endpoint=settings.endpoint,
+            lock=lock,
+            canary=wanted_canary(settings, service.canary),
+            artifacts=artifacts,
+            vpc=vpc,
         )

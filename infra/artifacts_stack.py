@@ -35,6 +35,7 @@ class ArtifactsStack(ProjectStack):
         super().__init__(
             scope, names.ARTIFACTS, settings=settings, description="traceship: releases and images"
         )
+        self._keep_requests_days = settings.project.keep_requests_days
         self.key = self._key()
         self.logs_bucket = self._logs_bucket()
         self.bucket = self._bucket()
@@ -111,7 +112,8 @@ class ArtifactsStack(ProjectStack):
                     id="stale",
                     abort_incomplete_multipart_upload_after=cdk.Duration.days(STALE_UPLOAD_DAYS),
                     noncurrent_version_expiration=cdk.Duration.days(OLD_VERSION_DAYS),
-                )
+                ),
+                *(_passing(prefix, self._keep_requests_days) for prefix in (names.CAPTURED, names.ASYNC)),
             ],
             **_closed(self.removal_policy),
         )
@@ -150,6 +152,19 @@ class ArtifactsStack(ProjectStack):
         cdk.CfnOutput(self, "SigningKeyArn", value=self.signing_key.key_arn)
         cdk.CfnOutput(self, "ServingRepositoryUri", value=self.serving_repository.repository_uri)
         cdk.CfnOutput(self, "CompileRepositoryUri", value=self.compile_repository.repository_uri)
+
+
+def _passing(prefix: str, days: int) -> s3.LifecycleRule:
+    """Delete after ``days``, and a day later for good: an old version holds what callers sent, too.
+
+    Always there: what an endpoint left must go when its section has gone from the settings.
+    """
+    return s3.LifecycleRule(
+        id=prefix,
+        prefix=f"{prefix}/",
+        expiration=cdk.Duration.days(days),
+        noncurrent_version_expiration=cdk.Duration.days(1),
+    )
 
 
 def _closed(removal_policy: cdk.RemovalPolicy) -> dict[str, Any]:

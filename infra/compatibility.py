@@ -7,6 +7,7 @@ data/instances.toml. The checks that need no release guard the foundation too.
 from __future__ import annotations
 
 from artifact.release import Image, ReleaseLock, release_prefix
+from infra.endpoint_compatibility import check_endpoint
 from infra.exact_keys import listed_blobs, needed_device
 from infra.images import is_private
 from infra.incompatible import (
@@ -63,6 +64,21 @@ def check(settings: Settings, lock: ReleaseLock | None) -> None:
         _check_start(lock)
     if settings.endpoint is not None:
         _check_endpoint(settings.endpoint.instance_type, lock)
+        check_endpoint(settings.endpoint, settings.serve, lock)
+
+
+def check_canary(settings: Settings, lock: ReleaseLock, canary: ReleaseLock) -> None:
+    """The same for an endpoint with a canary: the settings' images are those of the canary, if they changed.
+
+    Raises:
+        Incompatible: the first thing that does not fit, of either.
+    """
+    unpinned = {
+        "serve": settings.serve.model_copy(update={"image": None}),
+        "compile": settings.compile.model_copy(update={"image": None}),
+    }
+    check(settings.model_copy(update=unpinned), lock)
+    check(settings.model_copy(update={"fleet": None}), canary)
 
 
 def _check_settings(settings: Settings) -> None:

@@ -24,6 +24,7 @@ def main() -> int:
     import aws_cdk as cdk
 
     from infra.app import Service, build
+    from infra.canary import read_canary
     from infra.lock import read_lock
     from infra.names import lock_file
     from infra.policy import synthesise
@@ -33,7 +34,10 @@ def main() -> int:
     try:
         asked = {name: app.node.try_get_context(name) for name in ("stage", "service")}
         settings = load_all(path, **asked)
-        services = [Service(each, read_lock(path.parent / lock_file(each))) for each in settings]
+        services = [
+            Service(each, read_lock(path.parent / lock_file(each)), read_canary(each, path.parent))
+            for each in settings
+        ]
         build(app, services, foundation=_is_true(app.node.try_get_context("foundation")))
         synthesise(app, settings)
     except TraceshipError as error:

@@ -19,6 +19,7 @@ IMAGE = "image"
 
 SERVICES = (IMAGE, FLEET, ENDPOINT)
 """Stacks that bake or serve a release; each service of the settings has its own."""
+LOCK_ENDING, CANARY_ENDING = ".lock.json", ".canary.lock.json"
 FOUNDATION = (ARTIFACTS, NETWORK, COMPILE)
 """Stacks that need no release and that all services share; a release is published into the first of them."""
 
@@ -53,6 +54,11 @@ def lock_file(settings: Settings) -> str:
     service = "" if settings.runs is None else f".{settings.runs}"
     stage = "" if settings.stage is None else f"@{settings.stage}"
     return f"{stem}{service}{stage}.{ending}"
+
+
+def canary_lock_file(settings: Settings) -> str:
+    """Name of the canary's lock beside the settings: ``release[.SERVICE][@STAGE].canary.lock.json``."""
+    return lock_file(settings).removesuffix(LOCK_ENDING) + CANARY_ENDING
 
 
 def role_name(settings: Settings, role: str) -> str:
@@ -121,6 +127,31 @@ def fleet_group(settings: Settings) -> str:
 def endpoint_name(settings: Settings) -> str:
     """SageMaker endpoint; fixed, because callers write it down."""
     return prefix(settings)
+
+
+STABLE_VARIANT = "stable"
+"""The variant of an endpoint that runs the release of the lock."""
+
+
+def canary_variant(digest: str) -> str:
+    """The variant of a canary release. A name of its own for each release: SageMaker keeps the weight
+    of a variant whose name it knows, and a release that nobody tried must begin with none."""
+    return f"canary-{digest[:12]}"
+
+
+def captured_prefix(endpoint: str) -> str:
+    """Below it lie copies of requests; SageMaker adds ENDPOINT/VARIANT/yyyy/mm/dd/hh/."""
+    return f"{CAPTURED}/{endpoint}"
+
+
+def async_prefix(endpoint: str, part: str) -> str:
+    """Where an async endpoint's ``input``, ``output`` or ``failed`` lie in the artifacts bucket."""
+    return f"{ASYNC}/{endpoint}/{part}"
+
+
+CAPTURED = "captured"
+ASYNC = "async"
+"""Prefixes of what endpoints leave in the artifacts bucket, each with a life of its own there."""
 
 
 def log_group(project: str, role: str) -> str:

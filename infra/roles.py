@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from constructs import Construct
 
 from artifact.release import Image, blob_key
 from infra.artifacts_stack import ArtifactsStack
@@ -22,7 +26,7 @@ EC2 = "ec2.amazonaws.com"
 
 
 def service_role(
-    stack: ProjectStack,
+    stack: Construct,
     construct_id: str,
     service: str,
     description: str,
@@ -37,7 +41,7 @@ def service_role(
     EC2 is the exception: it does not say for which account it hands a role to an instance, and
     only a principal that may pass the role can start an instance with it.
     """
-    own = {"StringEquals": {"aws:SourceAccount": stack.account}}
+    own = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(stack).account}}
     policies = [
         iam.ManagedPolicy(stack, name, description=description, statements=held)
         for name, held in (
@@ -66,10 +70,53 @@ def pull_image(image: Image) -> list[iam.PolicyStatement]:
     ]
 
 
-def read_objects(artifacts: ArtifactsStack, *keys: str) -> list[iam.PolicyStatement]:
-    """Read these keys of the artifacts bucket and decrypt what they hold."""
+def read_objects(artifacts: ArtifactsStack, *keys: str, writes: bool = False) -> list[iam.PolicyStatement]:
+    """Read these keys of the artifacts bucket and decrypt what they hold.
+
+    ``writes``: the same role writes other keys (``write_objects``), for which the key is used, too.
+    """
     arns = [artifacts.object_arn(key) for key in keys]
-    return [_allow("Read", ["s3:GetObject"], *arns), _use_key(artifacts, "kms:Decrypt")]
+    used = ("kms:Decrypt", "kms:GenerateDataKey") if writes else ("kms:Decrypt",)
+    return [_allow("Read", ["s3:GetObject"], *arns), _use_key(artifacts, *used)]
+
+
+def write_objects(artifacts: ArtifactsStack, *keys: str, sid: str) -> iam.PolicyStatement:
+    """Write these keys of the artifacts bucket; the key is not in it (``read_objects``)."""
+    return _allow(sid, ["s3:PutObject"], *(artifacts.object_arn(key) for key in keys))
+
+
+def use_key_for_bucket(artifacts: ArtifactsStack, key_arn: str, *, sid: str) -> iam.PolicyStatement:
+    """Encrypt objects of the artifacts bucket with a key that is not the project's."""
+    return _only_for_bucket(_allow(sid, ["kms:Decrypt", "kms:GenerateDataKey"], key_arn), artifacts)
+
+
+def publish_to(
+    topics: Sequence[sns.ITopic], *, own: Sequence[sns.ITopic], key: kms.IKey
+) -> list[iam.PolicyStatement]:
+    """Publish to these topics, and use ``key`` for those that the stack encrypts with it.
+
+    Source of the encryption context: SNS developer guide, "Key management".
+    """
+    publish = _allow("Publish", ["sns:Publish"], *dict.fromkeys(topic.topic_arn for topic in topics))
+    if not own:
+        return [publish]
+    encrypt = _allow("TopicKey", ["kms:Decrypt", "kms:GenerateDataKey"], key.key_arn)
+    encrypt.add_condition(
+        "StringEquals",
+        {
+            "kms:ViaService": f"sns.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}",
+            "kms:EncryptionContext:aws:sns:topicArn": [topic.topic_arn for topic in own],
+        },
+    )
+    return [publish, encrypt]
+
+
+def look_at_alarms(alarms: Sequence[cloudwatch.IAlarm]) -> list[iam.PolicyStatement]:
+    """Look at these alarms, so that SageMaker can go back to the old release when one fires.
+
+    Source: SageMaker guide, "Auto-Rollback Configuration and Monitoring".
+    """
+    return [_allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], *(alarm.alarm_arn for alarm in alarms))]
 
 
 def read_blobs(artifacts: ArtifactsStack, blobs: Sequence[str]) -> list[iam.PolicyStatement]:
@@ -171,11 +218,12 @@ def record_executions() -> list[iam.PolicyStatement]:
 
 
 def _use_key(artifacts: ArtifactsStack, *actions: str) -> iam.PolicyStatement:
-    """Use the key for objects of the artifacts bucket and for nothing else.
+    """Use the key for objects of the artifacts bucket and for nothing else."""
+    return _only_for_bucket(_allow("BucketKey", actions, artifacts.key.key_arn), artifacts)
 
-    With bucket keys on, S3's encryption context is the bucket's ARN.
-    """
-    statement = _allow("BucketKey", actions, artifacts.key.key_arn)
+
+def _only_for_bucket(statement: iam.PolicyStatement, artifacts: ArtifactsStack) -> iam.PolicyStatement:
+    """By way of S3 only. With bucket keys on, S3's encryption context is the bucket's ARN."""
     statement.add_condition(
         "StringEquals",
         {

@@ -73,13 +73,15 @@ class ProjectStack(cdk.Stack):
         )
         return [mapping.find_in_map(cdk.Aws.REGION, key) for key in keys]
 
-    def name_identities_by(self, digest: str) -> None:
+    def name_identities_by(self, digest: str, *, within: IConstruct | None = None) -> None:
         """Make another release bring roles, profiles and policies of its own. Call it when all are made.
+
+        ``within``: only what lies below it; where a stack runs two releases.
 
         CloudFormation deletes the old ones after everything else is done: until then an instance of
         the old release, started during a rollout or by its rollback, may still fetch its files.
         """
-        for construct in self.node.find_all():
+        for construct in (within or self).node.find_all():
             if isinstance(construct, iam.CfnRole | iam.CfnManagedPolicy | iam.CfnInstanceProfile):
                 construct.override_logical_id(f"{self.get_logical_id(construct)}{digest[:DIGITS]}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -26,32 +27,29 @@ only if you write them: no table, no stack. Several models, fleets and endpoints
 
 def markdown() -> str:
     """The whole page."""
-    parts = [_HEAD]
-    for name, field in Settings.model_fields.items():
-        model = _section(field.annotation)
-        if model is None:
-            parts.append(f"\n## [{name}]\n\n{_text(field)}\n")
-            continue
-        parts.extend(_tables(f"[{name}]", model))
-    return "".join(parts)
+    return _HEAD + "".join(_tables(Settings))
 
 
-def _tables(title: str, model: type[BaseModel]) -> list[str]:
-    """The table of a section, then those of the sections inside it."""
-    inner = {key: (field, _section(field.annotation)) for key, field in model.model_fields.items()}
-    rows = [_row(key, field) for key, (field, section) in inner.items() if section is None]
-    table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
-    parts = [f"\n## {title}\n\n{table}\n"]
-    for key, (field, section) in inner.items():
+def _tables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """A heading and a table for each section of ``model``, and for those below it."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        section = _section(field.annotation)
         if section is not None:
-            of = f"{title.strip('[]')}.{key}"
-            first, *rest = _tables(f"[[{of}]]" if _repeats(field.annotation) else f"[{of}]", section)
-            parts += [first.replace("\n\n|", f"\n\n{_text(field)}\n\n|", 1), *rest]
-    return parts
+            many = get_origin(field.annotation) is tuple
+            yield _table(f"[[{path}]]" if many else f"[{path}]", section)
+            yield from _tables(section, f"{path}.")
+        elif not prefix:
+            yield f"\n## [{path}]\n\n{_text(field)}\n"
 
 
-def _repeats(annotation: Any) -> bool:
-    return get_origin(annotation) is tuple
+def _table(title: str, model: type[BaseModel]) -> str:
+    fields = ((field.alias or name, field) for name, field in model.model_fields.items())
+    rows = [_row(key, field) for key, field in fields if _section(field.annotation) is None]
+    table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+    about = re.fullmatch(r"\[\[?[a-z_.]+\]\]?: (.+?)\.?", " ".join((model.__doc__ or "").split()))
+    note = f"{about[1][0].upper()}{about[1][1:]}.\n\n" if about and "." in title else ""
+    return f"\n## {title}\n\n{note}{table}\n"
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomllib
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from artifact.errors import UsageError
@@ -148,13 +150,18 @@ def _place(location: tuple[int | str, ...], service: RawService) -> str:
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in location[:-1]:
-        if isinstance(part, int):
-            continue  # a place in a list, whose tables are all alike
-        field = model.model_fields[part]
-        model = next(t for t in _models_of(field.annotation))
-    return sorted(model.model_fields)
+        if isinstance(part, str):  # a number is a place in a list of tables
+            model = next(_models_of(_fields(model)[part].annotation))
+    return sorted(_fields(model))
 
 
-def _models_of(annotation: Any) -> list[type[BaseModel]]:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The keys of a table as the file spells them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_of(inner)

@@ -16,6 +16,7 @@ from pydantic import (
 
 from artifact.keys import KeyUnusable, read_key
 from artifact.manifest import Casting, Pooling, Target, Task, Tier
+from settings.endpoint import Endpoint
 from settings.fleet import Mtls, Scaling, TlsPolicy, WarmPool
 from settings.schedule import Schedule, check_returns
 from settings.section import Section
@@ -40,6 +41,8 @@ class Project(Section):
     """AWS region. Unset: the one of the environment."""
     zones: tuple[str, ...] = ()
     """Availability zones by name. Empty: the region's first two at deploy time."""
+    keep_requests_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Days until what endpoints leave in S3 is deleted: captured requests, async requests and answers."""
     retain_data: bool = True
     """Keep bucket, keys, images and logs when a stack is destroyed, and protect them from it. False:
     for demos; `traceship destroy` then leaves nothing."""
@@ -96,7 +99,7 @@ class Compile(Section):
     """Cut texts longer than the largest bucket instead of refusing them."""
     samples: str | None = None
     """A file with your own examples, one a line, labelled or not: they join the proof and the golden set."""
-    waive: dict[str, str] = {}
+    waive: dict[str, str] = Field(default={})
     """Gates whose failure is accepted, each with the reason; recorded in the manifest."""
     casting: Casting = "matmult-fp16"
     """inf1: which float32 operators are rounded, and to what. The device multiplies matrices in 16
@@ -281,25 +284,6 @@ class MachineImage(Section):
     """When the image is baked again, in UTC."""
 
 
-class Endpoint(Section):
-    """[endpoint]: the stack exists iff this table does."""
-
-    instance_type: str
-    """SageMaker instance type, such as ``ml.inf1.xlarge``."""
-    min_count: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Fewest instances."""
-    max_count: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Most instances."""
-    invocations_per_instance: Annotated[float, Field(gt=0)] | None = None
-    """Target invocations a minute and instance. Unset: from the artifact's throughput."""
-
-    @model_validator(mode="after")
-    def _counts_in_order(self) -> Endpoint:
-        if self.min_count > self.max_count:
-            raise ValueError(f"min_count {self.min_count} is above max_count {self.max_count}")
-        return self
-
-
 class Network(Section):
     """[network]"""
 
@@ -316,6 +300,8 @@ class Alarms(Section):
     """Alarm above this 99th percentile of the answer time."""
     error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Alarm above this share of 5xx answers."""
+    overhead_p99_ms: Annotated[float, Field(gt=0)] = 500.0
+    """Endpoint: alarm above this 99th percentile of what SageMaker adds to the answer time."""
 
 
 class Settings(Section):
@@ -335,7 +321,7 @@ class Settings(Section):
     image: MachineImage | None = None
     network: Network = Network()
     alarms: Alarms = Alarms()
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default={})
     """Tags of every resource, `key = "value"` lines."""
 
     @property

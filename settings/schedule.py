@@ -7,13 +7,13 @@ PutScheduledUpdateGroupAction). What AWS would refuse at the end of a deploy is 
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from settings.section import Section
+from settings.timezone import check_zone
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -55,9 +55,7 @@ class Schedule(Section):
     @field_validator("timezone")
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
-        if name not in zoneinfo.available_timezones():
-            raise ValueError(f"{name!r} is no time zone of the IANA database")
-        return name
+        return check_zone(name)
 
     @model_validator(mode="after")
     def _changes_something(self) -> Schedule:

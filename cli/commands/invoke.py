@@ -15,6 +15,7 @@ import click
     "--objects", is_flag=True, help="INPUTS are JSON, for tasks whose input is no text (docs/requests.md)."
 )
 @click.option("--endpoint", metavar="NAME", help="SageMaker endpoint; unset: the project's.")
+@click.option("--variant", metavar="NAME", help="The endpoint's variant to ask, such as a canary.")
 @click.option("--url", metavar="URL", help="One server instead, such as http://127.0.0.1:8080.")
 @click.option("--parameters", metavar="JSON", help="Such as '{\"top_k\": 2}'.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
@@ -24,6 +25,7 @@ def command(
     inputs: tuple[str, ...],
     objects: bool,
     endpoint: str | None,
+    variant: str | None,
     url: str | None,
     parameters: str | None,
     as_json: bool,
@@ -35,21 +37,28 @@ def command(
     request: dict[str, Any] = {"inputs": [_parsed_input(text) for text in given] if objects else given}
     if parameters is not None:
         request["parameters"] = _parsed(parameters, what="--parameters", example='{"top_k": 2}')
-    answer = _answer(ctx, request, endpoint, url)
+    answer = _answer(ctx, request, endpoint, variant, url)
     lines = [f"{_short(text)}\t{_short(json.dumps(row))}" for text, row in zip(given, answer)]
     data(answer, as_json=as_json, text="\n".join(lines))
 
 
-def _answer(ctx: click.Context, request: dict[str, Any], endpoint: str | None, url: str | None) -> Any:
+def _answer(
+    ctx: click.Context, request: dict[str, Any], endpoint: str | None, variant: str | None, url: str | None
+) -> Any:
+    from cli.failure import Misuse
     from cli.project import Project
     from fleet.invoke import invoke_endpoint, invoke_server
     from infra.names import endpoint_name
 
+    if url is not None and variant is not None:
+        raise Misuse(what="--url and --variant exclude each other", why="one server is one variant",
+                     fix="leave one of them out")  # fmt: skip
     if url is not None:
         return invoke_server(url, request)
     project = Project.of(ctx)
     name = endpoint or endpoint_name(project.settings)
-    return invoke_endpoint(project.client("sagemaker-runtime"), endpoint=name, request=request)
+    runtime = project.client("sagemaker-runtime")
+    return invoke_endpoint(runtime, endpoint=name, request=request, variant=variant)
 
 
 def _parsed_input(text: str) -> Any:

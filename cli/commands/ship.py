@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 @click.option("--artifact", type=click.Path(path_type=Path), help="Publish this one instead of compiling.")
 @click.option("--no-cache", is_flag=True, help="Compile afresh, past the cache.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write what was proven as an HTML page.")
+@click.option("--canary", is_flag=True, help="Write the canary's lock and leave the release's as it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print release, digest, location and lock as JSON.")
 @click.pass_context
 def command(
-    ctx: click.Context, artifact: Path | None, no_cache: bool, report: Path | None, as_json: bool
+    ctx: click.Context,
+    artifact: Path | None,
+    no_cache: bool,
+    report: Path | None,
+    canary: bool,
+    as_json: bool,
 ) -> None:
     """Compile, verify, publish to S3 and write release.lock.json.
 
@@ -27,11 +33,17 @@ def command(
     from cli.stopping import stops_at_once
 
     with stops_at_once(ctx.find_root().obj["typed"]):
-        _ship(ctx, artifact, no_cache, report, as_json)
+        _ship(ctx, artifact, fresh=no_cache, report=report, canary=canary, as_json=as_json)
 
 
 def _ship(
-    ctx: click.Context, artifact: Path | None, no_cache: bool, report: Path | None, as_json: bool
+    ctx: click.Context,
+    artifact: Path | None,
+    *,
+    fresh: bool,
+    report: Path | None,
+    canary: bool,
+    as_json: bool,
 ) -> None:
     from cli.alone import alone
     from cli.console import data
@@ -42,9 +54,9 @@ def _ship(
 
     if report is not None:
         check_place(report)
-    project = Project.of(ctx)
+    project = Project.of(ctx).for_canary() if canary else Project.of(ctx)
     with alone(project.state, ctx.find_root().obj["typed"]):
-        root = artifact or _compiled(project, fresh=no_cache)
+        root = artifact or _compiled(project, fresh=fresh)
         if report is not None:
             write(kept_result(root), report)
         shipped = publish_artifact(project, root)

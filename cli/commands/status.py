@@ -35,8 +35,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def _text(status: Status) -> str:
     release = status.release[:12] if status.release else "none shipped"
     lines = [f"release   {release}", *(f"  waived: {waiver}" for waiver in status.waivers)]
+    lines += [f"canary    {status.canary[:12]}"] if status.canary else []
     lines += ["stacks", *(_stack(stack) for stack in status.stacks)]
-    lines += _endpoint(status.endpoint, status.release) if status.endpoint else []
+    lines += _endpoint(status.endpoint, status.release, status.canary) if status.endpoint else []
     lines += _fleet(status.fleet, status.release) if status.fleet else []
     return "\n".join([*lines, "healthy" if status.healthy else "NOT healthy"])
 
@@ -45,12 +46,14 @@ def _stack(stack: StackState) -> str:
     return f"  {stack.name:<24} {stack.status}"
 
 
-def _endpoint(endpoint: EndpointState, release: str | None) -> list[str]:
+def _endpoint(endpoint: EndpointState, release: str | None, canary: str | None) -> list[str]:
     lines = [f"endpoint  {endpoint.name}: {endpoint.status}, config {endpoint.config}"]
+    captured = endpoint.captured_percent
+    lines += [f"  a copy of {captured} % of the requests is kept"] if captured else []
     lines += [f"  {endpoint.failure}"] if endpoint.failure else []
     return lines + [
         f"  {v.name:<24} weight {v.weight:g}, {v.instances} of {v.wanted} instances, "
-        f"{_digest(v.digest, release)}"
+        f"{_digest(v.digest, release, canary)}"
         for v in endpoint.variants
     ]
 
@@ -64,7 +67,9 @@ def _fleet(fleet: FleetState, release: str | None) -> list[str]:
     ]
 
 
-def _digest(digest: str | None, release: str | None) -> str:
+def _digest(digest: str | None, release: str | None, canary: str | None = None) -> str:
     if digest is None:
         return "no digest"
+    if digest == canary != release:
+        return f"digest {digest[:12]} (the canary's)"
     return f"digest {digest[:12]}" + ("" if digest == release else " (not the lock's)")

@@ -10,6 +10,7 @@ rollback possible. A function with its promise, reason and remedy above it is a 
     stores.py        buckets, keys, images, logs, topics and queues
     hosting.py       SageMaker, Batch and Step Functions
     machine_images.py  what the fleet's machines are made of
+    endpoints.py     canaries, captured requests, queues, and what scales an endpoint
     permissions.py   roles and policies
     template.py      a template as they all read it; secrets.py: what looks like a secret
     plugin.py        the CDK's side
@@ -21,10 +22,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.rules import capacity, doors, hosting, machine_images, machines, permissions, rollout, stores
+from infra.rules import (
+    capacity,
+    doors,
+    endpoints,
+    hosting,
+    machine_images,
+    machines,
+    permissions,
+    rollout,
+    stores,
+)
 from infra.rules.template import Resource, Rule, Template
 
-GROUPS = (machines, machine_images, capacity, rollout, doors, stores, hosting, permissions)
+GROUPS = (
+    machines,
+    machine_images,
+    capacity,
+    rollout,
+    doors,
+    stores,
+    hosting,
+    endpoints,
+    permissions,
+)
 RULES = tuple(found for group in GROUPS for found in vars(group).values() if isinstance(found, Rule))
 
 

@@ -19,6 +19,8 @@ QUEUE_POLICY = "AWS::SQS::QueuePolicy"
 
 SYMMETRIC = (None, "SYMMETRIC_DEFAULT")
 KEPT = ("Retain", "RetainExceptOnCreate", "Snapshot")
+PASSING = ("captured", "async")
+"""Prefixes of what endpoints leave (infra/names.py)."""
 ARTIFACTS = "-artifacts-"
 """In the name of the bucket that holds releases (infra/names.py)."""
 
@@ -144,6 +146,26 @@ def manifests_written_once(resource: Resource, template: Template) -> bool:
 def stale_parts_expire(resource: Resource, _: Template) -> bool:
     rows = listed(resource.at("LifecycleConfiguration", "Rules"))
     return not _holds_releases(resource) or any(row.get("AbortIncompleteMultipartUpload") for row in rows)
+
+
+@rule(
+    "requests-expire",
+    BUCKET,
+    what="What endpoints leave of requests is deleted after a stated time, old versions too",
+    why="it holds what callers sent, and versioning would keep it after it was deleted",
+    fix=f"add lifecycle rules for {PASSING[0]}/ and {PASSING[1]}/ with ExpirationInDays and "
+    "NoncurrentVersionExpiration",
+)
+def requests_expire(resource: Resource, _: Template) -> bool:
+    rows = listed(resource.at("LifecycleConfiguration", "Rules"))
+    gone = {
+        row.get("Prefix")
+        for row in rows
+        if row["Status"] == "Enabled"
+        and row.get("ExpirationInDays")
+        and at(row, "NoncurrentVersionExpiration", "NoncurrentDays") == 1
+    }
+    return not _holds_releases(resource) or {f"{prefix}/" for prefix in PASSING} <= gone
 
 
 @rule(

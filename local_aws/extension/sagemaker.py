@@ -3,25 +3,27 @@
     sagemaker_store.py            records, tags, and what is refused
     sagemaker_endpoints.py        the states of an endpoint and the servers behind them
     sagemaker_archive.py          model.tar.gz from our S3 into a replica's folder
-    sagemaker_runtime.py          InvokeEndpoint
+    sagemaker_runtime.py          InvokeEndpoint, InvokeEndpointAsync
+    sagemaker_s3.py               captured requests; requests and answers of async endpoints
     sagemaker_cloudformation.py   the three resource types
 
 A container image is recorded and never pulled: the server is ``python -m inference_code serve``
 of this checkout, with the model's environment and the unpacked archive. Execution roles, VPC
-settings, KMS keys and data capture are stored and not acted on.
+settings and KMS keys are stored and not acted on.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from local_aws.extension import replicas
+from local_aws.extension import replicas, scaling
 from local_aws.extension.json_protocol import Request, answer, required
 from local_aws.extension.registry import Registry, Response
 from local_aws.extension.sagemaker_archive import fetch_and_unpack
 from local_aws.extension.sagemaker_cloudformation import add_types
 from local_aws.extension.sagemaker_endpoints import RETAINABLE, Endpoints
 from local_aws.extension.sagemaker_runtime import Runtime
+from local_aws.extension.sagemaker_s3 import Writer
 from local_aws.extension.sagemaker_store import Record, SageMakerStore, arn, new_config, new_model, truth
 
 PATTERNS = {
@@ -70,14 +72,18 @@ class ControlPlane:
     def create_endpoint(self, request: Request) -> dict[str, Any]:
         """CreateEndpoint: returns while it is Creating."""
         name, config = required(request, "EndpointName", "EndpointConfigName")
-        return {"EndpointArn": self._endpoints.create(name, config, request.get("Tags", []))}
+        answer = {"EndpointArn": self._endpoints.create(name, config, request.get("Tags", []))}
+        self._keep_deployment(name, request)
+        return answer
 
     def update_endpoint(self, request: Request) -> dict[str, Any]:
         """UpdateEndpoint: DeploymentConfig is accepted and does nothing (see sagemaker_endpoints)."""
         name, config = required(request, "EndpointName", "EndpointConfigName")
         excluded = {one["VariantPropertyType"] for one in request.get("ExcludeRetainedVariantProperties", [])}
         retained = RETAINABLE - excluded if truth(request.get("RetainAllVariantProperties")) else frozenset()
-        return {"EndpointArn": self._endpoints.update(name, config, retained)}
+        answer = {"EndpointArn": self._endpoints.update(name, config, retained)}
+        self._keep_deployment(name, request)
+        return answer
 
     def scale_endpoint(self, request: Request) -> dict[str, Any]:
         """UpdateEndpointWeightsAndCapacities."""
@@ -85,6 +91,13 @@ class ControlPlane:
         return {
             "EndpointArn": self._endpoints.scale(name, {change["VariantName"]: change for change in wanted})
         }
+
+    def _keep_deployment(self, name: str, request: Request) -> None:
+        """DescribeEndpoint tells how the last deployment was to go."""
+        record = self._store.get("endpoint", name)
+        record.pop("LastDeploymentConfig", None)
+        if request.get("DeploymentConfig"):
+            record["LastDeploymentConfig"] = request["DeploymentConfig"]
 
     def delete_endpoint(self, request: Request) -> dict[str, Any]:
         """DeleteEndpoint: returns while it is Deleting."""
@@ -113,7 +126,8 @@ class ControlPlane:
 
         def describe(request: Request) -> dict[str, Any]:
             (name,) = required(request, f"{noun}Name")
-            return {**self._store.get(kind, name), f"{noun}Arn": arn(kind, name)}
+            found = {**self._store.get(kind, name), f"{noun}Arn": arn(kind, name)}
+            return _described_endpoint(found) if kind == "endpoint" else found
 
         def list_all(request: Request) -> dict[str, Any]:
             wanted, status = request.get("NameContains", ""), request.get("StatusEquals")
@@ -141,9 +155,14 @@ def register(registry: Registry) -> None:
     store = SageMakerStore()
     processes = replicas.of(registry)
     endpoints = Endpoints(
-        store, processes, lambda url, replica: fetch_and_unpack(registry.server, url, replica.model_dir)
+        store,
+        processes,
+        lambda url, replica: fetch_and_unpack(registry.server, url, replica.model_dir),
+        scaling.of(registry).scales,
     )
-    plane, runtime = ControlPlane(store, endpoints), Runtime(store, endpoints)
+    writer = Writer(registry.server)
+    registry.on_shutdown(writer.close)
+    plane, runtime = ControlPlane(store, endpoints), Runtime(store, endpoints, writer)
 
     async def handle(
         _method: str, path: str, headers: dict[str, str], body: bytes, _query: dict[str, list[str]]
@@ -156,6 +175,15 @@ def register(registry: Registry) -> None:
     registry.add_state("sagemaker", save=store.save, restore=store.restore, reset=endpoints.reset)
     registry.on_startup(endpoints.resume)
     add_types(registry, plane, endpoints, store)
+
+
+def _described_endpoint(record: Record) -> Record:
+    """DescribeEndpoint shows less of what is captured than the configuration does."""
+    if "DataCaptureConfig" not in record:
+        return record
+    capture = record["DataCaptureConfig"]
+    shown = ("EnableCapture", "CaptureStatus", "CurrentSamplingPercentage", "DestinationS3Uri", "KmsKeyId")
+    return {**record, "DataCaptureConfig": {name: capture[name] for name in shown if name in capture}}
 
 
 def _summary(record: Record, kind: str, noun: str) -> dict[str, Any]:

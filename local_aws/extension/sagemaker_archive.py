@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import tarfile
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import botocore.session
 from botocore import exceptions
-from botocore.config import Config
 
+from local_aws.extension.own_clients import client
 from local_aws.extension.registry import Server
 from local_aws.extension.replicas import ReplicaFailed
 
@@ -38,7 +35,7 @@ def fetch_and_unpack(server: Server, url: str, target: Path) -> None:
 def _download(server: Server, url: str, archive: Path) -> None:
     parts = urlsplit(url)
     try:
-        answer = _client(server).get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))
+        answer = client(server, "s3").get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))
         with archive.open("wb") as file:
             for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
@@ -50,15 +47,3 @@ def _download(server: Server, url: str, archive: Path) -> None:
         ) from error
     except exceptions.BotoCoreError as error:
         raise ReplicaFailed(f"model data at {url} could not be read: {error}") from error
-
-
-@functools.cache
-def _client(server: Server) -> Any:
-    return botocore.session.get_session().create_client(
-        "s3",
-        region_name=server.region,
-        endpoint_url=server.endpoint,
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",  # noqa: S106 - the local AWS takes any key
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}, proxies={}),
-    )

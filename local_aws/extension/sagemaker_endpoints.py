@@ -39,8 +39,8 @@ Fleet = dict[str, list[Replica]]
 """Replicas by variant name."""
 Unpack = Callable[[str, Replica], None]
 """Puts the model data of an ``s3://`` URL into the replica's folder, or raises ReplicaFailed."""
-RETAINABLE = frozenset({"DesiredInstanceCount", "DesiredWeight"})
-"""What RetainAllVariantProperties keeps. Its third, DataCaptureConfig, is stored and never acted on."""
+RETAINABLE = frozenset({"DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig"})
+"""What RetainAllVariantProperties keeps."""
 
 logger = logging.getLogger("traceship.sagemaker")
 
@@ -62,8 +62,11 @@ class Wanted:
 class Endpoints:
     """Runs endpoints. Every public method returns at once, ``settle`` waits for the outcome."""
 
-    def __init__(self, store: SageMakerStore, replicas: Replicas, unpack: Unpack) -> None:
+    def __init__(
+        self, store: SageMakerStore, replicas: Replicas, unpack: Unpack, scales: Callable[[str], bool]
+    ) -> None:
         self._store = store
+        self._scales = scales
         self._replicas = replicas
         self._unpack = unpack
         self._fleets: dict[str, Fleet] = {}
@@ -86,6 +89,7 @@ class Endpoints:
             "CreationTime": now(),
             "LastModifiedTime": now(),
         }
+        _captures(record, config.get("DataCaptureConfig"))
         identity = self._store.add("endpoint", name, record, tags)
         self._in_background(record, functools.partial(self._bring_up, record, wanted))
         return identity
@@ -94,18 +98,23 @@ class Endpoints:
         """Deploy another configuration.
 
         Args:
-            retained: which of DesiredInstanceCount and DesiredWeight keep their current value
-                in variants that exist already.
+            retained: which of ``RETAINABLE`` keep their current value, in variants that exist already.
+
+        Raises:
+            AwsError: ValidationException: it would remove a variant that is registered for scaling, or
+                change its instance type; or the endpoint is not InService.
         """
         record = self._idle(name)
         config = self._store.get("endpoint-config", config_name)
+        self._refuse_scaled(record, config)
         current = {variant["VariantName"]: variant for variant in record.get("ProductionVariants", [])}
         wanted = [
             _retaining(_as_configured(variant), current.get(variant["VariantName"]), retained)
             for variant in config["ProductionVariants"]
         ]
         _enter(record, "Updating")
-        work = functools.partial(self._replace, record, config_name, wanted)
+        capture = record if "DataCaptureConfig" in retained else config
+        work = functools.partial(self._replace, record, config_name, wanted, capture.get("DataCaptureConfig"))
         self._in_background(record, work)
         return str(record["EndpointArn"])
 
@@ -195,13 +204,33 @@ class Endpoints:
             return
         self._switch(record, record["EndpointConfigName"], wanted, fleet)
 
-    def _replace(self, record: Record, config_name: str, wanted: list[Wanted]) -> None:
+    def _refuse_scaled(self, record: Record, config: Record) -> None:
+        """Source: SageMaker guide, "Update endpoints that use auto scaling"."""
+        running = self._store.get("endpoint-config", record["EndpointConfigName"])
+        types = {variant["VariantName"]: variant["InstanceType"] for variant in config["ProductionVariants"]}
+        bound = [
+            variant["VariantName"]
+            for variant in running["ProductionVariants"]
+            if types.get(variant["VariantName"]) != variant["InstanceType"]
+            and self._scales(f"endpoint/{record['EndpointName']}/variant/{variant['VariantName']}")
+        ]
+        if bound:
+            raise AwsError(
+                "ValidationException",
+                f"The variant(s) {bound} must be deregistered as scalable target with AutoScaling before "
+                "they can be removed or have their instance type updated.",
+            )
+
+    def _replace(
+        self, record: Record, config_name: str, wanted: list[Wanted], capture: Record | None
+    ) -> None:
         old = self._fleets.get(record["EndpointArn"], {})
         try:
             fleet = self._start(record, wanted)
         except ReplicaFailed as failure:
             _enter(record, "InService", str(failure))
             return
+        _captures(record, capture)
         self._switch(record, config_name, wanted, fleet)
         self._replicas.stop([replica for members in old.values() for replica in members])
 
@@ -334,6 +363,17 @@ def _summary(store: SageMakerStore, want: Wanted) -> Record:
         "CurrentInstanceCount": want.count,
         "DesiredInstanceCount": want.count,
     }
+
+
+def _captures(record: Record, config: Record | None) -> None:
+    """Describe what is captured, as DescribeEndpoint does; the rest of the configuration lies beside it."""
+    record.pop("DataCaptureConfig", None)
+    if config is not None and str(config.get("EnableCapture", True)).lower() == "true":
+        record["DataCaptureConfig"] = {
+            **config,
+            "CaptureStatus": "Started",
+            "CurrentSamplingPercentage": int(config["InitialSamplingPercentage"]),
+        }
 
 
 def _enter(record: Record, status: str, reason: str = "") -> None:

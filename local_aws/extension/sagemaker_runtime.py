@@ -1,5 +1,9 @@
 """InvokeEndpoint: a request goes to a live replica of a variant over HTTP, the answer comes back.
 
+InvokeEndpointAsync: the request waits in S3, and the answer goes there (sagemaker_s3.py). An endpoint takes
+one of them, never both.
+
+
 Weights and TargetVariant choose the variant, replicas take turns. What the container refuses
 reaches the caller as ModelError with the container's own status and words.
 """
@@ -7,15 +11,18 @@ reaches the caller as ModelError with the container's own status and words.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import http.client
 import itertools
 import json
 import random
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from botocore import exceptions
 from ministack.core.responses import get_account_id, get_region
 
 from artifact import serving
@@ -23,11 +30,14 @@ from local_aws.extension.json_protocol import AwsError
 from local_aws.extension.registry import Response
 from local_aws.extension.replicas import Replica
 from local_aws.extension.sagemaker_endpoints import Endpoints
+from local_aws.extension.sagemaker_s3 import Exchange, Writer
 from local_aws.extension.sagemaker_store import Record, SageMakerStore
 
-PATH = re.compile(r"/endpoints/([^/]+)/invocations")
+PATH = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations)")
 _TARGET_VARIANT = "x-amzn-sagemaker-target-variant"
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+_INPUT = "x-amzn-sagemaker-inputlocation"
+_INFERENCE_ID = "x-amzn-sagemaker-inference-id"
 _CONTENT_TYPE = "content-type"
 """In lower case: under that name ministack leaves it alone, else it becomes JSON 1.1."""
 _FORWARDED = (_CONTENT_TYPE, "accept", _CUSTOM_ATTRIBUTES)
@@ -46,6 +56,17 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """An async request: ``s3://`` URLs of what was asked, and of what becomes of it."""
+
+    id: str
+    source: str
+    answer: str
+    failure: str
+    headers: Mapping[str, str]
+
+
 class ContainerSilent(Exception):
     """The container took the request and did not answer it."""
 
@@ -57,8 +78,9 @@ class ContainerGone(Exception):
 class Runtime:
     """Routes invocations to the replicas that ``Endpoints`` runs."""
 
-    def __init__(self, store: SageMakerStore, endpoints: Endpoints) -> None:
+    def __init__(self, store: SageMakerStore, endpoints: Endpoints, writer: Writer) -> None:
         self._store = store
+        self._writer = writer
         self._endpoints = endpoints
         self._turn = itertools.count()
 
@@ -68,12 +90,17 @@ class Runtime:
         if match is None:
             return _error("UnknownOperationException", f"the local AWS does not answer {path}", 404)
         try:
-            return await self._invoke(unquote(match.group(1)), headers, body)
+            name = unquote(match[1])
+            if match[2] == "async-invocations":
+                return self._invoke_later(name, headers)
+            return await self._invoke(name, headers, body)
         except AwsError as error:
             return _error(error.code, error.message, error.status)
 
     async def _invoke(self, name: str, headers: dict[str, str], body: bytes) -> Response:
         record = self._record(name)
+        if self._later(record) is not None:
+            raise AwsError("ValidationError", f"Endpoint {name} takes asynchronous invocations only.")
         if len(body) > serving.MAX_BODY_BYTES:
             return _too_large()
         variant = self._variant(record, headers.get(_TARGET_VARIANT))
@@ -86,8 +113,97 @@ class Runtime:
                 return _model_error(name, 0, str(silence))
             if answer.status >= 400:
                 return _model_error(name, answer.status, answer.body.decode(errors="replace"))
+            self._capture(record, variant, headers, body, answer)
             return _passed(answer, variant)
         raise AwsError("ServiceUnavailable", "The service is unavailable. Try your call again.", 503)
+
+    def _capture(
+        self, record: Record, variant: str, headers: Mapping[str, str], body: bytes, answer: Answer
+    ) -> None:
+        config = record.get("DataCaptureConfig")
+        if config is not None:
+            exchange = Exchange(
+                endpoint=record["EndpointName"],
+                variant=variant,
+                sent=(headers.get(_CONTENT_TYPE, ""), body),
+                answered=(answer.headers.get(_CONTENT_TYPE, ""), answer.body),
+            )
+            self._writer.capture(config, exchange)
+
+    def _later(self, record: Record) -> Record | None:
+        config = self._store.get("endpoint-config", record["EndpointConfigName"])
+        found: Record | None = config.get("AsyncInferenceConfig")
+        return found
+
+    def _invoke_later(self, name: str, headers: Mapping[str, str]) -> Response:
+        """202 with the place where the answer will be."""
+        record = self._record(name)
+        later = self._later(record)
+        if later is None:
+            raise AwsError("ValidationError", f"Endpoint {name} takes no asynchronous invocations.")
+        if not headers.get(_INPUT, "").startswith("s3://"):
+            raise AwsError("ValidationError", "InputLocation must be an s3:// URL")
+        output = later["OutputConfig"]
+        good, bad = output["S3OutputPath"], output.get("S3FailurePath", output["S3OutputPath"])
+        job = Job(
+            id=headers.get(_INFERENCE_ID) or str(uuid.uuid4()),
+            source=headers[_INPUT],
+            answer=f"{good.rstrip('/')}/{uuid.uuid4()}.out",
+            failure=f"{bad.rstrip('/')}/{uuid.uuid4()}-error.out",
+            headers={
+                _CONTENT_TYPE: headers.get("x-amzn-sagemaker-content-type", "application/octet-stream"),
+                "accept": headers.get("x-amzn-sagemaker-accept", "*/*"),
+            },
+        )
+        context = contextvars.copy_context()
+        self._writer.submit(context.run, self._work_off, record, output, job)
+        told = {
+            "X-Amzn-SageMaker-OutputLocation": job.answer,
+            "X-Amzn-SageMaker-FailureLocation": job.failure,
+        }
+        status, shown, content = _json(202, "", {"InferenceId": job.id})
+        return status, {_CONTENT_TYPE: shown[_CONTENT_TYPE], **told}, content
+
+    def _work_off(self, record: Record, output: Record, job: Job) -> None:
+        topics = output.get("NotificationConfig", {})
+        try:
+            answer = self._answer_to(record, job)
+        except (ContainerSilent, exceptions.ClientError) as error:
+            answer = Answer(status=500, headers={}, body=str(error).encode())
+        failed = answer.status >= 400
+        place, key = job.failure if failed else job.answer, output.get("KmsKeyId")
+        self._writer.write(place, answer.body, key=key)
+        message = {
+            "awsRegion": get_region(),
+            "eventSource": "aws:sagemaker",
+            "eventName": "InferenceResult",
+            "invocationStatus": "Failed" if failed else "Completed",
+            "inferenceId": job.id,
+            "requestParameters": {
+                "endpointName": record["EndpointName"],
+                "inputLocation": job.source,
+                "contentType": job.headers[_CONTENT_TYPE],
+            },
+            **({"failureReason": answer.body.decode(errors="replace")} if failed else {}),
+            **({} if failed else {"responseParameters": {"outputLocation": job.answer}}),
+        }
+        self._writer.tell(topics.get("ErrorTopic" if failed else "SuccessTopic"), message)
+
+    def _answer_to(self, record: Record, job: Job) -> Answer:
+        """What the first live replica says to the request in S3.
+
+        Raises:
+            ClientError: the request is not there.
+            ContainerSilent: nobody answered it.
+        """
+        content = self._writer.read(job.source)
+        name = record["EndpointName"]
+        for replica in self._candidates(name, self._variant(record, None)):
+            try:
+                return _forward(replica, job.headers, content)
+            except ContainerGone:
+                continue
+        raise ContainerSilent("no instance is there to answer")
 
     def _record(self, name: str) -> Record:
         record = self._store.find("endpoint", name)

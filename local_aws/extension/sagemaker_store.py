@@ -165,13 +165,16 @@ def new_config(store: SageMakerStore, request: Request) -> Record:
     names = [variant.get("VariantName") for variant in variants]
     if len(set(names)) != len(names):
         raise _invalid(f"duplicate variant names in {names}")
+    later = request.get("AsyncInferenceConfig")
+    if later and not str(later.get("OutputConfig", {}).get("S3OutputPath", "")).startswith("s3://"):
+        raise _invalid("AsyncInferenceConfig needs an OutputConfig with an s3:// URL as S3OutputPath")
     return {
         "EndpointConfigName": request["EndpointConfigName"],
         "ProductionVariants": [_variant(store, variant) for variant in variants],
         "CreationTime": now(),
         **{
             name: request[name]
-            for name in ("DataCaptureConfig", "KmsKeyId", "ExecutionRoleArn")
+            for name in ("DataCaptureConfig", "AsyncInferenceConfig", "KmsKeyId", "ExecutionRoleArn")
             if request.get(name)
         },
     }

@@ -1,4 +1,4 @@
-"""Application Auto Scaling: targets and policies are stored and described, never acted on.
+"""Application Auto Scaling: targets, policies and scheduled actions are stored and described, never acted on.
 
 What the stacks declare can be deployed, read back and removed. No alarm is made and no capacity
 is changed by a policy here, so a green deploy proves that the resources are present, not that
@@ -20,26 +20,38 @@ _KEY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 _POLICY_MEMBERS = ("PolicyType", "StepScalingPolicyConfiguration", "TargetTrackingScalingPolicyConfiguration")
 
 
+_ACTION_MEMBERS = (
+    "ScheduledActionName", "Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction",
+)  # fmt: skip
+
+
 class ScalingStore:
-    """Scalable targets and their policies, per account and region."""
+    """Scalable targets with their policies and scheduled actions, per account and region."""
 
     def __init__(self) -> None:
         self.targets = AccountRegionScopedDict()
         self.policies = AccountRegionScopedDict()
+        self.actions = AccountRegionScopedDict()
 
     def save(self) -> dict[str, Any]:
         """JSON data for ``Registry.add_state``."""
-        return {"targets": self.targets, "policies": self.policies}
+        return {"targets": self.targets, "policies": self.policies, "actions": self.actions}
 
     def restore(self, data: dict[str, Any]) -> None:
         """The reverse of ``save``."""
         self.targets.update(data["targets"])
         self.policies.update(data["policies"])
+        self.actions.update(data.get("actions", {}))
+
+    def scales(self, resource: str) -> bool:
+        """Whether ``endpoint/NAME/variant/NAME`` is registered as a scalable target."""
+        return any(record["ResourceId"] == resource for record in self.targets.values())
 
     def reset(self) -> None:
         """Forget everything."""
         self.targets.clear()
         self.policies.clear()
+        self.actions.clear()
 
 
 def register_target(store: ScalingStore, request: Request) -> dict[str, Any]:
@@ -85,12 +97,13 @@ def describe_targets(store: ScalingStore, request: Request) -> dict[str, Any]:
 
 
 def deregister_target(store: ScalingStore, request: Request) -> dict[str, Any]:
-    """DeregisterScalableTarget: its policies go with it."""
+    """DeregisterScalableTarget: its policies and scheduled actions go with it."""
     key = _target_key(request)
     if store.targets.pop(key, None) is None:
         raise _no_target(request)
-    for policy_key in [name for name in store.policies.keys() if name.startswith(f"{key}|")]:  # noqa: SIM118
-        store.policies.pop(policy_key)
+    for table in (store.policies, store.actions):
+        for below in [name for name in table.keys() if name.startswith(f"{key}|")]:  # noqa: SIM118
+            table.pop(below)
     return {}
 
 
@@ -136,6 +149,48 @@ def delete_policy(store: ScalingStore, request: Request) -> dict[str, Any]:
     return {}
 
 
+def put_action(store: ScalingStore, request: Request) -> dict[str, Any]:
+    """PutScheduledAction: create or change. It never comes to its time here."""
+    (name,) = required(request, "ScheduledActionName")
+    key = _target_key(request)
+    if key not in store.targets:
+        raise _no_target(request)
+    old = store.actions.get(f"{key}|{name}", {})
+    if not old:
+        required(request, "Schedule")
+    store.actions[f"{key}|{name}"] = {
+        "ScheduledActionARN": _arn(
+            "autoscaling", f"scheduledAction:{uuid.uuid4()}:resource/{key}:scheduledActionName/{name}"
+        ),
+        "CreationTime": now(),
+        **old,
+        **dict(zip(_KEY, required(request, *_KEY))),
+        **{member: request[member] for member in _ACTION_MEMBERS if request.get(member)},
+    }
+    return {}
+
+
+def describe_actions(store: ScalingStore, request: Request) -> dict[str, Any]:
+    """DescribeScheduledActions, filtered by what the request names."""
+    required(request, "ServiceNamespace")
+    wanted = request.get("ScheduledActionNames") or []
+    return {
+        "ScheduledActions": [
+            record
+            for record in store.actions.values()
+            if _matches(record, request) and (not wanted or record["ScheduledActionName"] in wanted)
+        ]
+    }
+
+
+def delete_action(store: ScalingStore, request: Request) -> dict[str, Any]:
+    """DeleteScheduledAction."""
+    (name,) = required(request, "ScheduledActionName")
+    if store.actions.pop(f"{_target_key(request)}|{name}", None) is None:
+        raise AwsError("ObjectNotFoundException", f"No scheduled action found for name: {name}")
+    return {}
+
+
 def describe_activities(_store: ScalingStore, request: Request) -> dict[str, Any]:
     """DescribeScalingActivities: always empty, since nothing acts."""
     required(request, "ServiceNamespace")
@@ -149,13 +204,23 @@ _ACTIONS = {
     "PutScalingPolicy": put_policy,
     "DescribeScalingPolicies": describe_policies,
     "DeleteScalingPolicy": delete_policy,
+    "PutScheduledAction": put_action,
+    "DescribeScheduledActions": describe_actions,
+    "DeleteScheduledAction": delete_action,
     "DescribeScalingActivities": describe_activities,
 }
 
 
+@functools.cache
+def of(registry: Registry) -> ScalingStore:
+    """The store of this process; SageMaker asks it what is scaled."""
+    del registry
+    return ScalingStore()
+
+
 def register(registry: Registry) -> None:
     """Add the service and its two CloudFormation types."""
-    store = ScalingStore()
+    store = of(registry)
     actions = {name: functools.partial(action, store) for name, action in _ACTIONS.items()}
 
     async def handle(
@@ -172,6 +237,7 @@ def register(registry: Registry) -> None:
 def _add_target_type(registry: Registry, store: ScalingStore) -> None:
     def create(_logical_id: str, properties: Properties, _stack: str) -> Provisioned:
         arn = register_target(store, properties)["ScalableTargetARN"]
+        _set_actions(store, properties)
         return "|".join((properties["ResourceId"], properties["ScalableDimension"],
                          properties["ServiceNamespace"])), {"Id": arn, "ScalableTargetARN": arn}  # fmt: skip
 
@@ -179,10 +245,22 @@ def _add_target_type(registry: Registry, store: ScalingStore) -> None:
         return create(logical_id, new, stack)
 
     def delete(_physical_id: str, properties: Properties) -> None:
-        store.targets.pop(_target_key(properties), None)
+        if _target_key(properties) in store.targets:
+            deregister_target(store, properties)
 
     registry.add_resource_type("AWS::ApplicationAutoScaling::ScalableTarget", create=create, update=update,
                                delete=delete, replaced_by=_KEY)  # fmt: skip
+
+
+def _set_actions(store: ScalingStore, properties: Properties) -> None:
+    """Make the target's scheduled actions those of the template; others go."""
+    key, wanted = _target_key(properties), properties.get("ScheduledActions") or []
+    kept = {f"{key}|{action['ScheduledActionName']}" for action in wanted}
+    for name in [name for name in store.actions.keys() if name.startswith(f"{key}|")]:  # noqa: SIM118
+        if name not in kept:
+            store.actions.pop(name)
+    for action in wanted:
+        put_action(store, {**dict(zip(_KEY, required(properties, *_KEY))), **action})
 
 
 def _add_policy_type(registry: Registry, store: ScalingStore) -> None:

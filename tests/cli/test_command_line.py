@@ -116,6 +116,16 @@ def test_the_compile_stage_takes_no_such_number_either(option: str) -> None:
         parse([*words, "--help"])
 
 
+def test_one_server_is_no_variant_of_an_endpoint(tmp_path: Path) -> None:
+    """--url leaves SageMaker out, so --variant would be ignored."""
+    answer = traceship(
+        "invoke", "--url", "http://127.0.0.1:1", "--variant", "stable", "a", "--json", cwd=tmp_path
+    )
+
+    assert answer.code == 2
+    assert "--url and --variant exclude each other" in answer.error["what"]
+
+
 def test_a_misspelt_command_is_met_with_the_nearest_one(tmp_path: Path) -> None:
     """The fix is the command that was meant."""
     answer = traceship("verfy", "x", cwd=tmp_path)

@@ -49,6 +49,21 @@ def _ships(project: Local, digest: str) -> None:
     commit(project.root, "remove")
 
 
+def test_a_canarys_lock_names_its_release_in_the_folder_and_in_the_history(project: Local) -> None:
+    """Else its release would be swept away while it runs."""
+    canary = project.root / "release.canary.lock.json"
+    lock(project, SHIPPED)
+    project.lock_path.rename(canary)
+
+    in_the_folder = names(project).of(SHIPPED)
+    commit(project.root, "ship a canary")
+    canary.unlink()
+    commit(project.root, "promote")
+
+    assert in_the_folder == ("release.canary.lock.json",)
+    assert names(project).of(SHIPPED)
+
+
 SETTINGS = {
     "log.diffMerges": "off",
     "log.showRoot": "false",

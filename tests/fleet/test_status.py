@@ -77,3 +77,29 @@ def test_an_instance_that_fails_or_serves_something_else_is_not_healthy(change: 
 def test_a_fleet_that_is_short_of_instances_is_not_healthy() -> None:
     """Fewer than wanted, even if all that are there are well."""
     assert not _status(fleet=msgspec.structs.replace(FLEET, wanted=2)).healthy
+
+
+CANARY = VariantState(name="canary-b", weight=0.0, instances=1, wanted=1, digest="b" * 64)
+
+
+def _beside(*variants: VariantState, canary: tuple[str, str] | None = ("canary-b", "b" * 64)) -> bool:
+    endpoint = msgspec.structs.replace(ENDPOINT, variants=variants)
+    return assemble(
+        release=DIGEST, waivers=(), stacks=(STACK,), endpoint=endpoint, fleet=None, canary=canary
+    ).healthy
+
+
+def test_a_canary_serves_its_own_lock() -> None:
+    """Whatever its weight; one that is missing, unwanted, or of another digest is not well."""
+    assert _beside(VARIANT, CANARY)
+    assert _beside(msgspec.structs.replace(VARIANT, weight=0.0), msgspec.structs.replace(CANARY, weight=1.0))
+    assert not _beside(VARIANT)
+    assert not _beside(CANARY)
+    assert not _beside(VARIANT, CANARY, canary=None)
+    assert not _beside(VARIANT, msgspec.structs.replace(CANARY, digest=DIGEST))
+    assert not _beside(msgspec.structs.replace(VARIANT, digest="b" * 64), CANARY)
+
+
+def test_an_endpoint_that_no_weight_leads_to_is_not_healthy() -> None:
+    """Every request would be refused, while all servers are well."""
+    assert not _beside(msgspec.structs.replace(VARIANT, weight=0.0), CANARY)

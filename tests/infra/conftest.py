@@ -9,12 +9,15 @@ from infra.entry import use_pinned_node
 use_pinned_node()
 
 from tests.infra.worlds import (  # noqa: E402
+    CANARY,
     CPU,
     INF1,
+    LATER,
     PINNED,
     SPOT,
     WARM,
     World,
+    canary_lock_of,
     lock_of,
     settings_of,
     synthesise,
@@ -55,3 +58,16 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> World:
 def foundation(tmp_path_factory: pytest.TempPathFactory) -> World:
     """What exists before the first release."""
     return synthesise(tmp_path_factory.mktemp("foundation"), settings_of(CPU), None, foundation=True)
+
+
+@pytest.fixture(scope="session")
+def canary(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Only an endpoint on Inf1: two releases, captured requests, a schedule."""
+    folder = tmp_path_factory.mktemp("canary")
+    return synthesise(folder, settings_of(CANARY), lock_of("inf1"), canary=canary_lock_of("inf1"))
+
+
+@pytest.fixture(scope="session")
+def later(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Only an endpoint that answers by way of S3, may be empty, and whose traffic SageMaker shifts."""
+    return synthesise(tmp_path_factory.mktemp("later"), settings_of(LATER), lock_of("cpu"))

@@ -21,6 +21,7 @@ ARNS = {
     "AWS::Batch::JobQueue": "batch:{region}:{account}:job-queue/{name}",
     "AWS::Batch::JobDefinition": "batch:{region}:{account}:job-definition/{name}:1",
     "AWS::SNS::Topic": "sns:{region}:{account}:{name}",
+    "AWS::CloudWatch::Alarm": "cloudwatch:{region}:{account}:alarm:{name}",
     "AWS::EC2::LaunchTemplate": "ec2:{region}:{account}:launch-template/{name}",
     "AWS::ECR::Repository": "ecr:{region}:{account}:repository/{name}",
     "AWS::AutoScaling::AutoScalingGroup": "autoscaling:{region}:{account}:autoScalingGroup:1:{name}",

@@ -36,6 +36,8 @@ PIPELINE = ("image", "AWS::ImageBuilder::ImagePipeline")
 MODEL = ("endpoint", "AWS::SageMaker::Model")
 CONFIG = ("endpoint", "AWS::SageMaker::EndpointConfig")
 ENDPOINT = ("endpoint", "AWS::SageMaker::Endpoint")
+SCALABLE = ("endpoint", "AWS::ApplicationAutoScaling::ScalableTarget")
+SCALING = ("endpoint", "AWS::ApplicationAutoScaling::ScalingPolicy")
 ENDPOINT_ROLE = ("endpoint", "AWS::IAM::Role")
 JOB = ("compile", "AWS::Batch::JobDefinition")
 MACHINE = ("compile", "AWS::StepFunctions::StateMachine")
@@ -54,7 +56,7 @@ ANYBODY = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "s3:GetObject
 
 @dataclass(frozen=True)
 class Mutant:
-    """``property``: what is removed, in words. ``settings``: the world it lives in."""
+    """``property``: what is removed, in words. ``settings``: the world it lives in (conftest.py)."""
 
     rule: str
     property: str
@@ -219,6 +221,28 @@ def script(old: str, new: str) -> Mutation:
     return mutate
 
 
+def of_alarms(property_name: str, old: Any, new: Any) -> Mutation:
+    """Give every alarm with the value ``old`` of a property another one."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        found = [body["Properties"] for body in resources.values() if body["Type"] == ALARM[1]]
+        changed = [properties for properties in found if properties.get(property_name) == old]
+        assert changed
+        for properties in changed:
+            properties[property_name] = new
+
+    return mutate
+
+
+def variant(at: int, **changes: Any) -> Mutation:
+    """Change a variant of the endpoint's configuration."""
+
+    def mutate(body: Body, _: dict[str, Body]) -> None:
+        body["Properties"]["ProductionVariants"][at].update(changes)
+
+    return mutate
+
+
 def each(kind: str, change: Mutation, *, where: str = "") -> Mutation:
     """Apply ``change`` to every resource of a type whose text mentions ``where``."""
 
@@ -239,5 +263,28 @@ def without(kind: str, where: str) -> Mutation:
         assert found
         for name in found:
             del resources[name]
+
+    return mutate
+
+
+def without_alarms(word: str) -> Mutation:
+    """Drop the alarms whose logical id begins with ``word``."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        names = [n for n, body in resources.items() if body["Type"] == ALARM[1] and n.startswith(word)]
+        assert names
+        for name in names:
+            del resources[name]
+
+    return mutate
+
+
+def lifecycle(prefix: str, *path: str, to: Any) -> Mutation:
+    """Change the lifecycle rule of a prefix of the bucket that holds releases."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        rows = _releases(resources)["Properties"]["LifecycleConfiguration"]["Rules"]
+        (row,) = [row for row in rows if row.get("Prefix") == prefix]
+        put(*path, to=to)({"Properties": row}, resources)
 
     return mutate

@@ -10,7 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from artifact.release import Ami, Device, Image, ReleaseLock
-from infra.compatibility import check
+from infra.compatibility import check, check_canary
+from infra.endpoint_compatibility import (
+    DeadlineTooLong,
+    DiskTooSmall,
+    NotOnInf1,
+    ReplicaStartsTooSlowly,
+    StartsTooSlowly,
+)
 from infra.exact_keys import MAX_BLOBS
 from infra.incompatible import (
     CheckpointTooShort,
@@ -39,15 +46,25 @@ from infra.incompatible import (
 )
 from infra.instances import INF1_DRIVER, chip, instances
 from infra.names import MAX_PROJECT_NAME, artifacts_bucket
-from tests.infra.worlds import CHECKOUT, CPU, IMAGE, INF1, PINNED, lock_of, settings_of
+from tests.infra.worlds import (
+    CANARY,
+    CHECKOUT,
+    CPU,
+    IMAGE,
+    INF1,
+    PINNED,
+    canary_lock_of,
+    lock_of,
+    settings_of,
+)
 
 
 def _fleet(*types: str, **more: Any) -> dict[str, Any]:
     return {"fleet": {"instance_types": list(types), **more}}
 
 
-def _endpoint(name: str) -> dict[str, Any]:
-    return {"endpoint": {"instance_type": name}}
+def _endpoint(name: str, **more: Any) -> dict[str, Any]:
+    return {"endpoint": {"instance_type": name, **more}}
 
 
 def _requiring(target: str, **requires: Any) -> ReleaseLock:
@@ -161,6 +178,21 @@ CASES: list[tuple[dict[str, Any], ReleaseLock, type[Incompatible], str]] = [
     ),
     ({}, _with("cpu", blobs=msgspec.UNSET), LockTooOld, "did not record that yet"),
     (_fleet("inf1.xlarge"), _with("inf1", device=msgspec.UNSET), LockTooOld, "did not record"),
+    (_endpoint("ml.inf1.xlarge", deployment={}), lock_of("inf1"), NotOnInf1, "flips at once"),
+    (_endpoint("ml.inf1.xlarge", **{"async": {}}), lock_of("inf1"), NotOnInf1, "no asynchronous inference"),
+    (
+        {**_endpoint("ml.c5.large"), "serve": {"deadline_seconds": 55.5}},
+        lock_of("cpu"),
+        DeadlineTooLong,
+        "waits 60 s",
+    ),
+    (_endpoint("ml.c5.large"), lock_of("cpu", startup_seconds=3601), ReplicaStartsTooSlowly, "waits 3600 s"),
+    (
+        _endpoint("ml.c5.large"),
+        _with("cpu", archive_bytes=300 * 2**30, files_bytes=300 * 2**30),
+        DiskTooSmall,
+        "610 GiB, a variant's disk has 512",
+    ),
 ]
 
 
@@ -269,3 +301,39 @@ def test_checkpoints_rise_to_the_whole_fleet(steps: list[int]) -> None:
     """Auto Scaling replaces every instance only if the last checkpoint is 100."""
     with pytest.raises(ValidationError, match="checkpoints_percent"):
         settings_of(_fleet("c5.large", checkpoints_percent=steps))
+
+
+@pytest.mark.parametrize("section", ["deployment", "async"])
+def test_what_sagemaker_does_not_do_on_inf1_is_fine_on_cpu_types(section: str) -> None:
+    """The refusal names the section, and says what to do on Inf1."""
+    with pytest.raises(NotOnInf1, match=f"endpoint.{section}"):
+        check(settings_of(INF1, {"endpoint": {section: {}}}), lock_of("inf1"))
+
+    check(settings_of(CPU, {"endpoint": {section: {}}}), lock_of("cpu"))
+
+
+def test_the_limits_of_an_endpoint_are_no_limits_of_a_fleet() -> None:
+    """Each limit itself is let through, and a load balancer waits as long as the settings say."""
+    check(settings_of(CPU, {"serve": {"deadline_seconds": 55}}), lock_of("cpu", startup_seconds=3600))
+    check(
+        settings_of({"serve": {"deadline_seconds": 60}, "fleet": CPU["fleet"]}),
+        lock_of("cpu", startup_seconds=3601),
+    )
+
+
+def test_a_canary_is_compared_with_the_machines_like_the_release() -> None:
+    """Its target, its place and its images; those of the settings are the newer ones, the canary's."""
+    canary = canary_lock_of("inf1")
+    image = Image(
+        repository="111122223333.dkr.ecr.eu-west-1.amazonaws.com/s", digest="1" * 64, placeholder=False
+    )
+    pinned = settings_of(CANARY, {"serve": {"image": f"{image.repository}@sha256:{image.digest}"}})
+
+    check_canary(settings_of(CANARY), lock_of("inf1"), canary)
+    check_canary(pinned, lock_of("inf1"), msgspec.structs.replace(canary, serving_image=image))
+    with pytest.raises(LockOutdated, match=r"serve\.image"):
+        check_canary(pinned, lock_of("inf1"), canary)
+    with pytest.raises(WrongChip):
+        check_canary(settings_of(CANARY), lock_of("inf1"), canary_lock_of("cpu"))
+    with pytest.raises(LockOfAnotherPlace):
+        check_canary(settings_of(CANARY), lock_of("inf1"), msgspec.structs.replace(canary, name="other"))

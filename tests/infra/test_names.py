@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra.names import key_alias, key_alias_arn
+from infra.names import canary_lock_file, key_alias, key_alias_arn
+from settings.model import Settings
 
 
 @pytest.mark.parametrize(
@@ -16,3 +17,21 @@ def test_the_key_is_named_in_the_regions_own_partition(region: str, partition: s
     assert key_alias_arn("minilm", "123456789012", region) == (
         f"arn:{partition}:kms:{region}:123456789012:{key_alias('minilm')}"
     )
+
+
+def test_a_canarys_lock_is_named_after_the_lock_beside_it() -> None:
+    """Of every service and stage its own."""
+    settings = Settings()
+    cases = [
+        settings,
+        settings.of(stage=None, service="search", runs="search"),
+        settings.of(stage="prod", service=None, runs=None),
+        settings.of(stage="prod", service="search", runs="other"),
+    ]
+
+    assert [canary_lock_file(case) for case in cases] == [
+        "release.canary.lock.json",
+        "release.search.canary.lock.json",
+        "release@prod.canary.lock.json",
+        "release.other@prod.canary.lock.json",
+    ]

@@ -10,10 +10,9 @@ from artifact.release import ARCHIVE, PROVENANCE_FILE, SBOM_FILE, SIGNATURE_FILE
 from tests.iam.documents import Policy
 from tests.iam.evaluate import Decision, Identity, Request, Service, Target, decide
 from tests.infra.deployed import ACCOUNT, REGION, Deployed
-from tests.infra.worlds import BLOBS, DIGEST, World
+from tests.infra.worlds import BLOBS, DIGEST, OTHER_DIGEST, World
 
 SECURE = {"aws:SecureTransport": True, "s3:TlsVersion": "1.3"}
-OTHER_DIGEST = "cd" * 32
 PREFIX, OTHERS = f"releases/traceship/{DIGEST}", f"releases/traceship/{OTHER_DIGEST}"
 BESIDE = ("manifest.json", ARCHIVE, SIGNATURE_FILE, PROVENANCE_FILE, SBOM_FILE)
 KEYS = [
@@ -22,6 +21,14 @@ KEYS = [
     f"models/{DIGEST}/model.safetensors",
     f"compiled/{DIGEST}/manifest.json",
     "requests/one.json",
+    *(f"captured/{name}/stable/2026/01/02/03/one.jsonl" for name in ("traceship", "traceship2", "other")),
+    *(
+        f"async/{name}/{part}/one"
+        for name in ("traceship", "other")
+        for part in ("input", "output", "failed")
+    ),
+    "captured/one.jsonl",
+    "async/traceship/one",
 ]
 OF_THE_FLEET = {manifest_key("traceship", DIGEST), *(blob_key(digest) for digest in BLOBS)}
 OF_THE_ENDPOINT = {f"{PREFIX}/{ARCHIVE}"}
@@ -149,6 +156,90 @@ def test_an_endpoint_reads_exactly_one_archive(deployed: Deployed) -> None:
     assert _readable(deployed, deployed.identity("endpoint", "Role")) == OF_THE_ENDPOINT
 
 
+def _writable(deployed: Deployed, caller: Identity) -> set[str]:
+    return {key for key in KEYS if _may(caller, "s3:PutObject", deployed.in_bucket("Artifacts", key))}
+
+
+def test_a_canary_reads_its_own_archive_and_the_release_beside_it_another(canary: World) -> None:
+    """Neither can fetch what the other runs, and both write copies of requests and nothing else."""
+    deployed = Deployed(canary)
+    first, second = deployed.identity("endpoint", "Role"), deployed.identity("endpoint", "CanaryRole")
+
+    assert _readable(deployed, first) == OF_THE_ENDPOINT
+    assert _readable(deployed, second) == {f"{OTHERS}/{ARCHIVE}"}
+    captured = {key for key in KEYS if key.startswith("captured/traceship/")}
+    assert _writable(deployed, first) == _writable(deployed, second) == captured != set()
+
+
+def test_an_async_endpoint_reads_requests_and_writes_answers(later: World) -> None:
+    """Not the other way round, and not those of another endpoint."""
+    deployed = Deployed(later)
+    role = deployed.identity("endpoint", "Role")
+
+    assert _readable(deployed, role) == {*OF_THE_ENDPOINT, "async/traceship/input/one"}
+    assert _writable(deployed, role) == {"async/traceship/output/one", "async/traceship/failed/one"}
+
+
+@pytest.mark.parametrize("name", ["canary", "later"])
+def test_an_endpoint_that_writes_encrypts_for_its_bucket_only(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """With the project's key, by way of S3; nothing encrypts directly or for another bucket."""
+    deployed = Deployed(request.getfixturevalue(name))
+    role, key = deployed.identity("endpoint", "Role"), deployed.key("Key")
+    by_s3 = {
+        "kms:ViaService": f"s3.{REGION}.amazonaws.com",
+        "kms:EncryptionContext:aws:s3:arn": deployed.in_bucket("Artifacts").arn,
+    }
+
+    assert _may(role, "kms:GenerateDataKey", key, **by_s3)
+    assert not _may(role, "kms:GenerateDataKey", key)
+    assert not _may(
+        role, "kms:GenerateDataKey", key, **{**by_s3, "kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::a"}
+    )
+    assert not _may(role, "kms:GenerateDataKey", deployed.key("SigningKey"), **by_s3)
+
+
+def test_an_async_endpoint_tells_its_two_topics(later: World) -> None:
+    """Not the topic of the alarms, which wakes people up; and the key serves those two only."""
+    deployed = Deployed(later)
+    role, key = deployed.identity("endpoint", "Role"), deployed.key("Key")
+    topics = {name: Target(deployed.arn("endpoint", name), ACCOUNT) for name in
+              later.all("endpoint", "AWS::SNS::Topic")}  # fmt: skip
+
+    told = {name[:7] for name, topic in topics.items() if _may(role, "sns:Publish", topic)}
+    encrypted = {
+        name[:7]
+        for name, topic in topics.items()
+        if _may(
+            role,
+            "kms:GenerateDataKey",
+            key,
+            **{
+                "kms:ViaService": f"sns.{REGION}.amazonaws.com",
+                "kms:EncryptionContext:aws:sns:topicArn": topic.arn,
+            },
+        )
+    }
+
+    assert told == encrypted == {"Answers", "Failure"}
+    assert len(topics) == 3
+
+
+def test_sagemaker_looks_at_the_alarms_of_an_update_and_at_no_others(later: World, cpu: World) -> None:
+    """It goes back on these; an endpoint that shifts no traffic looks at none."""
+
+    def seen(world: World) -> set[str]:
+        deployed = Deployed(world)
+        role = deployed.identity("endpoint", "Role")
+        alarms = world.all("endpoint", "AWS::CloudWatch::Alarm")
+        targets = {name: Target(deployed.arn("endpoint", name), ACCOUNT) for name in alarms}
+        return {name[:6] for name, at in targets.items() if _may(role, "cloudwatch:DescribeAlarms", at)}
+
+    assert seen(later) == {"Errors", "Latenc"}
+    assert seen(cpu) == set()
+
+
 @pytest.mark.parametrize("stack", ["fleet", "endpoint"])
 def test_what_runs_decrypts_with_one_key_and_for_its_bucket_only(deployed: Deployed, stack: str) -> None:
     """By way of S3, for the artifacts bucket; not the key itself, not another bucket's objects."""
@@ -164,6 +255,21 @@ def test_what_runs_decrypts_with_one_key_and_for_its_bucket_only(deployed: Deplo
     assert not _may(role, "kms:Decrypt", usable[0], **{**by_s3, "kms:ViaService": "ebs.amazonaws.com"})
     other = {**by_s3, "kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::another"}
     assert not _may(role, "kms:Decrypt", usable[0], **other)
+
+
+@pytest.mark.parametrize("name", ["canary", "later"])
+def test_endpoints_of_every_kind_write_and_delete_no_release(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """Nor do they take anything away, not even what they wrote."""
+    deployed = Deployed(request.getfixturevalue(name))
+    callers = list(deployed.identities())
+    releases = [key for key in KEYS if key.startswith(("blobs/", "releases/"))]
+
+    for action in WRITES:
+        keys = releases if action == "s3:PutObject" else KEYS
+        targets = [deployed.in_bucket("Artifacts", key) for key in keys]
+        assert not any(_may(caller, action, target) for caller in callers for target in targets)
 
 
 @pytest.mark.parametrize("action", DENIED)

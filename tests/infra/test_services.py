@@ -195,3 +195,32 @@ def test_a_service_that_runs_another_ones_release_reads_its_lock(tmp_path: Path)
     assert names.lock_file(batch) == "release.search.lock.json"
     assert names.release_name(batch) == "traceship-search"
     assert names.endpoint_name(batch) == "traceship-batch"
+
+
+def test_each_service_captures_and_tries_for_itself(tmp_path: Path) -> None:
+    """Its own prefix in S3, its own canary's lock, policies and all; the other one has neither."""
+    path = tmp_path / "traceship.toml"
+    path.write_text(
+        '[endpoint]\ninstance_type = "ml.inf1.xlarge"\n[service.search.endpoint]\ncanary = {}\n'
+        "capture = { percent = 1 }\n[service.answers.endpoint]\n",
+        encoding="utf-8",
+    )
+    app, settings = make_app(tmp_path / "out"), load_all(path)
+    search, answers = settings
+    digest = "cd" * 32
+    name = names.release_name(search)
+    where = msgspec.structs.replace(_lock(search).location, prefix=release_prefix(name, digest))
+    canary = msgspec.structs.replace(_lock(search), digest=digest, location=where)
+
+    build(app, [Service(search, _lock(search), canary), Service(answers, _lock(answers))])
+    policy.synthesise(app, settings)
+
+    texts = {
+        role: (tmp_path / "out" / f"traceship-{role}-endpoint.template.json").read_text()
+        for role in ("search", "answers")
+    }
+    assert "/captured/traceship-search/*" in texts["search"]
+    assert names.canary_variant(digest) in texts["search"]
+    assert "captured" not in texts["answers"]
+    assert "canary" not in texts["answers"]
+    assert names.canary_lock_file(search) == "release.search.canary.lock.json"

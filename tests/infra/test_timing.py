@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from artifact import serving
 from infra.compatibility import check
-from infra.endpoint_stack import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, startup_timeout
+from infra.endpoint_compatibility import LONGEST_DEADLINE_SECONDS
+from infra.endpoint_limits import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, startup_timeout
 from infra.incompatible import CheckpointTooShort, StartsTooSlowly
 from infra.rhythm import EVALUATIONS, PERIOD_SECONDS, REACTION_SECONDS
 from infra.timing import (
@@ -33,6 +34,7 @@ from settings.model import Serve
 from tests.infra.worlds import CERTIFICATE, CPU, MORNING, NIGHT, lock_of, settings_of, synthesise
 
 DEADLINES = st.floats(min_value=0.01, max_value=60)
+AN_ENDPOINTS = st.floats(min_value=0.01, max_value=LONGEST_DEADLINE_SECONDS)
 SERVE = DEADLINES.map(lambda seconds: Serve(deadline_seconds=seconds))
 MINUTES = st.integers(1, 2880)
 
@@ -107,7 +109,7 @@ def test_a_boot_may_take_twice_what_was_measured(startup: int) -> None:
 TABLES = st.fixed_dictionaries(
     {
         "serve": st.fixed_dictionaries(
-            {"deadline_seconds": DEADLINES, "queue_limit": st.integers(1, 10_000)}
+            {"deadline_seconds": AN_ENDPOINTS, "queue_limit": st.integers(1, 10_000)}
         ),
         "fleet": st.fixed_dictionaries(
             {

@@ -102,6 +102,32 @@ WARM: dict[str, Any] = {
 }
 
 
+CANARY: dict[str, Any] = {
+    "compile": {"target": "inf1"},
+    "endpoint": {
+        "instance_type": "ml.inf1.xlarge",
+        "max_count": 6,
+        "canary": {"count": 2},
+        "capture": {"percent": 5},
+        "schedule": [
+            {"name": "day", "cron": "0 7 ? * MON-FRI *", "timezone": "Europe/Paris", "min_count": 3,
+             "max_count": 6},
+            {"name": "night", "cron": "30 19 ? * * *", "min_count": 1, "max_count": 2},
+        ],
+    },
+}  # fmt: skip
+LATER: dict[str, Any] = {
+    "endpoint": {
+        "instance_type": "ml.c5.large",
+        "min_count": 0,
+        "max_count": 3,
+        "async": {"max_age_minutes": 10},
+        "deployment": {"canary_percent": 25},
+    },
+}
+OTHER_DIGEST = "cd" * 32
+
+
 def settings_of(*layers: dict[str, Any]) -> Settings:
     """Settings from plain tables, later ones winning key by key."""
     merged: dict[str, Any] = {}
@@ -151,6 +177,14 @@ def lock_of(target: str, **changes: Any) -> ReleaseLock:
     return msgspec.structs.replace(lock, **changes)
 
 
+def canary_lock_of(target: str, **changes: Any) -> ReleaseLock:
+    """The lock of another release in the same place."""
+    location = msgspec.structs.replace(
+        lock_of(target).location, prefix=release_prefix("traceship", OTHER_DIGEST)
+    )
+    return lock_of(target, digest=OTHER_DIGEST, location=location, **changes)
+
+
 def make_app(folder: Path) -> cdk.App:
     """An app with the feature flags of cdk.json, writing to ``folder``."""
     context = json.loads((CHECKOUT / "cdk.json").read_text(encoding="utf-8"))["context"]
@@ -191,13 +225,18 @@ class World:
 
 
 def synthesise(
-    folder: Path, settings: Settings, lock: ReleaseLock | None, *, foundation: bool = False
+    folder: Path,
+    settings: Settings,
+    lock: ReleaseLock | None,
+    *,
+    canary: ReleaseLock | None = None,
+    foundation: bool = False,
 ) -> World:
     """Build and synthesise, policies included."""
     from infra import policy
 
     app = make_app(folder)
-    build(app, [Service(settings, lock)], foundation=foundation)
+    build(app, [Service(settings, lock, canary)], foundation=foundation)
     policy.synthesise(app, [settings])
     prefix, suffix = f"{settings.project.name}-", ".template.json"
     templates = {

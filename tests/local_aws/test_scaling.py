@@ -104,7 +104,25 @@ def test_policies_go_with_their_target(scaling: Any) -> None:
 
 def test_an_action_that_is_not_there_is_refused(scaling: Any) -> None:
     """Nothing is answered with an empty success."""
-    code, message = refusal(scaling.describe_scheduled_actions, ServiceNamespace="sagemaker")
+    code, message = refusal(scaling.list_tags_for_resource, ResourceARN="arn:aws:x")
 
     assert code == "UnknownOperationException"
-    assert "DescribeScheduledActions" in message
+    assert "ListTagsForResource" in message
+
+
+def test_a_scheduled_action_is_described_changed_and_goes_with_its_target(scaling: Any) -> None:
+    """What is not given again keeps its value; a target is needed."""
+    action = {**TARGET, "ScheduledActionName": "night"}
+    late = {"Schedule": "cron(0 20 ? * * *)", "ScalableTargetAction": {"MinCapacity": 1}}
+
+    assert refusal(scaling.put_scheduled_action, **action, **late)[0] == "ObjectNotFoundException"
+    scaling.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=4)
+    scaling.put_scheduled_action(**action, **late)
+    scaling.put_scheduled_action(**action, Timezone="Europe/Paris")
+    (found,) = scaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"]
+    scaling.deregister_scalable_target(**TARGET)
+
+    assert (found["Schedule"], found["Timezone"]) == ("cron(0 20 ? * * *)", "Europe/Paris")
+    assert found["ScalableTargetAction"] == {"MinCapacity": 1}
+    assert scaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"] == []
+    assert refusal(scaling.delete_scheduled_action, **action)[0] == "ObjectNotFoundException"

@@ -25,13 +25,17 @@ def _endpoint(clients: Clients, resource: Resource) -> Found:
         raise NotThere(
             f"the endpoint is {found['EndpointStatus']}: {found.get('FailureReason', 'no reason given')}"
         )
-    return dict(found)
+    return {**found, "DeploymentConfig": found.get("LastDeploymentConfig")}
 
 
 def _target(clients: Clients, resource: Resource) -> Found:
     answer = clients.client("application-autoscaling").describe_scalable_targets(ServiceNamespace=NAMESPACE)
     wanted = resource.physical_id.partition("|")[0]
-    return only([t for t in answer["ScalableTargets"] if t["ResourceId"] == wanted], "scalable target")
+    found = only([t for t in answer["ScalableTargets"] if t["ResourceId"] == wanted], "scalable target")
+    actions = clients.client("application-autoscaling").describe_scheduled_actions(
+        ServiceNamespace=NAMESPACE, ResourceId=wanted
+    )
+    return {**found, "ScheduledActions": actions["ScheduledActions"]}
 
 
 def _policy(clients: Clients, resource: Resource) -> Found:
