@@ -16,7 +16,6 @@ from infra.endpoint_compatibility import (
     DiskTooSmall,
     NotOnInf1,
     ReplicaStartsTooSlowly,
-    StartsTooSlowly,
 )
 from infra.exact_keys import MAX_BLOBS
 from infra.incompatible import (
