@@ -10,6 +10,7 @@ use_pinned_node()
 
 from tests.infra.worlds import (  # noqa: E402
     CPU,
+    EXISTING,
     INF1,
     PINNED,
     SPOT,
@@ -49,6 +50,12 @@ def spot(tmp_path_factory: pytest.TempPathFactory) -> World:
 def warm(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A fleet with running instances in reserve."""
     return synthesise(tmp_path_factory.mktemp("warm"), settings_of(WARM), lock_of("inf1"))
+
+
+@pytest.fixture(scope="session")
+def existing(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A VPC that was there before, compile jobs on EC2, and their image built from the checkout."""
+    return synthesise(tmp_path_factory.mktemp("existing"), settings_of(EXISTING), lock_of("cpu"))
 
 
 @pytest.fixture(scope="session")
