@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import email.utils
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from compile.batch import given_up as module
 from compile.batch.attempts import Attempt, attempts_prefix, is_passing, noted
 from compile.batch.given_up import NothingGivenUp, RowGivenUp, all_given_up, clear
 from compile.batch.rungs import memory_key
+from compile.batch.upload import _goes_soon
 from compile.batch.runner import Taken, compile_rows
 from compile.durable import NoRoom
 from compile.preflight import BucketTooLong
@@ -237,6 +239,29 @@ def test_killed_with_the_most_memory_counts_once_nobody_can_be_running(
 
     (found,) = all_given_up(world.to)
     assert (found.key, found.failures, found.last.status) == ("abc", 3, "started")
+
+
+def test_more_attempts_than_a_page_are_all_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 lists a thousand at a time; here one."""
+    for job in "abc":
+        _attempt(world, "abc", job, lasting=True)
+    own = world.s3.list_objects_v2
+    monkeypatch.setattr(world.s3, "list_objects_v2", lambda **asked: own(**asked, MaxKeys=1))
+
+    assert [found.failures for found in all_given_up(world.to)] == [3]
+
+
+@pytest.mark.parametrize(
+    ("days", "again"), [(0, True), (1, True), (3, False), (90, False)], ids=lambda value: str(value)
+)
+def test_a_model_that_goes_soon_is_sent_again(days: int, again: bool) -> None:
+    """S3 says when the lifecycle deletes it; the rows may wait for a day."""
+    date = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days, minutes=5)
+    told = f'expiry-date="{email.utils.format_datetime(date, usegmt=True)}", rule-id="models"'
+
+    assert _goes_soon({"Expiration": told}) is again
+    assert not _goes_soon({})
+    assert not _goes_soon({"Expiration": "something else"})
 
 
 def test_what_no_job_wrote_is_passed_over(world: World) -> None:
