@@ -14,6 +14,7 @@ import pytest
 
 from local_aws import launcher, names
 from local_aws.launcher import LocalAws
+from tests.kit.command import Answer, traceship
 from tests.kit.models import tiny_model
 from tests.local_aws.test_cdk import PROJECT, STACKS, Cdk
 
@@ -46,6 +47,7 @@ class World:
     aws: LocalAws
     calls: list[list[str]]
     templates: dict[str, dict[str, Any]]
+    settings: Path
 
     def outputs(self) -> dict[str, str]:
         described = self.aws.client("cloudformation").describe_stacks(StackName=f"{PROJECT}-compile")
@@ -105,7 +107,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         cdk.run("bootstrap", f"aws://{names.ACCOUNT}/{names.REGION}", "--app", str(cdk.assembly))
         cdk.deploy()
         seen = [json.loads(line) for line in calls.read_text().splitlines()]
-        yield World(aws, seen, cdk.templates())
+        yield World(aws, seen, cdk.templates(), cdk.settings)
     finally:
         launcher.down(folder / "state")
 
@@ -188,6 +190,25 @@ def _no_wait_between_attempts(states: Any, machine: str) -> None:
     assert (retry["MaxAttempts"], retry["IntervalSeconds"]) == (1, 60)
     retry["IntervalSeconds"] = 1
     states.update_state_machine(stateMachineArn=machine, definition=json.dumps(definition))
+
+
+def test_what_is_given_up_is_listed_and_cleared_by_the_command(world: World) -> None:
+    """With the reason; cleared it is gone, and clearing it again says so."""
+    failed = {"schema": "traceship.attempt/1", "status": "failed", "memory_gib": 32, "last_memory": False}
+    for job in "abc":
+        note = {**failed, "job": job, "lasting": True, "what": "a bucket is too long", "why": "64 positions"}
+        world.put(f"compiled/attempts/feed/{job}.json", json.dumps(note).encode())
+
+    def poison(*words: str) -> Answer:
+        settings = ["--settings", str(world.settings)]
+        return traceship(
+            *settings, "poison", *words, "--json", cwd=world.settings.parent, env=world.aws.environment()
+        )
+
+    (listed,) = poison().json
+    assert (listed["key"], listed["failures"], listed["last"]["why"]) == ("feed", 3, "64 positions")
+    assert poison("--clear", "feed").json == []
+    assert poison("--clear", "feed").error["id"] == "nothing-given-up"
 
 
 def test_every_stack_was_deployed(world: World) -> None:

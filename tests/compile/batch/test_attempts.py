@@ -19,8 +19,8 @@ from compile.batch import given_up as module
 from compile.batch.attempts import Attempt, attempts_prefix, is_passing, noted
 from compile.batch.given_up import NothingGivenUp, RowGivenUp, all_given_up, clear
 from compile.batch.rungs import memory_key
-from compile.batch.upload import _goes_soon
 from compile.batch.runner import Taken, compile_rows
+from compile.batch.upload import _goes_soon
 from compile.durable import NoRoom
 from compile.preflight import BucketTooLong
 from compile.request import Shape
@@ -251,9 +251,7 @@ def test_more_attempts_than_a_page_are_all_seen(world: World, monkeypatch: pytes
     assert [found.failures for found in all_given_up(world.to)] == [3]
 
 
-@pytest.mark.parametrize(
-    ("days", "again"), [(0, True), (1, True), (3, False), (90, False)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("days", "again"), [(0, True), (1, True), (3, False), (90, False)], ids=str)
 def test_a_model_that_goes_soon_is_sent_again(days: int, again: bool) -> None:
     """S3 says when the lifecycle deletes it; the rows may wait for a day."""
     date = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days, minutes=5)
