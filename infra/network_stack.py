@@ -9,17 +9,14 @@ Both are an ``IVpc`` with isolated subnets, which is all that the other stacks k
 
 from __future__ import annotations
 
-from typing import cast
-
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from infra import names
 from infra.logs import make_log_group
-from infra.private_endpoints import s3_policy, service_policy, services
+from infra.private_endpoints import apply_policy, s3_policy, service_policy, services
 from infra.roles import service_role, write_log
 from infra.stack import ZONES, ProjectStack
 from settings.model import Settings
@@ -93,7 +90,7 @@ class NetworkStack(ProjectStack):
             service=ec2.GatewayVpcEndpointAwsService.S3,
             subnets=[ISOLATED],
         )
-        _only(gateway, s3_policy(self))
+        apply_policy(gateway, s3_policy(self, self._settings))
 
     def _endpoints(self) -> None:
         cidr = self._settings.network.cidr
@@ -116,15 +113,10 @@ class NetworkStack(ProjectStack):
                 open=False,
                 private_dns_enabled=True,
             )
-            _only(endpoint, service_policy(self, prefix))
+            apply_policy(endpoint, service_policy(self, prefix))
 
     @property
     def _place(self) -> Construct:
         """Below a VPC of our own, where endpoints have always been: CloudFormation cannot replace one,
         because the private name of its service is taken until the old one is gone."""
         return self.vpc if isinstance(self.vpc, Construct) else self
-
-
-def _only(endpoint: ec2.VpcEndpoint, policy: iam.PolicyDocument) -> None:
-    """Give the whole policy at once; the CDK's own method adds statements one by one."""
-    cast("ec2.CfnVPCEndpoint", endpoint.node.default_child).policy_document = policy

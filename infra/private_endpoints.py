@@ -13,6 +13,7 @@ data perimeters", for ``aws:PrincipalAccount``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -46,6 +47,10 @@ FOR_EC2_JOBS = {
 }
 """What the ECS agent of an instance that runs compile jobs speaks to (ECS guide, "VPC endpoints")."""
 
+IMAGE_BUILDER = ("toe", "managed-resources")
+"""Buckets of AWS's from which Image Builder's agent reads itself and its components (Image Builder guide,
+"VPC endpoint policy for Amazon S3")."""
+
 _OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
 _LISTS = ("s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads")
 
@@ -60,7 +65,7 @@ def services(settings: Settings) -> dict[str, tuple[ec2.InterfaceVpcEndpointAwsS
     }
 
 
-def s3_policy(stack: ProjectStack) -> iam.PolicyDocument:
+def s3_policy(stack: ProjectStack, settings: Settings) -> iam.PolicyDocument:
     """The project's buckets for this account, and the layers of ECR's images for whoever has the address.
 
     A layer is fetched by an address that ECR signed, so ECR and not a role of ours asks S3 for it.
@@ -70,7 +75,10 @@ def s3_policy(stack: ProjectStack) -> iam.PolicyDocument:
         f"arn:{cdk.Aws.PARTITION}:s3:::{name(stack.project, *place)}"
         for name in (names.artifacts_bucket, names.logs_bucket)
     ]
-    layers = f"arn:{cdk.Aws.PARTITION}:s3:::prod-{cdk.Aws.REGION}-starport-layer-bucket/*"
+    read = [f"prod-{cdk.Aws.REGION}-starport-layer-bucket"]
+    if settings.image is not None:
+        read += [f"ec2imagebuilder-{what}-{cdk.Aws.REGION}-prod" for what in IMAGE_BUILDER]
+    layers = [f"arn:{cdk.Aws.PARTITION}:s3:::{name}/*" for name in read]
     return iam.PolicyDocument(
         statements=[
             _ours(stack, "OwnObjects", _OBJECTS, [f"{bucket}/*" for bucket in buckets]),
@@ -79,10 +87,15 @@ def s3_policy(stack: ProjectStack) -> iam.PolicyDocument:
                 sid="ImageLayers",
                 principals=[iam.AnyPrincipal()],
                 actions=["s3:GetObject"],
-                resources=[layers],
+                resources=layers,
             ),
         ]
     )
+
+
+def apply_policy(endpoint: ec2.VpcEndpoint, policy: iam.PolicyDocument) -> None:
+    """Give the whole policy at once; the CDK's own method adds statements one by one."""
+    cast("ec2.CfnVPCEndpoint", endpoint.node.default_child).policy_document = policy
 
 
 def service_policy(stack: ProjectStack, prefix: str) -> iam.PolicyDocument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from infra.rules.template import Resource, Template, at, attributes, listed, rule, text
@@ -26,6 +27,10 @@ WAYS_OUT = (
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 TLS_POLICIES = ("ELBSecurityPolicy-TLS13-1-2-", "ELBSecurityPolicy-TLS13-1-3-", "ELBSecurityPolicy-FS-1-2-")
 HTTPS = 443
+_READ_FROM_AWS = re.compile(
+    r":s3:::(prod-[^/]+-starport-layer-bucket|ec2imagebuilder-[a-z-]+-[^/]+-prod)/\*$"
+)
+"""Layers of ECR's images, and Image Builder's agent with its components."""
 
 
 @rule(
@@ -219,7 +224,7 @@ def _is_any(place: str) -> bool:
 def _is_for_layers(row: dict[str, Any]) -> bool:
     """Reading the layers of images from ECR's bucket, for whoever has an address that ECR signed."""
     places = [text(place) for place in listed(row["Resource"])]
-    layers = all(place.endswith("-starport-layer-bucket/*") for place in places)
+    layers = all(_READ_FROM_AWS.search(place) for place in places)
     return listed(row["Action"]) == ["s3:GetObject"] and bool(places) and layers
 
 
