@@ -51,6 +51,9 @@ IMAGE_BUILDER = ("toe", "managed-resources")
 """Buckets of AWS's from which Image Builder's agent reads itself and its components (Image Builder guide,
 "VPC endpoint policy for Amazon S3")."""
 
+AL2023 = "de612dc2"
+"""Ends the name of the bucket with Amazon Linux 2023's packages in every region (AL2023 guide)."""
+
 _OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject")
 _LISTS = ("s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads")
 
@@ -78,6 +81,7 @@ def s3_policy(stack: ProjectStack, settings: Settings) -> iam.PolicyDocument:
     read = [f"prod-{cdk.Aws.REGION}-starport-layer-bucket"]
     if settings.image is not None:
         read += [f"ec2imagebuilder-{what}-{cdk.Aws.REGION}-prod" for what in IMAGE_BUILDER]
+        read.append(f"al2023-repos-{cdk.Aws.REGION}-{AL2023}")
     layers = [f"arn:{cdk.Aws.PARTITION}:s3:::{name}/*" for name in read]
     return iam.PolicyDocument(
         statements=[
