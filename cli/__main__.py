@@ -19,6 +19,7 @@ _COMMANDS = {
     "init": "write a commented traceship.toml",
     "plan": "choose the buckets that waste least on padding, from measured lengths",
     "compile": "trace a model and prove that the trace gives its answers",
+    "poison": "compile rows that failed too often to be tried again; try some again",
     "adopt": "make an artifact of TorchScript files that you traced yourself",
     "report": "draw the page that says what a compile proved",
     "verify": "check an artifact's every byte, and its signature where a key is pinned",

@@ -83,6 +83,7 @@ def find_deployment(project: Project) -> Deployment:
         ),
         remembered=LocalCache(default_folder()).remembered,
         pause=lambda: time.sleep(seconds),
+        give_up_after=project.settings.compile.aws.give_up_after,
     )
 
 

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from compile.cache.through import Caches
     from compile.request import CompiledArtifact, CompileRequest
 
-_NO_KEYS = frozenset({"debug", "help", "identity", "json", "only", "out", "parts", "repro", "repro-weights"})
+_NO_KEYS = frozenset(
+    ("debug", "help", "identity", "json", "only", "out", "parts", "remember", "repro", "repro-weights")
+)
 """Options that are the command's, or of one compile that somebody looks at."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import signal
 import sys
 import traceback
@@ -20,6 +21,7 @@ from typing import Any, NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
+from compile.batch.attempts import noted
 from compile.children import tied_to_runner
 from compile.durable import no_room
 from compile.exchange import brought, brought_parts, settled
@@ -68,7 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not tied_to_runner():
         return 130
     try:
-        told = _run(_parser(with_help=True).parse_args(words))
+        if words[:1] and words[0] in _JOBS:
+            _JOBS[words[0]](words[1:])
+            return 0
+        options = _parser(with_help=True).parse_args(words)
+        with noted(options.out, options.remember, os.environ):
+            told = _run(options)
     except TraceshipError as error:
         _print_error(error, as_json=as_json)
         return error.exit_code
@@ -234,9 +241,27 @@ def _add_work_options(parser: _Parser) -> None:
     add("--jobs", type=int, metavar="N", help="buckets at once; as cores and memory allow unless given")
     add("--repro", metavar="DIR", help="where a bucket that fails leaves its reproduction")
     add("--repro-weights", action="store_true", help="with --repro: put the model's weights in")
+    add("--remember", metavar="S3", help="in a job: where the memory that sufficed is noted")
     either = parser.add_mutually_exclusive_group().add_argument
     either("--only", metavar="BxL", help="trace this bucket only; --out gets a part, not an artifact")
     either("--parts", metavar="PLACE", help="take the traced buckets PLACE/BxL, here or in S3, do not trace")
+
+
+def _intake(words: Sequence[str]) -> None:
+    from compile.batch.intake import main as intake
+
+    intake(words, _progress)
+
+
+def _reverify(words: Sequence[str]) -> None:
+    from compile.places import s3_client
+    from compile.publish.reverify import main as reverify
+
+    reverify(words, s3_client(), _progress)
+
+
+_JOBS = {"intake": _intake, "reverify": _reverify}
+"""What else a job of the image can do: it can only be given arguments (infra/compile_stack.py)."""
 
 
 def _finite(text: str) -> float:

@@ -10,8 +10,8 @@ validation report (cdk-nag 3.0.2 with aws-cdk-lib 2.275).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import aws_cdk as cdk
 from constructs import IConstruct
@@ -23,6 +23,18 @@ SOLUTIONS = "AwsSolutions::AwsSolutions"
 NIST = "NIST.800.53.R5::NIST.800.53.R5"
 BUCKET = "arn:<AWS::Partition>:s3:::{project}-artifacts-<AWS::AccountId>-<AWS::Region>"
 
+BELOW = {
+    "JobRolePolicy/Resource": (f"{BUCKET}/models/", f"{BUCKET}/compiled/"),
+    "IntakeRolePolicy/Resource": (
+        f"{BUCKET}/requests/",
+        f"{BUCKET}/models/",
+        f"{BUCKET}/compiled/",
+        "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:{project}-compile:",
+    ),
+    "ReverifyRolePolicy/Resource": (f"{BUCKET}/releases/", f"{BUCKET}/blobs/"),
+}
+"""What the jobs of the compile stack reach, by the policy of each."""
+
 
 def _always(settings: Settings) -> bool:  # noqa: ARG001 - the shape of a condition
     return True
@@ -30,6 +42,10 @@ def _always(settings: Settings) -> bool:  # noqa: ARG001 - the shape of a condit
 
 def _no_certificate(settings: Settings) -> bool:
     return settings.fleet is not None and settings.fleet.certificate_arn is None
+
+
+def _vpc_is_ours(settings: Settings) -> bool:
+    return settings.network.vpc_id is None
 
 
 def _data_may_go(settings: Settings) -> bool:
@@ -48,8 +64,9 @@ def _answers_later(settings: Settings) -> bool:
 class Acknowledgement:
     """A finding accepted on the constructs at ``places`` (stack role, path) while ``when`` holds.
 
-    ``rule`` may name ``{project}`` and ``{endpoint}``; ``also``: further rules that find the same thing in
-    other words, each with its own condition.
+    ``rule`` may name ``{project}``, ``{endpoint}`` and, as ``{below}``, what ``below`` lists for each path:
+    the beginnings of names that it is found with there. ``also``: further rules that find the same thing
+    in other words, each with its own condition. A construct that these settings do not make is passed over.
     """
 
     rule: str
@@ -57,14 +74,16 @@ class Acknowledgement:
     reason: str
     when: Callable[[Settings], bool] = _always
     also: tuple[tuple[str, Callable[[Settings], bool]], ...] = ()
+    below: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def rules(self, settings: Settings) -> tuple[tuple[str, Callable[[Settings], bool]], ...]:
-        """Every rule of the entry with its condition, and the names of ``settings`` written into it."""
-        named = ((self.rule, self.when), *self.also)
+    def findings(self, settings: Settings, *, whenever: bool = False) -> Iterator[tuple[str, str, str]]:
+        """Id, stack role and path of each finding; ``whenever``: whether its condition holds or not."""
         project, endpoint = settings.project.name, names.endpoint_name(settings)
-        return tuple(
-            (rule.replace("{project}", project).replace("{endpoint}", endpoint), when) for rule, when in named
-        )
+        rules = [rule for rule, when in ((self.rule, self.when), *self.also) if whenever or when(settings)]
+        for rule, (role, path) in itertools.product(rules, self.places):
+            for beginning in self.below.get(path, ("",)):
+                named = rule.replace("{below}", beginning)
+                yield named.replace("{project}", project).replace("{endpoint}", endpoint), role, path
 
 
 ACKNOWLEDGEMENTS = (
@@ -72,24 +91,25 @@ ACKNOWLEDGEMENTS = (
         rule=f"{SOLUTIONS}-IAM5[Resource::*]",
         places=(
             (names.COMPILE, "ExecutionRolePolicy/Resource"),
+            (names.COMPILE, "InstanceRolePolicy/Resource"),
             (names.COMPILE, "MachineRolePolicy/Resource"),
+            (names.COMPILE, "RequestsMachineRolePolicy/Resource"),
+            (names.COMPILE, "ReverifyMachineRolePolicy/Resource"),
             (names.FLEET, "RolePolicy/Resource"),
             (names.ENDPOINT, "RolePolicy/Resource"),
             (names.IMAGE, "RolePolicy/Resource"),
             (names.ENDPOINT, "Canary/RolePolicy/Resource"),
         ),
         reason="Only actions that know no resources: registry login, session channels, network interfaces "
-        "of SageMaker, log delivery, traces, describing and ending batch jobs, commands of Image Builder.",
+        "of SageMaker, log delivery, traces, describing and ending batch jobs, the ECS agent, commands of "
+        "Image Builder.",
     ),
     Acknowledgement(
-        rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/models/*]",
-        places=((names.COMPILE, "JobRolePolicy/Resource"),),
-        reason="Compile jobs read whichever model they are handed; releases lie under other prefixes.",
-    ),
-    Acknowledgement(
-        rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/compiled/*]",
-        places=((names.COMPILE, "JobRolePolicy/Resource"),),
-        reason="Compile jobs leave results here for the publisher; they cannot write a release.",
+        rule=f"{SOLUTIONS}-IAM5[Resource::{{below}}*]",
+        places=tuple((names.COMPILE, path) for path in BELOW),
+        reason="Names that nobody knows before: objects below one prefix of the project's own bucket, and "
+        "executions of one state machine. Releases are read by the job that compares them; none writes them.",
+        below=BELOW,
     ),
     Acknowledgement(
         rule=f"{NIST}-S3BucketReplicationEnabled",
@@ -106,6 +126,7 @@ ACKNOWLEDGEMENTS = (
         rule=f"{NIST}-VPCDefaultSecurityGroupClosed",
         places=((names.NETWORK, "Vpc/Resource"),),
         reason="CloudFormation cannot close the default group without a custom resource; nothing is in it.",
+        when=_vpc_is_ours,
     ),
     Acknowledgement(
         rule=f"{NIST}-ALBWAFEnabled",
@@ -156,8 +177,7 @@ def accepted(app: cdk.App, services: Sequence[Settings]) -> set[tuple[str, str]]
 def _in_force(app: cdk.App, services: Sequence[Settings]) -> Iterator[tuple[str, IConstruct, str]]:
     told = set()
     for settings, entry in itertools.product(services, ACKNOWLEDGEMENTS):
-        rules = [rule for rule, when in entry.rules(settings) if when(settings)]
-        for rule, (role, path) in itertools.product(rules, entry.places):
+        for rule, role, path in entry.findings(settings):
             construct = _find(app, names.stack_name(settings, role), path)
             if construct is not None and (rule, construct.node.path) not in told:
                 told.add((rule, construct.node.path))
@@ -165,8 +185,8 @@ def _in_force(app: cdk.App, services: Sequence[Settings]) -> Iterator[tuple[str,
 
 
 def _find(app: cdk.App, stack: str, path: str) -> IConstruct | None:
-    """The construct at ``path``; None if it is not part of the app (a test finds each path in some app)."""
-    found = app.node.try_find_child(stack)
-    for part in path.split("/"):
+    """The construct at ``path``; None if these settings make none there."""
+    found: IConstruct | None = app
+    for part in (stack, *path.split("/")):
         found = None if found is None else found.node.try_find_child(part)
     return found

@@ -111,6 +111,38 @@ class Watch:
         if after is not None:
             alarm.node.add_dependency(after)
 
+    def once(self, name: str, metric: cloudwatch.Metric, description: str) -> None:
+        """Alarm as soon as it happened once in a period; what does not happen is good."""
+        self._remember(
+            cloudwatch.Alarm(
+                self.stack,
+                f"{name}Alarm",
+                metric=metric,
+                threshold=0,
+                evaluation_periods=1,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                alarm_description=description,
+            ),
+            stops_rollout=False,
+        )
+
+    def silent(self, name: str, metric: cloudwatch.Metric, periods: int, description: str) -> None:
+        """Alarm when it did not happen once in so many of the metric's periods."""
+        self._remember(
+            cloudwatch.Alarm(
+                self.stack,
+                f"{name}Alarm",
+                metric=metric,
+                threshold=1,
+                evaluation_periods=periods,
+                comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+                alarm_description=description,
+            ),
+            stops_rollout=False,
+        )
+
     def _remember(self, alarm: cloudwatch.Alarm, *, stops_rollout: bool) -> cloudwatch.Alarm:
         alarm.add_alarm_action(actions.SnsAction(self.topic))
         alarm.add_ok_action(actions.SnsAction(self.topic))

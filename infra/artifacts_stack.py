@@ -6,7 +6,7 @@ fleet and the endpoint read from it (inference_code/fetch.py).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
@@ -23,6 +23,10 @@ STALE_UPLOAD_DAYS = 7
 OLD_VERSION_DAYS = 90
 ACCESS_LOG_DAYS = 400
 """A little over a year, so that an incident can be compared with the same week a year before."""
+UNTAGGED_IMAGE_DAYS = 90
+"""An image in use has a tag: nobody pushes without one, and tags do not move here."""
+EXCHANGED = ("models", "compiled", "requests")
+"""Prefixes of what compile jobs are handed and hand back. A release refers to none of it."""
 
 MANIFESTS = "releases/*/manifest.json"
 LOAD_BALANCER_LOGS = "load-balancer"
@@ -38,17 +42,23 @@ class ArtifactsStack(ProjectStack):
         self._keep_requests_days = settings.project.keep_requests_days
         self.key = self._key()
         self.logs_bucket = self._logs_bucket()
-        self.bucket = self._bucket()
+        self.bucket = self._bucket(cdk.Duration.days(settings.compile.aws.keep_days))
+        if settings.compile.aws.requests:
+            _tell_event_bridge(self.bucket)
         self.serving_repository = self._repository("serving")
         self.compile_repository = self._repository("compile")
         self.signing_key = self._signing_key()
         self._outputs()
 
     @property
+    def bucket_name(self) -> str:
+        """Name of the artifacts bucket, spelt out for other stacks."""
+        return names.artifacts_bucket(self.project, cdk.Aws.ACCOUNT_ID, cdk.Aws.REGION)
+
+    @property
     def bucket_arn(self) -> str:
         """ARN of the artifacts bucket, spelt out so that policies of other stacks can be read."""
-        name = names.artifacts_bucket(self.project, cdk.Aws.ACCOUNT_ID, cdk.Aws.REGION)
-        return f"arn:{cdk.Aws.PARTITION}:s3:::{name}"
+        return f"arn:{cdk.Aws.PARTITION}:s3:::{self.bucket_name}"
 
     def object_arn(self, key: str) -> str:
         """ARN of an object, or of many if ``key`` ends in ``*``."""
@@ -97,7 +107,7 @@ class ArtifactsStack(ProjectStack):
         )
         return bucket
 
-    def _bucket(self) -> s3.Bucket:
+    def _bucket(self, kept: cdk.Duration) -> s3.Bucket:
         bucket = s3.Bucket(
             self,
             "Artifacts",
@@ -114,6 +124,7 @@ class ArtifactsStack(ProjectStack):
                     noncurrent_version_expiration=cdk.Duration.days(OLD_VERSION_DAYS),
                 ),
                 *(_passing(prefix, self._keep_requests_days) for prefix in (names.CAPTURED, names.ASYNC)),
+                *(s3.LifecycleRule(id=prefix, prefix=f"{prefix}/", expiration=kept) for prefix in EXCHANGED),
             ],
             **_closed(self.removal_policy),
         )
@@ -127,6 +138,13 @@ class ArtifactsStack(ProjectStack):
             repository_name=names.repository(self.project, image),
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             image_scan_on_push=True,
+            lifecycle_rules=[
+                ecr.LifecycleRule(
+                    description="what has lost its tag, or never had one",
+                    tag_status=ecr.TagStatus.UNTAGGED,
+                    max_image_age=cdk.Duration.days(UNTAGGED_IMAGE_DAYS),
+                )
+            ],
             encryption=ecr.RepositoryEncryption.KMS,
             encryption_key=self.key,
             removal_policy=self.removal_policy,
@@ -164,6 +182,17 @@ def _passing(prefix: str, days: int) -> s3.LifecycleRule:
         prefix=f"{prefix}/",
         expiration=cdk.Duration.days(days),
         noncurrent_version_expiration=cdk.Duration.days(1),
+    )
+
+
+def _tell_event_bridge(bucket: s3.Bucket) -> None:
+    """S3 tells EventBridge of every object or of none; the rule that listens chooses (compile_requests.py).
+
+    An L1 property, because the CDK's own switch is a Lambda function with a role of its own.
+    """
+    resource = cast("s3.CfnBucket", bucket.node.default_child)
+    resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+        event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
     )
 
 

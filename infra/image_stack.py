@@ -29,6 +29,7 @@ from infra.images import uri
 from infra.instances import instances
 from infra.logs import make_log_group
 from infra.machine.components import BUILD, TEST, document
+from infra.private_endpoints import apply_policy, service_policy
 from infra.roles import (
     EC2,
     be_built_by_image_builder,
@@ -205,7 +206,7 @@ class ImageStack(ProjectStack):
         )
         cidr = ec2.Peer.ipv4(self._settings.network.cidr)
         doors.add_ingress_rule(cidr, ec2.Port.tcp(HTTPS), "HTTPS from the VPC")
-        ec2.InterfaceVpcEndpoint(
+        endpoint = ec2.InterfaceVpcEndpoint(
             self,
             "ImageBuilder",
             vpc=self._vpc,
@@ -215,6 +216,7 @@ class ImageStack(ProjectStack):
             open=False,
             private_dns_enabled=True,
         )
+        apply_policy(endpoint, service_policy(self, "imagebuilder"))
 
     def _distribution(self) -> imagebuilder.CfnDistributionConfiguration:
         kind = imagebuilder.CfnDistributionConfiguration

@@ -154,6 +154,21 @@ ASYNC = "async"
 """Prefixes of what endpoints leave in the artifacts bucket, each with a life of its own there."""
 
 
+def rows_machine(project: str) -> str:
+    """State machine that compiles rows."""
+    return f"{project}-compile"
+
+
+def requests_machine(project: str) -> str:
+    """State machine that takes compile requests out of the bucket."""
+    return f"{project}-requests"
+
+
+def reverify_machine(project: str) -> str:
+    """State machine that reads releases again."""
+    return f"{project}-reverify"
+
+
 def log_group(project: str, role: str) -> str:
     """CloudWatch log group of one part. The key's policy admits groups of this prefix only."""
     return f"/traceship/{project}/{role}"

@@ -59,13 +59,18 @@ def service_role(
 
 
 def pull_image(image: Image) -> list[iam.PolicyStatement]:
-    """Pull from one repository; ECR grants the login for all of them or for none."""
+    """Pull from the repository of one image."""
+    return pull_from(repository_arn(image))
+
+
+def pull_from(repository: str) -> list[iam.PolicyStatement]:
+    """Pull from the repository with this ARN; ECR grants the login for all of them or for none."""
     return [
         _allow("RegistryLogin", ["ecr:GetAuthorizationToken"], "*"),
         _allow(
             "PullImage",
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            repository_arn(image),
+            repository,
         ),
     ]
 
@@ -126,16 +131,47 @@ def read_blobs(artifacts: ArtifactsStack, blobs: Sequence[str]) -> list[iam.Poli
     return [_allow("ReadBlobs", ["s3:GetObject"], *part) for part in parts]
 
 
+def read_releases(artifacts: ArtifactsStack) -> list[iam.PolicyStatement]:
+    """Read every release, list them, and nothing else."""
+    places = ("releases/*", "blobs/*")
+    return [
+        _list_below(artifacts, "releases"),
+        _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(place) for place in places)),
+        _use_key(artifacts, "kms:Decrypt"),
+    ]
+
+
+def take_requests(artifacts: ArtifactsStack) -> list[iam.PolicyStatement]:
+    """Read requests, models and results; write the answer beside a request, and models by their content."""
+    readable, writable = ("requests", "models", "compiled"), ("requests", "models")
+    return [
+        _list_below(artifacts, *readable),
+        _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(f"{place}/*") for place in readable)),
+        _allow("Write", ["s3:PutObject"], *(artifacts.object_arn(f"{place}/*") for place in writable)),
+        _use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
+    ]
+
+
+def start_executions(machine_arn: str) -> list[iam.PolicyStatement]:
+    """Start executions of one state machine."""
+    return [_allow("Start", ["states:StartExecution"], machine_arn)]
+
+
+def follow_executions(stack: ProjectStack, machine_name: str) -> list[iam.PolicyStatement]:
+    """Look at executions of one state machine, whose names nobody knows before."""
+    executions = stack.format_arn(
+        service="states",
+        resource="execution",
+        resource_name=f"{machine_name}:*",
+        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+    )
+    return [_allow("Follow", ["states:DescribeExecution"], executions)]
+
+
 def exchange_objects(artifacts: ArtifactsStack, *, read: str, write: str) -> list[iam.PolicyStatement]:
     """Read the objects below one prefix, read and write those below another, list both."""
-    listing = iam.PolicyStatement(
-        sid="List",
-        actions=["s3:ListBucket"],
-        resources=[artifacts.bucket_arn],
-        conditions={"StringLike": {"s3:prefix": [f"{read}/*", f"{write}/*"]}},
-    )
     return [
-        listing,
+        _list_below(artifacts, read, write),
         _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(f"{prefix}/*") for prefix in (read, write))),
         _allow("Write", ["s3:PutObject"], artifacts.object_arn(f"{write}/*")),
         _use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
@@ -215,6 +251,34 @@ def record_executions() -> list[iam.PolicyStatement]:
         _allow("DeliverLog", [*deliveries, *(f"logs:{name}" for name in others)], "*"),
         _allow("Trace", [f"xray:{name}" for name in traces], "*"),
     ]
+
+
+def be_an_ecs_instance() -> list[iam.PolicyStatement]:
+    """Let the ECS agent of an instance join the cluster that Batch makes, and report what its tasks do.
+
+    Batch names the cluster when it makes it. Source: ECS guide, "Amazon ECS container instance IAM role".
+    """
+    actions = [
+        "DeregisterContainerInstance",
+        "DiscoverPollEndpoint",
+        "Poll",
+        "RegisterContainerInstance",
+        "StartTelemetrySession",
+        "SubmitAttachmentStateChanges",
+        "SubmitContainerStateChange",
+        "SubmitTaskStateChange",
+        "UpdateContainerInstancesState",
+    ]
+    return [_allow("EcsAgent", [f"ecs:{name}" for name in actions], "*")]
+
+
+def _list_below(artifacts: ArtifactsStack, *prefixes: str) -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        sid="List",
+        actions=["s3:ListBucket"],
+        resources=[artifacts.bucket_arn],
+        conditions={"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in prefixes]}},
+    )
 
 
 def _use_key(artifacts: ArtifactsStack, *actions: str) -> iam.PolicyStatement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from settings.schedule import Schedule, check_returns
 from settings.section import Section
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
+CIDR = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"
 BucketText = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,4}$")]
 
 
@@ -73,6 +75,41 @@ class Model(Section):
     """translation: tokens, the start included. Unset: 128, or what the checkpoint says if that is less."""
     num_beams: Annotated[int, Field(ge=1)] | None = None
     """translation: 1 is greedy. Unset: what the checkpoint says."""
+
+
+class CompileAws(Section):
+    """[compile.aws]: the deployed compile stack (docs/compile-jobs.md)."""
+
+    compute: Literal["fargate", "ec2"] = "fargate"
+    """Where jobs run: on Fargate, or on EC2 instances that AWS Batch starts from ``ami`` and stops again."""
+    ami: Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")] | None = None
+    """ec2: a Deep Learning AMI with the ECS agent, by id, never by parameter."""
+    instance_types: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "c6i.4xlarge",
+        "m6i.4xlarge",
+        "r6i.4xlarge",
+    )
+    """ec2: x86 types with 16 processors or more; their largest memory bounds what can be compiled."""
+    max_parallel: Annotated[int, Field(ge=1, le=500)] = 10
+    """Most jobs at once, and most processors of the environments: 16 for each job."""
+    give_up_after: Annotated[int, Field(ge=1, le=20)] = 3
+    """A row that failed so often for a reason that repeating cannot mend is not tried again until its
+    inputs change or `traceship poison --clear` forgets it."""
+    keep_days: Annotated[int, Field(ge=7, le=3650)] = 90
+    """What lies below ``models/``, ``compiled/`` and ``requests/`` in the bucket goes after so many days."""
+    build_image: bool = False
+    """Build the image of compile/Dockerfile when the stack is deployed, instead of naming it by digest."""
+    requests: bool = False
+    """Compile what is asked for in ``s3://BUCKET/requests/*.json``."""
+    reverify_hour: Annotated[int, Field(ge=0, le=23)] | None = None
+    """Every day at this hour (UTC) a job reads all releases in the bucket and compares them with their
+    digests; an alarm tells if one differs, or if the job did not run. Unset: never."""
+
+    @model_validator(mode="after")
+    def _ec2_has_an_image(self) -> CompileAws:
+        if (self.ami is not None) != (self.compute == "ec2"):
+            raise ValueError('ami goes with compute = "ec2", which needs it')
+        return self
 
 
 class Compile(Section):
@@ -136,6 +173,8 @@ class Compile(Section):
     """A compile cache to share, ``s3://BUCKET/PREFIX``. Unset: the one on this machine only."""
     cache_gb: Annotated[float, Field(ge=0, le=100_000)] = 20.0
     """Most bytes of the cache on this machine, 10^9 each; what was not used for longest goes first."""
+    aws: CompileAws = CompileAws()
+    """The deployed compile stack."""
 
     @property
     def planned(self) -> bool:
@@ -284,11 +323,48 @@ class MachineImage(Section):
     """When the image is baked again, in UTC."""
 
 
+class Subnet(Section):
+    """[[network.subnets]]: with ``network.vpc_id`` only, one table each, in two zones or more."""
+
+    id: Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
+    """The subnet's id."""
+    zone: Annotated[str, Field(pattern=r"^[a-z]+(-[a-z]+)+-[0-9]+(-[a-z]+-[0-9]+)?[a-z]$")]
+    """Its availability zone by name, such as ``eu-west-1a``."""
+    route_table: Annotated[str, Field(pattern=r"^rtb-[0-9a-f]{8,17}$")]
+    """Its route table, which gets the route to S3."""
+
+
 class Network(Section):
     """[network]"""
 
-    cidr: str = "10.20.0.0/16"
-    """Address range of the VPC that the network stack makes."""
+    cidr: Annotated[str, Field(pattern=CIDR)] = "10.20.0.0/16"
+    """Address range of the VPC that the network stack makes, or of the one that ``vpc_id`` names."""
+    vpc_id: Annotated[str, Field(pattern=r"^vpc-[0-9a-f]{8,17}$")] | None = None
+    """An existing VPC. Unset: the stack makes one."""
+    make_endpoints: bool = True
+    """With ``vpc_id``: make the private endpoints in it. False: they are there already (docs/network.md)."""
+    subnets: tuple[Subnet, ...] = ()
+    """The subnets to use of the existing VPC."""
+
+    @model_validator(mode="after")
+    def _subnets_go_with_the_vpc(self) -> Network:
+        if (self.vpc_id is None) != (not self.subnets):
+            raise ValueError("vpc_id and subnets go together: both, or neither")
+        if self.vpc_id is None and not self.make_endpoints:
+            raise ValueError("make_endpoints = false goes with vpc_id: a new VPC has no endpoints yet")
+        ids = [subnet.id for subnet in self.subnets]
+        if len(set(ids)) != len(ids):
+            raise ValueError("a subnet is named twice")
+        if self.subnets and len({subnet.zone for subnet in self.subnets}) < 2:
+            raise ValueError("the subnets are in one zone; a load balancer needs two")
+        if len({subnet.zone.rstrip("abcdefghijklmnopqrstuvwxyz") for subnet in self.subnets}) > 1:
+            raise ValueError("the subnets' zones are in different regions")
+        return self
+
+    @model_validator(mode="after")
+    def _cidr_is_one(self) -> Network:
+        ip_network(self.cidr)  # its ValueError names what is wrong
+        return self
 
 
 class Alarms(Section):
@@ -344,6 +420,12 @@ class Settings(Section):
         named = self.model_copy()
         named._stage, named._service, named._runs = stage, service, runs
         return named
+
+    @model_validator(mode="after")
+    def _zones_are_said_once(self) -> Settings:
+        if self.project.zones and self.network.vpc_id is not None:
+            raise ValueError("project.zones are those of a new VPC; with network.vpc_id the subnets say them")
+        return self
 
     @model_validator(mode="after")
     def _normalize_needs_pooling(self) -> Settings:

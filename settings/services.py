@@ -22,6 +22,8 @@ TABLES = ("model", "compile", "serve", "signing", "image", "fleet", "endpoint", 
 """What a service may say for itself; the others belong to the project."""
 OWN = ("image", "fleet", "endpoint")
 """Tables outside that are defaults only."""
+SHARED = "aws"
+"""The table in [compile] that belongs to the project all the same: its compile stack."""
 RELEASE = "release"
 """The one key of a service that is no table: another service, whose release it runs."""
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,13}[a-z0-9])?")
@@ -121,6 +123,12 @@ def _service(path: Path, common: Raw, name: str, said: Any, compiling: list[str]
     for key in said:
         if key not in (*TABLES, RELEASE):
             raise _unknown(path, place, key)
+    if isinstance(compiling_there := said.get("compile"), dict) and SHARED in compiling_there:
+        raise ServiceInvalid(
+            what=f"{path}: `{place}.compile.{SHARED}` cannot be used",
+            why="one compile stack works for all services of the project",
+            fix=f"write [compile.{SHARED}] outside of the services",
+        )
     runs = said.get(RELEASE, name)
     for problem, fix in _release_problems(name, said, compiling):
         raise ServiceInvalid(what=f"{path}: `{place}.release` cannot be used", why=problem, fix=fix)

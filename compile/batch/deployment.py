@@ -28,7 +28,7 @@ class Deployment:
     """Where rows go. ``machine`` is an ARN, ``queues`` are names or ARNs, ``image`` ends in its digest.
 
     ``account`` must own the bucket. ``remembered`` spares hashing a model's files again. ``pause``
-    returns after the time between two looks at an execution.
+    returns after the time between two looks at an execution. ``give_up_after``: lasting failures of a row.
     """
 
     account: str
@@ -40,6 +40,7 @@ class Deployment:
     clients: Clients
     remembered: Remembered
     pause: Callable[[], None]
+    give_up_after: int = 3
 
     @property
     def environment(self) -> Environment:

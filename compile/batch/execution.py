@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -95,10 +95,14 @@ def start(to: Deployment, rows: Sequence[Row], items: Callable[[], Sequence[Item
 
 
 def _input(execution: Execution, items: Sequence[Item]) -> str:
-    def jobs(words: Mapping[str, list[str]]) -> list[dict[str, Any]]:
-        return [{"name": execution.job_name(label), "arguments": row} for label, row in words.items()]
+    def job(item: Item, label: str, words: list[str]) -> dict[str, Any]:
+        memory = {"memory": item.memory_gib[label]} if label in item.memory_gib else {}
+        return {"name": execution.job_name(label), "arguments": words, **memory}
 
-    told = [{**jobs({item.label: item.words})[0], "parts": jobs(item.parts)} for item in items]
+    told = [
+        {**job(item, item.label, item.words), "parts": [job(item, *part) for part in item.parts.items()]}
+        for item in items
+    ]
     text = json.dumps({"items": told}, ensure_ascii=False)
     if (size := len(text.encode())) > MAX_INPUT_BYTES:
         raise TooManyRows(rows=len(items), size=size)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from artifact.errors import UsageError
 from compile.batch.deployment import COMPILED, Deployment
+from compile.batch.rungs import memory_key, remembered_gib
 from compile.batch.upload import upload_model, upload_samples
 from compile.cache.key import CacheKey, make_key
 from compile.package import check_out
@@ -68,11 +69,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Item:
-    """What an execution is told of a row: the command line of its job, and before that of its parts' jobs."""
+    """What an execution is told of a row: the command line of its job, and before that of its parts' jobs.
+
+    ``memory_gib`` by the names of jobs: with how much each begins, where that is known.
+    """
 
     label: str
     words: list[str]
     parts: Mapping[str, list[str]]
+    memory_gib: Mapping[str, int] = field(default_factory=dict)
 
 
 def make_row(
@@ -147,13 +152,23 @@ def row_item(to: Deployment, row: Row, left: Sequence[Shape], report: Report) ->
         words += ["--samples", upload_samples(to, request.samples, report)]
     parts = f"{SCHEME}{to.bucket}/{row.parts}"
     whole = [*words, "--json", *(["--parts", parts] if row.spread else [])]
+    needs = {row.label: memory_key(row.found, request, request.shapes, "prove" if row.spread else "all")}
+    needs |= {row.part_label(shape): memory_key(row.found, request, [shape], "trace") for shape in left}
+
+    def job(label: str, words: list[str], out: str) -> list[str]:
+        return [*_to(words, out), "--remember", f"{SCHEME}{to.bucket}/{needs[label]}"]
+
+    known = {label: remembered_gib(to, key) for label, key in needs.items()}
     return Item(
         label=row.label,
-        words=_to(whole, f"{SCHEME}{to.bucket}/{row.prefix}"),
+        words=job(row.label, whole, f"{SCHEME}{to.bucket}/{row.prefix}"),
         parts={
-            row.part_label(shape): _to([*words, "--json", "--only", str(shape)], f"{parts}/{shape}")
+            row.part_label(shape): job(
+                row.part_label(shape), [*words, "--json", "--only", str(shape)], f"{parts}/{shape}"
+            )
             for shape in left
         },
+        memory_gib={label: gib for label, gib in known.items() if gib is not None},
     )
 
 

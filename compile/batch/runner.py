@@ -1,6 +1,7 @@
 """Rows in, artifacts out: what is finished is taken, the rest runs as one execution.
 
-What counts as done is the artifact in its place, whatever became of the job that made it.
+What counts as done is the artifact in its place, whatever became of the job that made it. A row that is
+given up (given_up.py) has that as its outcome, and the others go on without it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from artifact.errors import TraceshipError
 from compile.batch.deployment import Deployment
 from compile.batch.execution import RUNNING, Ended, Execution, describe, start
 from compile.batch.following import Follower
+from compile.batch.given_up import given_up
 from compile.batch.results import is_there, parts_left, take
 from compile.batch.rows import Item, Row, make_row, row_item
 from compile.request import CompiledArtifact, CompileRequest
@@ -97,6 +99,12 @@ def compile_rows(
         report(f"{label}: compiled before, in s3://{to.bucket}/{rows[label].prefix}")
         outcomes[label] = _taken(to, rows[label], was_there=True)
     left = [label for label in rows if label not in finished]
+    if afresh is None:
+        for label in left:
+            if (refused := given_up(to, rows[label])) is not None:
+                report(f"{refused.what}: {refused.why}")
+                outcomes[label] = refused
+        left = [label for label in left if label not in outcomes]
     if left:
         run = _execute(to, rows, left, report, resumable=afresh is None)
         for label in left:

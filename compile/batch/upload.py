@@ -7,9 +7,13 @@ partner in the job is ``sources/bucket.py``.
 from __future__ import annotations
 
 import base64
+import datetime
+import email.utils
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from artifact.aws import translated
 from artifact.canonical import encode
@@ -17,6 +21,10 @@ from artifact.manifest import File
 from compile.batch.deployment import MODELS, Deployment
 from compile.places import SCHEME
 from compile.source import ModelSource, hash_file
+
+_EXPIRY = re.compile(r'expiry-date="([^"]+)"')
+_WANTED = datetime.timedelta(days=2)
+"""An execution takes a day at most; a model must not go while its rows wait."""
 
 Report = Callable[[str], None]
 """Called with one line of progress for people."""
@@ -49,7 +57,7 @@ def upload_samples(to: Deployment, samples: Path, report: Report) -> str:
 
 
 def _put(to: Deployment, path: Path, key: str, file: File, report: Report) -> None:
-    """Send one file unless S3 has it with this size and checksum."""
+    """Send one file unless S3 has it with this size and checksum, and for long enough yet."""
     checksum = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     with translated(f"write s3://{to.bucket}/{key}"):
         if _there(to, key) == (file.size, checksum):
@@ -79,4 +87,15 @@ def _there(to: Deployment, key: str) -> tuple[int, str | None] | None:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
             raise
         return None
+    if _goes_soon(head):
+        return None
     return head["ContentLength"], head.get("ChecksumSHA256")
+
+
+def _goes_soon(head: Mapping[str, Any]) -> bool:
+    """Whether the bucket's lifecycle deletes the object within days; S3 says when in ``Expiration``."""
+    match = _EXPIRY.search(head.get("Expiration", ""))
+    if match is None:
+        return False
+    date = email.utils.parsedate_to_datetime(match[1])
+    return date - datetime.datetime.now(datetime.timezone.utc) < _WANTED

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from infra.acknowledgements import ACKNOWLEDGEMENTS
+from infra.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
 from infra.rules import GROUPS, RULES
 from infra.rules.template import Rule
 
@@ -39,8 +39,7 @@ One that is not needed any more fails the synthesis too.
 def page() -> str:
     """The text of docs/policy.md."""
     accepted = (
-        _row(f"`{entry.rule}`", "<br>".join(f"{role}: {path}" for role, path in entry.places), entry.reason)
-        for entry in ACKNOWLEDGEMENTS
+        _row(f"`{entry.rule}`", "<br>".join(_places(entry)), entry.reason) for entry in ACKNOWLEDGEMENTS
     )
     head = _HEAD.format(rules=len(RULES), accepted=len(ACKNOWLEDGEMENTS))
     parts = [head + "".join(accepted)]
@@ -48,6 +47,12 @@ def page() -> str:
         title = str(group.__doc__).splitlines()[0].partition(". ")[0].rstrip(".")
         parts.append(_table(title, (found for found in vars(group).values() if isinstance(found, Rule))))
     return "\n".join(parts)
+
+
+def _places(entry: Acknowledgement) -> Iterator[str]:
+    for role, path in entry.places:
+        beginnings = ", ".join(f"`{below}`" for below in entry.below.get(path, ()))
+        yield f"{role}: {path}" + (f" ({{below}}: {beginnings})" if beginnings else "")
 
 
 def _table(title: str, rules: Iterable[Rule]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from infra.rules.template import Resource, Template, attributes, listed, rule
+from infra.rules.template import Resource, Template, at, attributes, listed, rule, text
 
 BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
 LISTENER = "AWS::ElasticLoadBalancingV2::Listener"
@@ -26,6 +27,10 @@ WAYS_OUT = (
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 TLS_POLICIES = ("ELBSecurityPolicy-TLS13-1-2-", "ELBSecurityPolicy-TLS13-1-3-", "ELBSecurityPolicy-FS-1-2-")
 HTTPS = 443
+_READ_FROM_AWS = re.compile(
+    r":s3:::(prod-[^/]+-starport-layer-bucket|ec2imagebuilder-[a-z-]+-[^/]+-prod)/\*$"
+)
+"""Layers of ECR's images, and Image Builder's agent with its components."""
 
 
 @rule(
@@ -189,6 +194,38 @@ def private_endpoints(resource: Resource, _: Template) -> bool:
     if resource.at("VpcEndpointType") != "Interface":
         return bool(resource.at("RouteTableIds"))
     return resource.at("PrivateDnsEnabled") is True and bool(resource.at("SecurityGroupIds"))
+
+
+@rule(
+    "endpoints-know-for-whom",
+    ENDPOINT,
+    what="An endpoint lets this account's principals through, and S3's to the project's own buckets only",
+    why="credentials of another account would otherwise carry a model out through our own door",
+    fix="set PolicyDocument; require aws:PrincipalAccount, and name the buckets",
+)
+def endpoints_know_for_whom(resource: Resource, _: Template) -> bool:
+    rows = [row for row in listed(resource.at("PolicyDocument")["Statement"]) if row["Effect"] == "Allow"]
+    is_s3 = text(resource.at("ServiceName")).endswith(".s3")
+    return bool(rows) and all(_is_for_us(row, is_s3=is_s3) or _is_for_layers(row) for row in rows)
+
+
+def _is_for_us(row: dict[str, Any], *, is_s3: bool) -> bool:
+    """For this account; ``is_s3``: to named buckets."""
+    account = at(row, "Condition", "StringEquals", "aws:PrincipalAccount")
+    places = [text(place) for place in listed(row["Resource"])]
+    return bool(account) and "NotResource" not in row and not (is_s3 and any(_is_any(p) for p in places))
+
+
+def _is_any(place: str) -> bool:
+    """Whether a wildcard is in the bucket's name."""
+    return "*" in place.partition(":s3:::")[2].partition("/")[0] or ":s3:::" not in place
+
+
+def _is_for_layers(row: dict[str, Any]) -> bool:
+    """Reading the layers of images from ECR's bucket, for whoever has an address that ECR signed."""
+    places = [text(place) for place in listed(row["Resource"])]
+    layers = all(_READ_FROM_AWS.search(place) for place in places)
+    return listed(row["Action"]) == ["s3:GetObject"] and bool(places) and layers
 
 
 def _balancer(resource: Resource) -> dict[str, str]:

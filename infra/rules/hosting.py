@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from infra.rules.secrets import holds_secret
-from infra.rules.template import Resource, Template, at, is_by_digest, listed, rule, text
+from infra.rules.template import (
+    Resource,
+    Template,
+    at,
+    is_built_asset,
+    is_by_digest,
+    listed,
+    refers_to,
+    rule,
+    text,
+)
 
 MODEL = "AWS::SageMaker::Model"
 CONFIG = "AWS::SageMaker::EndpointConfig"
@@ -14,6 +25,13 @@ JOB = "AWS::Batch::JobDefinition"
 MACHINE = "AWS::StepFunctions::StateMachine"
 FUNCTION = "AWS::Lambda::Function"
 ALARM = "AWS::CloudWatch::Alarm"
+ENVIRONMENT = "AWS::Batch::ComputeEnvironment"
+LAUNCH_TEMPLATE = "AWS::EC2::LaunchTemplate"
+EVENT_RULE = "AWS::Events::Rule"
+SCHEDULE = "AWS::Scheduler::Schedule"
+
+FARGATE = ("FARGATE", "FARGATE_SPOT")
+AMI = re.compile(r"ami-[0-9a-f]{8,17}")
 
 
 @rule(
@@ -99,12 +117,13 @@ def endpoint_is_watched(_: Resource, template: Template) -> bool:
 @rule(
     "job-by-digest",
     JOB,
-    what="The image of a compile job is named by its digest",
+    what="The image of a compile job is named by its digest, or by the hash of all that it was built from",
     why="the same request must give the same artifact",
-    fix="use repository@sha256:digest",
+    fix="use repository@sha256:digest, or let the CDK build it",
 )
 def job_by_digest(resource: Resource, _: Template) -> bool:
-    return is_by_digest(resource.at("ContainerProperties")["Image"])
+    image = resource.at("ContainerProperties")["Image"]
+    return is_by_digest(image) or is_built_asset(image)
 
 
 @rule(
@@ -116,7 +135,8 @@ def job_by_digest(resource: Resource, _: Template) -> bool:
 )
 def job_is_unprivileged(resource: Resource, _: Template) -> bool:
     container = resource.at("ContainerProperties")
-    private = at(container, "NetworkConfiguration", "AssignPublicIp") == "DISABLED"
+    on_ec2 = listed(resource.at("PlatformCapabilities")) == ["EC2"]  # its instances have the address
+    private = on_ec2 or at(container, "NetworkConfiguration", "AssignPublicIp") == "DISABLED"
     return private and container.get("Privileged") in (None, False)
 
 
@@ -140,6 +160,69 @@ def job_ends(resource: Resource, _: Template) -> bool:
 )
 def job_is_logged(resource: Resource, _: Template) -> bool:
     return bool(at(resource.at("ContainerProperties"), "LogConfiguration", "Options", "awslogs-group"))
+
+
+@rule(
+    "jobs-are-bounded",
+    ENVIRONMENT,
+    what="No more jobs run than the settings say, and without jobs nothing runs",
+    why="a loop that submits jobs would be paid for until somebody looks",
+    fix="set MaxvCpus, and leave MinvCpus and DesiredvCpus alone",
+)
+def jobs_are_bounded(resource: Resource, _: Template) -> bool:
+    idle = all(resource.at("ComputeResources", key) in (None, 0) for key in ("MinvCpus", "DesiredvCpus"))
+    return idle and int(resource.at("ComputeResources")["MaxvCpus"]) > 0
+
+
+@rule(
+    "jobs-on-a-known-image",
+    ENVIRONMENT,
+    what="Instances for jobs start from a literal image, by the stack's launch template, without a key pair",
+    why="Batch's own choice changes under a compile, and its defaults let any container ask for the "
+    "instance's credentials",
+    fix="set ImageIdOverride and LaunchTemplate, and remove Ec2KeyPair",
+)
+def jobs_on_a_known_image(resource: Resource, template: Template) -> bool:
+    given = resource.at("ComputeResources")
+    if given["Type"] in FARGATE:
+        return True
+    images = [str(row.get("ImageIdOverride")) for row in listed(given.get("Ec2Configuration"))]
+    ours = any(refers_to(given.get("LaunchTemplate"), own.id) for own in template.all(LAUNCH_TEMPLATE))
+    known = bool(images) and all(AMI.fullmatch(image) for image in images)
+    return known and ours and given.get("Ec2KeyPair") is None
+
+
+@rule(
+    "requests-only",
+    EVENT_RULE,
+    what="An event of the bucket starts something only if it is a new object below requests/",
+    why="a job's own result would otherwise be taken for a request, and start the next job",
+    fix="name the detail type `Object Created`, the bucket, and one wildcard `requests/*.json` for the key",
+)
+def requests_only(resource: Resource, _: Template) -> bool:
+    if "aws.s3" not in listed(resource.at("EventPattern", "source")):
+        return True
+    detail = resource.at("EventPattern")["detail"]
+    keys = listed(at(detail, "object", "key"))
+    new = listed(resource.at("EventPattern", "detail-type")) == ["Object Created"]
+    return new and bool(at(detail, "bucket", "name")) and keys == [{"wildcard": "requests/*.json"}]
+
+
+@rule(
+    "schedules-are-watched",
+    SCHEDULE,
+    what="What runs by a schedule has alarms on a run that failed and on runs that are missing",
+    why="nobody waits for it, so nobody notices",
+    fix="keep the alarms on ExecutionsFailed and ExecutionsSucceeded of its state machine",
+)
+def schedules_are_watched(resource: Resource, template: Template) -> bool:
+    machine = at(resource.at("Target", "Arn"), "Ref")
+    watched = {
+        (alarm.at("MetricName"), alarm.at("TreatMissingData"))
+        for alarm in template.all(ALARM)
+        if refers_to(alarm.at("Dimensions"), machine) and listed(alarm.at("AlarmActions"))
+    }
+    return {("ExecutionsFailed", "notBreaching"), ("ExecutionsSucceeded", "breaching")} <= watched
 
 
 @rule(

@@ -8,7 +8,7 @@ from typing import Any
 from artifact import serving
 from infra.boot import ENV_IMAGE
 from infra.rules.secrets import holds_secret
-from infra.rules.template import Resource, Template, is_by_digest, listed, rule, text
+from infra.rules.template import Resource, Template, is_by_digest, is_completed_by_batch, listed, rule, text
 
 TEMPLATE = "AWS::EC2::LaunchTemplate"
 INSTANCE = "AWS::EC2::Instance"
@@ -27,7 +27,9 @@ CONFINED = ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges")
     "image has no Inf1",
     fix="take the id from the lock",
 )
-def ami_by_id(resource: Resource, _: Template) -> bool:
+def ami_by_id(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return resource.at("LaunchTemplateData", "ImageId") is None
     image = resource.at("LaunchTemplateData", "ImageId")
     return isinstance(image, str) and AMI.fullmatch(image) is not None
 
@@ -76,9 +78,10 @@ def encrypted_disks(resource: Resource, _: Template) -> bool:
     why="keys are shared, and what is done with them is not logged",
     fix="remove KeyName, and keep IamInstanceProfile, which Session Manager needs",
 )
-def no_ssh_key(resource: Resource, _: Template) -> bool:
-    return resource.at("LaunchTemplateData")["IamInstanceProfile"] is not None and (
-        resource.at("LaunchTemplateData", "KeyName") is None
+def no_ssh_key(resource: Resource, template: Template) -> bool:
+    has_role = resource.at("LaunchTemplateData", "IamInstanceProfile") is not None
+    return resource.at("LaunchTemplateData", "KeyName") is None and (
+        has_role or is_completed_by_batch(resource, template)
     )
 
 
@@ -128,7 +131,9 @@ def no_secrets_at_boot(resource: Resource, _: Template) -> bool:
     why="a tag can mean something else tomorrow, on half of the fleet",
     fix="use repository@sha256:digest",
 )
-def boots_a_digest(resource: Resource, _: Template) -> bool:
+def boots_a_digest(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return not _user_data(resource)
     images = re.findall(rf"^\s*{ENV_IMAGE}=(\S+)$", _user_data(resource), re.MULTILINE)
     return bool(images) and all(is_by_digest(image) for image in images)
 
@@ -140,7 +145,9 @@ def boots_a_digest(resource: Resource, _: Template) -> bool:
     why="a fault in a parser must not become a foothold on the host",
     fix="keep --read-only, --user, --cap-drop ALL and --security-opt no-new-privileges, and no --privileged",
 )
-def confined_container(resource: Resource, _: Template) -> bool:
+def confined_container(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return not _user_data(resource)
     commands = RUN.findall(_user_data(resource).replace("\\\n", " "))
     return bool(commands) and all(_is_confined(command) for command in commands)
 
@@ -152,7 +159,9 @@ def confined_container(resource: Resource, _: Template) -> bool:
     why="an earlier kill breaks the requests that are still being answered",
     fix="keep TimeoutStopSec above --stop-timeout, and that at or above the server's drain",
 )
-def stops_in_order(resource: Resource, _: Template) -> bool:
+def stops_in_order(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return not _user_data(resource)
     data = _user_data(resource)
     container = [int(found) for found in re.findall(r"--stop-timeout (\d+)", data)]
     unit = [int(found) for found in re.findall(r"TimeoutStopSec=(\d+)", data)]

@@ -32,6 +32,15 @@ WITHOUT_RESOURCES = (
     "ec2messages:GetMessages",
     "ec2messages:SendReply",
     "ecr:GetAuthorizationToken",
+    "ecs:DeregisterContainerInstance",
+    "ecs:DiscoverPollEndpoint",
+    "ecs:Poll",
+    "ecs:RegisterContainerInstance",
+    "ecs:StartTelemetrySession",
+    "ecs:SubmitAttachmentStateChanges",
+    "ecs:SubmitContainerStateChange",
+    "ecs:SubmitTaskStateChange",
+    "ecs:UpdateContainerInstancesState",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",
@@ -51,7 +60,8 @@ WITHOUT_RESOURCES = (
     "xray:PutTraceSegments",
 )
 """Actions that may be allowed on ``*``: they know no resources, or not before there are any (a network
-interface of SageMaker's, a job that Step Functions ends). Source: Service Authorization Reference."""
+interface of SageMaker's, a job that Step Functions ends, a cluster of Batch's). Source: Service
+Authorization Reference."""
 
 
 @rule(
@@ -77,7 +87,8 @@ def no_wildcard_actions(resource: Resource, _: Template) -> bool:
     ROLE,
     what="A permission names its resources",
     why="* means every release, key and queue of the account",
-    fix="write ARNs; only actions that know no resources may have *, only an object's key may end in /*",
+    fix="write ARNs; only actions that know no resources may have *, only an object's key may end in /*, and "
+    "the executions of a state machine in :*",
 )
 def no_wildcard_resources(resource: Resource, _: Template) -> bool:
     return all(
@@ -138,11 +149,12 @@ def _allowed(resource: Resource) -> Iterator[dict[str, Any]]:
 
 
 def _is_narrow(place: str, statement: dict[str, Any]) -> bool:
-    """No wildcard, one after a prefix of keys in a bucket, or an action that knows no resources."""
+    """No wildcard, one after keys' prefix or a state machine's name, or an action that knows no resources."""
     if place == "*":
         return all(action in WITHOUT_RESOURCES for action in listed(statement["Action"]))
     head, star, tail = place.partition("*")
     if not star:
         return True
     prefix = head.partition(":s3:::")[2].partition("/")[2]
-    return not tail and prefix.endswith("/")
+    executions = head.partition(":execution:")[2]
+    return not tail and (prefix.endswith("/") or (len(executions) > 1 and executions.endswith(":")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -169,6 +170,22 @@ def requests_expire(resource: Resource, _: Template) -> bool:
 
 
 @rule(
+    "exchange-expires",
+    BUCKET,
+    what="What compile jobs are handed and hand back expires; releases and their blobs never do",
+    why="models of every experiment would be paid for for ever; a release that is gone cannot be served",
+    fix="add lifecycle rules with ExpirationInDays for models/, compiled/, requests/, and none for releases",
+)
+def exchange_expires(resource: Resource, _: Template) -> bool:
+    if not _holds_releases(resource):
+        return True
+    rows = listed(resource.at("LifecycleConfiguration", "Rules"))
+    expiring = [row for row in rows if row.get("ExpirationInDays") and row["Status"] == "Enabled"]
+    exchanged = {"models/", "compiled/", "requests/"}
+    return {row.get("Prefix") for row in expiring} == exchanged | {f"{prefix}/" for prefix in PASSING}
+
+
+@rule(
     "key-rotates",
     KEY,
     what="The encryption key is renewed every year",
@@ -219,6 +236,21 @@ def tags_do_not_move(resource: Resource, _: Template) -> bool:
 )
 def images_are_scanned(resource: Resource, _: Template) -> bool:
     return resource.at("ImageScanningConfiguration", "ScanOnPush") is True
+
+
+@rule(
+    "untagged-images-expire",
+    REPOSITORY,
+    what="Images without a tag expire, and those with one do not",
+    why="an image in use has a tag; a rule that counts images would one day take it from a running fleet",
+    fix="add a lifecycle policy whose only rule selects untagged images by their age",
+)
+def untagged_images_expire(resource: Resource, _: Template) -> bool:
+    rows = json.loads(text(resource.at("LifecyclePolicy")["LifecyclePolicyText"]))["rules"]
+    chosen = [row["selection"] for row in rows]
+    return bool(chosen) and all(
+        row["tagStatus"] == "untagged" and row["countType"] == "sinceImagePushed" for row in chosen
+    )
 
 
 @rule(

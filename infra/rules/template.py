@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_ASSET = re.compile(r"/cdk-[a-z0-9]+-container-assets-[^/]+:[0-9a-f]{64}$")
 _BY_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
@@ -114,9 +115,21 @@ def text(value: Any) -> str:
     return "".join(f"<{text(inner).replace(' ', '.')}>" for inner in value.values())
 
 
+def is_completed_by_batch(template_of_machines: Resource, template: Template) -> bool:
+    """Whether a launch template is one to which AWS Batch adds image and role, whose instances start
+    no container by themselves; hosting.py has the rules for what Batch adds."""
+    place = ("ComputeResources", "LaunchTemplate")
+    return any(template.beside(template_of_machines, "AWS::Batch::ComputeEnvironment", *place))
+
+
 def is_by_digest(image: Any) -> bool:
     """Whether a container's image is named by its digest, which nobody can give to another one."""
     return _BY_DIGEST.search(text(image)) is not None
+
+
+def is_built_asset(image: Any) -> bool:
+    """Whether it is an image that the CDK built: its repository's tags do not move, and are hashes."""
+    return _ASSET.search(text(image)) is not None
 
 
 def attributes(resource: Resource, name: str) -> dict[str, str]:

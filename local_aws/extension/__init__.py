@@ -8,6 +8,7 @@
     replicas*.py       those processes
     cloudformation/    missing types and dropped properties
     objects.py         S3 writes with aws:kms and no key
+    images.py          ECR's answer for an image that is not there
     state_paths.py     JSONPath filters in state machines
     case.py, logs.py   key spelling of the APIs; writing to CloudWatch Logs
 
@@ -24,6 +25,7 @@ from local_aws.extension.registry import Registry, Server
 
 MODULES = (
     "objects",
+    "images",
     "state_paths",
     "batch",
     "cloudformation",

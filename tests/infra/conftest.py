@@ -11,6 +11,7 @@ use_pinned_node()
 from tests.infra.worlds import (  # noqa: E402
     CANARY,
     CPU,
+    EXISTING,
     INF1,
     LATER,
     PINNED,
@@ -71,3 +72,9 @@ def canary(tmp_path_factory: pytest.TempPathFactory) -> World:
 def later(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Only an endpoint that answers by way of S3, may be empty, and whose traffic SageMaker shifts."""
     return synthesise(tmp_path_factory.mktemp("later"), settings_of(LATER), lock_of("cpu"))
+
+
+@pytest.fixture(scope="session")
+def existing(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A VPC that was there before, compile jobs on EC2, and their image built from the checkout."""
+    return synthesise(tmp_path_factory.mktemp("existing"), settings_of(EXISTING), lock_of("cpu"))

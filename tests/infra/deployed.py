@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.iam.documents import Policy
 from tests.iam.evaluate import Identity, Target
-from tests.infra.worlds import PSEUDO, World
+from tests.infra.worlds import PSEUDO, World, substituted
 
 ACCOUNT, REGION = PSEUDO["AWS::AccountId"], PSEUDO["AWS::Region"]
 ARNS = {
@@ -26,10 +26,17 @@ ARNS = {
     "AWS::ECR::Repository": "ecr:{region}:{account}:repository/{name}",
     "AWS::AutoScaling::AutoScalingGroup": "autoscaling:{region}:{account}:autoScalingGroup:1:{name}",
     "AWS::SageMaker::Endpoint": "sagemaker:{region}:{account}:endpoint/{name}",
+    "AWS::Events::Rule": "events:{region}:{account}:rule/{name}",
+    "AWS::Scheduler::Schedule": "scheduler:{region}:{account}:schedule/default/{name}",
     "AWS::StepFunctions::StateMachine": "states:{region}:{account}:stateMachine:{name}",
 }
 NAMES = ("BucketName", "LogGroupName", "RepositoryName", "EndpointName", "StateMachineName")
-REF_IS_ARN = ("AWS::SNS::Topic", "AWS::Batch::JobDefinition", "AWS::Batch::JobQueue")
+REF_IS_ARN = (
+    "AWS::SNS::Topic",
+    "AWS::Batch::JobDefinition",
+    "AWS::Batch::JobQueue",
+    "AWS::StepFunctions::StateMachine",
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,18 @@ class Deployed:
         ((name, role),) = [
             (name, body)
             for name, body in self.world.all(stack, "AWS::IAM::Role").items()
-            if name.startswith(construct)
+            if name[:-8] == construct
+            or (construct not in self._short_names(stack) and name.startswith(construct))
         ]
         assert "Policies" not in role["Properties"]
         attached = [arn["Ref"] for arn in role["Properties"]["ManagedPolicyArns"]]
         resources = self.world.templates[stack]["Resources"]
         documents = [resources[ref]["Properties"]["PolicyDocument"] for ref in attached]
         return Identity(self.arn(stack, name), tuple(self._policy(stack, found) for found in documents))
+
+    def policy_of(self, stack: str, document: Any) -> Policy:
+        """A policy document of a stack, its references replaced."""
+        return self._policy(stack, document)
 
     def identities(self) -> Iterator[Identity]:
         """Every role of every stack."""
@@ -86,6 +98,10 @@ class Deployed:
         text = ARNS[kind].format(region=REGION, account=ACCOUNT, name=self._name(stack, name))
         return f"arn:aws:{text}"
 
+    def _short_names(self, stack: str) -> set[str]:
+        """Logical ids of roles without the CDK's eight digits."""
+        return {name[:-8] for name in self.world.all(stack, "AWS::IAM::Role")}
+
     def _of(self, kind: str, construct: str) -> list[tuple[str, dict[str, Any]]]:
         found = self.world.all("artifacts", kind).items()
         return [(name, body) for name, body in found if name.startswith(construct)]
@@ -114,6 +130,8 @@ class Deployed:
         if key == "Fn::GetAtt":
             assert inner[1].endswith("Arn"), inner
             return self.arn(stack, inner[0])
+        if key == "Fn::Sub":
+            return substituted(inner)
         assert key == "Ref", value
         return PSEUDO.get(inner) or self._ref(stack, inner)
 

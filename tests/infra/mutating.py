@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ SCALING = ("endpoint", "AWS::ApplicationAutoScaling::ScalingPolicy")
 ENDPOINT_ROLE = ("endpoint", "AWS::IAM::Role")
 JOB = ("compile", "AWS::Batch::JobDefinition")
 MACHINE = ("compile", "AWS::StepFunctions::StateMachine")
+ENVIRONMENT = ("compile", "AWS::Batch::ComputeEnvironment")
+JOB_LAUNCH = ("compile", "AWS::EC2::LaunchTemplate")
+EVENT_RULE = ("compile", "AWS::Events::Rule")
+SCHEDULE = ("compile", "AWS::Scheduler::Schedule")
 JOB_GROUP = ("compile", "AWS::EC2::SecurityGroup")
 VPC = ("network", "AWS::EC2::VPC")
 SUBNET = ("network", "AWS::EC2::Subnet")
@@ -193,6 +198,48 @@ def interface_endpoint(name: str) -> Mutation:
     def mutate(_: Body, resources: dict[str, Body]) -> None:
         bodies = [body["Properties"] for body in resources.values() if body["Type"] == DOORS[1]]
         next(body for body in bodies if body["VpcEndpointType"] == "Interface").pop(name)
+
+    return mutate
+
+
+def s3_gateway(change: Callable[[list[Body]], object]) -> Mutation:
+    """Change the statements of the policy of S3's endpoint."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        bodies = [body["Properties"] for body in resources.values() if body["Type"] == DOORS[1]]
+        (gateway,) = (body for body in bodies if body["VpcEndpointType"] == "Gateway")
+        change(gateway["PolicyDocument"]["Statement"])
+
+    return mutate
+
+
+def bucket_rules(change: Callable[[list[Body]], object]) -> Mutation:
+    """Change the lifecycle rules of the bucket that holds releases."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        change(_releases(resources)["Properties"]["LifecycleConfiguration"]["Rules"])
+
+    return mutate
+
+
+def image_rules(change: Callable[[list[Body]], object]) -> Mutation:
+    """Change the rules of the repository's lifecycle policy, which are JSON in a text."""
+
+    def mutate(body: Body, _: dict[str, Body]) -> None:
+        policy = body["Properties"]["LifecyclePolicy"]
+        document = json.loads(policy["LifecyclePolicyText"])
+        change(document["rules"])
+        policy["LifecyclePolicyText"] = json.dumps(document)
+
+    return mutate
+
+
+def without_alarm(metric: str) -> Mutation:
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        found = [n for n, body in resources.items() if body["Properties"].get("MetricName") == metric]
+        assert found
+        for name in found:
+            del resources[name]
 
     return mutate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from infra.names import artifacts_bucket, logs_bucket
@@ -148,3 +149,40 @@ def test_data_outlives_the_stack_unless_told_otherwise(inf1: World, cpu: World) 
     assert all(
         r["Properties"]["EmptyOnDelete"] for r in cpu.all("artifacts", "AWS::ECR::Repository").values()
     )
+
+
+def _lifecycle(world: World) -> dict[str, dict[str, Any]]:
+    rows = _bucket(world, "Artifacts")["Properties"]["LifecycleConfiguration"]["Rules"]
+    return {row["Id"]: row for row in rows}
+
+
+def test_what_jobs_exchange_expires_and_nothing_else_does(cpu: World, existing: World) -> None:
+    """After the days of the settings; releases and blobs are under no rule that deletes."""
+    for world, days in ((cpu, 90), (existing, 30)):
+        rules = _lifecycle(world)
+        expiring = {row.get("Prefix"): row["ExpirationInDays"] for row in rules.values() if "Prefix" in row}
+        assert expiring == dict.fromkeys(("models/", "compiled/", "requests/"), days)
+        assert "ExpirationInDays" not in rules["stale"]
+
+
+def test_the_bucket_tells_event_bridge_only_where_requests_are_taken(cpu: World, inf1: World) -> None:
+    """By a property of its own: no function, and no role with AWS's policy."""
+    asked = _bucket(cpu, "Artifacts")["Properties"]["NotificationConfiguration"]
+
+    assert asked == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+    assert "NotificationConfiguration" not in _bucket(inf1, "Artifacts")["Properties"]
+    kinds = {body["Type"] for body in cpu.templates["artifacts"]["Resources"].values()}
+    assert not kinds & {"AWS::Lambda::Function", "Custom::S3BucketNotifications"}
+
+
+def test_images_without_a_tag_expire_and_those_with_one_never(cpu: World) -> None:
+    """A fleet may start an instance with an image that is years old."""
+    for repository in cpu.all("artifacts", "AWS::ECR::Repository").values():
+        policy = repository["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"]
+        (rule,) = json.loads(policy)["rules"]
+        assert rule["selection"] == {
+            "tagStatus": "untagged",
+            "countType": "sinceImagePushed",
+            "countNumber": 90,
+            "countUnit": "days",
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from itertools import pairwise
 from typing import Any
@@ -9,21 +10,31 @@ from typing import Any
 import pytest
 
 from compile.__main__ import BadArguments, parse
-from infra.compile_stack import MEMORY_LADDER_GIB
+from compile.batch import attempts
+from compile.batch.intake import ANSWER
+from infra.compile_compute import KINDS
+from infra.compile_machine import LAST_VARIABLE, MEMORY_VARIABLE
+from infra.job_image import CONTEXT
 from tests.infra.worlds import CHECKOUT, DIGEST, World, text_of
 
+MEMORY_LADDER_GIB = KINDS["fargate"].ladder_gib
 
-def _machine(world: World) -> dict[str, Any]:
-    definition: dict[str, Any] = json.loads(
-        text_of(world.properties("compile", "AWS::StepFunctions::StateMachine")["DefinitionString"])
-    )
+
+def _one(world: World, kind: str, beginning: str) -> dict[str, Any]:
+    """The one resource of a type whose logical id is ``beginning`` and the CDK's eight digits."""
+    named = {name[:-8]: body["Properties"] for name, body in world.all("compile", kind).items()}
+    found: dict[str, Any] = named[beginning]
+    return found
+
+
+def _machine(world: World, name: str = "Machine") -> dict[str, Any]:
+    properties = _one(world, "AWS::StepFunctions::StateMachine", name)
+    definition: dict[str, Any] = json.loads(text_of(properties["DefinitionString"]))
     return definition
 
 
-def _job(world: World) -> dict[str, Any]:
-    container: dict[str, Any] = world.properties("compile", "AWS::Batch::JobDefinition")[
-        "ContainerProperties"
-    ]
+def _job(world: World, name: str = "Job") -> dict[str, Any]:
+    container: dict[str, Any] = _one(world, "AWS::Batch::JobDefinition", name)["ContainerProperties"]
     return container
 
 
@@ -75,7 +86,7 @@ def test_a_rows_parts_go_to_batch_before_it_and_one_that_fails_fails_the_row(cpu
     assert choice["Choices"] == [
         {"Variable": "$.failed.parts[0]", "IsPresent": True, "Next": "SomePartsFailed"}
     ]
-    assert choice["Default"] == "Compile32GiB"
+    assert choice["Default"] == "CompileMemory"
     told = row["States"]["SomePartsFailed"]
     assert told["End"] is True
     assert told["Parameters"]["status"] == "failed"
@@ -197,7 +208,7 @@ def test_a_job_reads_models_and_leaves_results_but_touches_no_release(cpu: World
 
 def test_the_state_machine_submits_this_job_to_these_queues_only(cpu: World) -> None:
     """No wildcard where Batch knows resources."""
-    submit = next(s for s in cpu.policy("compile", "MachineRole") if s["Action"] == "batch:SubmitJob")
+    submit = next(s for s in cpu.policy("compile", "MachineRolePolicy") if s["Action"] == "batch:SubmitJob")
 
     assert [next(iter(r)) for r in submit["Resource"]] == ["Fn::GetAtt", "Fn::GetAtt", "Ref"]
 
@@ -219,14 +230,167 @@ def test_jobs_run_in_isolated_subnets_without_an_address(cpu: World) -> None:
 
 def test_every_state_is_logged_and_traced(cpu: World) -> None:
     """With data, to the encrypted log group that the jobs write to."""
-    machine = cpu.properties("compile", "AWS::StepFunctions::StateMachine")
+    machines = [m["Properties"] for m in cpu.all("compile", "AWS::StepFunctions::StateMachine").values()]
 
-    assert machine["LoggingConfiguration"]["Level"] == "ALL"
-    assert machine["LoggingConfiguration"]["IncludeExecutionData"] is True
-    assert machine["TracingConfiguration"] == {"Enabled": True}
+    assert len(machines) == 3
+    for machine in machines:
+        assert machine["LoggingConfiguration"]["Level"] == "ALL"
+        assert machine["LoggingConfiguration"]["IncludeExecutionData"] is True
+        assert machine["TracingConfiguration"] == {"Enabled": True}
     assert _job(cpu)["LogConfiguration"]["LogDriver"] == "awslogs"
 
 
 def test_the_release_is_not_in_the_compile_stack(cpu: World) -> None:
     """Shipping a release must not change the stack that compiles the next one."""
     assert DIGEST not in json.dumps(cpu.templates["compile"])
+
+
+def test_a_row_begins_with_the_memory_that_it_names(cpu: World) -> None:
+    """The smallest size that is not below it; without one at the bottom, whatever else the row holds."""
+    states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
+    ladder = states["EachPart"]["ItemProcessor"]["States"]
+
+    for doing, found in (("Compile", states), ("Trace", ladder)):
+        choice = found[f"{doing}Memory"]
+        assert [(rule["And"][1]["NumericGreaterThan"], rule["Next"]) for rule in choice["Choices"]] == [
+            (64, f"{doing}120GiB"),
+            (32, f"{doing}64GiB"),
+        ]
+        assert all(
+            rule["And"][0] == {"Variable": "$.memory", "IsPresent": True} for rule in choice["Choices"]
+        )
+        assert choice["Default"] == f"{doing}32GiB"
+
+
+def test_a_job_is_told_its_memory_and_whether_more_is_left(cpu: World) -> None:
+    """By the names that the job reads."""
+    states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
+
+    assert (attempts.MEMORY_VARIABLE, attempts.LAST_VARIABLE) == (MEMORY_VARIABLE, LAST_VARIABLE)
+    for memory in MEMORY_LADDER_GIB:
+        for name in (f"Compile{memory}GiB", f"Compile{memory}GiBOnDemand"):
+            told = states[name]["Parameters"]["ContainerOverrides"]["Environment"]
+            assert {row["Name"]: row["Value"] for row in told} == {
+                MEMORY_VARIABLE: str(memory),
+                LAST_VARIABLE: "true" if memory == MEMORY_LADDER_GIB[-1] else "false",
+            }
+
+
+def test_no_more_jobs_run_than_the_settings_say(cpu: World, existing: World) -> None:
+    """The map's limit and the environments' processors, 16 a job."""
+    for world, jobs in ((cpu, 10), (existing, 4)):
+        rows = _machine(world)["States"]["EachRow"]
+        assert rows["MaxConcurrency"] == jobs
+        assert rows["ItemProcessor"]["States"]["EachPart"]["MaxConcurrency"] == jobs
+        for environment in world.all("compile", "AWS::Batch::ComputeEnvironment").values():
+            assert environment["Properties"]["ComputeResources"]["MaxvCpus"] == 16 * jobs
+
+
+def test_on_ec2_jobs_run_on_instances_of_the_pinned_image(existing: World) -> None:
+    """Spot, then on-demand; x86 types of the settings; none of them stays when there is no job."""
+    environments = existing.all("compile", "AWS::Batch::ComputeEnvironment").values()
+    given = [environment["Properties"]["ComputeResources"] for environment in environments]
+
+    assert [resources["Type"] for resources in given] == ["SPOT", "EC2"]
+    for resources in given:
+        assert [c["ImageIdOverride"] for c in resources["Ec2Configuration"]] == ["ami-0123456789abcdef0"]
+        assert resources["InstanceTypes"] == ["c6i.4xlarge", "m6i.4xlarge", "r6i.4xlarge"]
+        assert resources["MinvCpus"] == 0
+        assert resources["Subnets"] == ["subnet-0000000a", "subnet-0000000c"]
+    job = _one(existing, "AWS::Batch::JobDefinition", "Job")
+    assert job["PlatformCapabilities"] == ["EC2"]
+    assert job["ContainerProperties"].get("Privileged") in (None, False)
+
+
+def test_on_ec2_the_ladder_is_what_the_types_leave_and_spot_speaks_other_words(existing: World) -> None:
+    """Below 32, 64 and 128 GiB, because the system and the agent need some."""
+    states = _machine(existing)["States"]["EachRow"]["ItemProcessor"]["States"]
+
+    assert KINDS["ec2"].ladder_gib == (28, 58, 116)
+    assert {f"Compile{memory}GiB" for memory in KINDS["ec2"].ladder_gib} < set(states)
+    patterns = [rule["StringMatches"] for rule in states["WasCompile28GiBInterrupted"]["Choices"][0]["Or"]]
+    assert patterns == ['*"StatusReason":"Host EC2*', '*"StatusReason": "Host EC2*']
+
+
+def test_an_instance_for_jobs_is_set_up_as_one_of_the_fleet_is(existing: World) -> None:
+    """Session tokens, one hop, an encrypted disk, no user data."""
+    data = existing.properties("compile", "AWS::EC2::LaunchTemplate")["LaunchTemplateData"]
+
+    assert data["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+    assert data["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
+    assert "UserData" not in data
+    assert "KeyName" not in data
+
+
+def test_a_built_image_is_the_asset_of_the_dockerfile(existing: World) -> None:
+    """By a tag that is the hash of what goes into it: two folders of the checkout, and no test or cache."""
+    image = text_of(_job(existing)["Image"])
+    (assets,) = existing.folder.glob("*-compile.assets.json")
+    (asset,) = json.loads(assets.read_text())["dockerImages"].values()
+
+    (tag,) = {where["imageTag"] for where in asset["destinations"].values()}
+    assert image.endswith(f":{tag}")
+    assert asset["source"]["dockerFile"] == "compile/Dockerfile"
+    staged = existing.folder / asset["source"]["directory"]
+    assert {path.name for path in staged.iterdir()} - {".dockerignore"} == {"artifact", "compile"}
+    assert not list(staged.rglob("__pycache__"))
+    copied = [line.split()[1] for line in (CHECKOUT / "compile/Dockerfile").read_text().splitlines()
+              if line.startswith("COPY ")]  # fmt: skip
+    assert {name.partition("/")[0] for name in copied} == set(CONTEXT)
+
+
+def test_only_a_request_starts_the_intake(cpu: World, foundation: World, inf1: World) -> None:
+    """A new .json below requests/ of this bucket; neither an answer nor a result. Unasked there is none."""
+    rule = cpu.properties("compile", "AWS::Events::Rule")
+    (keys,) = rule["EventPattern"]["detail"]["object"]["key"]
+
+    assert rule["EventPattern"]["source"] == ["aws.s3"]
+    assert text_of(rule["EventPattern"]["detail"]["bucket"]["name"]) == (
+        "traceship-artifacts-111122223333-eu-west-1"
+    )
+    pattern = keys["wildcard"]
+    assert fnmatch.fnmatchcase("requests/one.json", pattern)
+    for other in (f"requests/one.json{ANSWER}", "compiled/x.json", "releases/a/manifest.json"):
+        assert not fnmatch.fnmatchcase(other, pattern)
+    assert len(rule["Targets"]) == 1
+    assert inf1.all("compile", "AWS::Events::Rule") == {}
+    assert foundation.all("artifacts", "AWS::S3::Bucket")
+
+
+def test_nothing_of_a_request_but_its_place_reaches_the_intake(cpu: World) -> None:
+    """The bucket and key of the event, joined behind s3://; all else is the stack's."""
+    submit = _machine(cpu, "RequestsMachine")["States"]["TakeRequest"]
+    command = submit["Parameters"]["ContainerOverrides"]["Command.$"]
+
+    assert command.startswith(
+        "States.Array('intake', States.Format('s3://{}/{}', $.detail.bucket.name, $.detail.object.key), "
+        "'--machine', "
+    )
+    assert command.count("$.") == 2
+    assert command.endswith("'--give-up-after', '3')")
+    assert text_of(cpu.templates["compile"]["Outputs"]["CompileImage"]["Value"]) in command
+
+
+def test_releases_are_looked_at_daily_and_somebody_is_told(cpu: World) -> None:
+    """At the hour of the settings, UTC; a run that fails and a day without one are alarms with a receiver."""
+    schedule = cpu.properties("compile", "AWS::Scheduler::Schedule")
+    submit = _machine(cpu, "ReverifyMachine")["States"]["Reverify"]
+    alarms = {a["Properties"]["MetricName"] for a in cpu.all("compile", "AWS::CloudWatch::Alarm").values()}
+
+    assert (schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]) == (
+        "cron(0 3 * * ? *)",
+        "UTC",
+    )
+    command = submit["Parameters"]["ContainerOverrides"]["Command"]
+    assert command == ["reverify", "s3://traceship-artifacts-111122223333-eu-west-1"]
+    assert alarms == {"ExecutionsFailed", "ExecutionsSucceeded", "FailedInvocations"}
+    for alarm in cpu.all("compile", "AWS::CloudWatch::Alarm").values():
+        assert alarm["Properties"]["AlarmActions"]
+
+
+def test_what_is_not_asked_for_is_not_there(inf1: World) -> None:
+    """No rule, no schedule, no topic, one state machine, one job definition."""
+    kinds = [body["Type"] for body in inf1.templates["compile"]["Resources"].values()]
+
+    assert not {"AWS::Events::Rule", "AWS::Scheduler::Schedule", "AWS::SNS::Topic"} & set(kinds)
+    assert kinds.count("AWS::StepFunctions::StateMachine") == kinds.count("AWS::Batch::JobDefinition") == 1

@@ -34,6 +34,7 @@ CERTIFICATE = "arn:aws:acm:eu-west-1:111122223333:certificate/11111111-2222-3333
 
 CPU: dict[str, Any] = {
     "project": {"retain_data": False},
+    "compile": {"aws": {"requests": True, "reverify_hour": 3}},
     "fleet": {"instance_types": ["c5.large"], "min_size": 1, "max_size": 2},
     "endpoint": {"instance_type": "ml.c5.large", "min_count": 1, "max_count": 2},
 }
@@ -99,6 +100,28 @@ WARM: dict[str, Any] = {
         "warm_pool": {"state": "running", "min_size": 2, "max_prepared": 3, "reuse_on_scale_in": True},
         "max_lifetime_days": 7,
     },
+}
+EXISTING: dict[str, Any] = {
+    "compile": {
+        "aws": {
+            "compute": "ec2",
+            "ami": "ami-0123456789abcdef0",
+            "build_image": True,
+            "requests": True,
+            "max_parallel": 4,
+            "keep_days": 30,
+        }
+    },
+    "network": {
+        "cidr": "10.1.0.0/16",
+        "vpc_id": "vpc-0123456789abcdef0",
+        "subnets": [
+            {"id": "subnet-0000000a", "zone": "eu-west-1a", "route_table": "rtb-00000001"},
+            {"id": "subnet-0000000c", "zone": "eu-west-1c", "route_table": "rtb-00000001"},
+        ],
+    },
+    "fleet": {"instance_types": ["c5.large"], "min_size": 1, "max_size": 2},
+    "endpoint": {"instance_type": "ml.c5.large", "min_count": 1, "max_count": 2},
 }
 
 
@@ -250,6 +273,14 @@ PSEUDO = {"AWS::AccountId": "111122223333", "AWS::Region": "eu-west-1", "AWS::UR
           "AWS::Partition": "aws"}  # fmt: skip
 
 
+def substituted(text: str) -> str:
+    """A ``Fn::Sub`` whose names are pseudo parameters."""
+    for name, meaning in PSEUDO.items():
+        text = text.replace("${" + name + "}", meaning)
+    assert "${" not in text, text
+    return text
+
+
 def text_of(value: Any) -> str:
     """A string with its joins and pseudo parameters resolved, other references shown as ``<name>``."""
     if isinstance(value, str):
@@ -259,6 +290,8 @@ def text_of(value: Any) -> str:
     if "Fn::Join" in value:
         separator, parts = value["Fn::Join"]
         return str(separator).join(text_of(part) for part in parts)
+    if "Fn::Sub" in value:
+        return substituted(value["Fn::Sub"])
     if "Ref" in value:
         return PSEUDO.get(value["Ref"], f"<{value['Ref']}>")
     if "Fn::Base64" in value:

@@ -19,6 +19,7 @@ from local_aws.launcher import CHECKOUT, LocalAws
 PROJECT = "foundation"
 STACKS = [f"{PROJECT}-{role}" for role in FOUNDATION]
 SETTINGS = f"[project]\nname = {PROJECT!r}\nretain_data = false\n"
+SETTINGS += "[compile.aws]\nrequests = true\nreverify_hour = 3\n"
 
 pytestmark = pytest.mark.e2e
 
@@ -49,8 +50,8 @@ class Cdk:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def synth(self) -> None:
-        self.settings.write_text(SETTINGS)
+    def synth(self, settings: str = SETTINGS) -> None:
+        self.settings.write_text(settings)
         where = ("-c", f"settings={self.settings}", "-c", "foundation=true")
         self.run("synth", "-q", "-o", str(self.assembly), *where)
 

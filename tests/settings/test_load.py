@@ -186,3 +186,69 @@ def test_nothing_but_the_documented_keys_is_ever_accepted(value: object) -> None
         return
     assert isinstance(value, dict)
     assert set(value) <= set(Settings.model_fields)
+
+
+SUBNETS = """
+[[network.subnets]]
+id = "subnet-0000000a"
+zone = "eu-west-1a"
+route_table = "rtb-00000001"
+[[network.subnets]]
+id = "subnet-0000000b"
+zone = "eu-west-1b"
+route_table = "rtb-00000001"
+"""
+VPC = '[network]\nvpc_id = "vpc-0123abcd"\ncidr = "10.1.0.0/16"\n'
+
+
+def _refused(tmp_path: Path, text: str) -> SettingsInvalid:
+    path = tmp_path / "traceship.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsInvalid) as refused:
+        load(path)
+    return refused.value
+
+
+def test_an_existing_network_is_read(tmp_path: Path) -> None:
+    """Ids, zones and route tables."""
+    path = tmp_path / "traceship.toml"
+    path.write_text(VPC + SUBNETS)
+
+    network = load(path).network
+
+    assert [(s.id, s.zone) for s in network.subnets] == [
+        ("subnet-0000000a", "eu-west-1a"),
+        ("subnet-0000000b", "eu-west-1b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (VPC, "go together"),
+        (SUBNETS, "go together"),
+        (VPC + SUBNETS.replace("eu-west-1b", "eu-west-1a"), "one zone"),
+        (VPC + SUBNETS.replace("eu-west-1b", "eu-west-2b"), "different regions"),
+        (VPC + SUBNETS.replace("0000000b", "0000000a"), "named twice"),
+        (VPC + SUBNETS.replace("subnet-0000000b", "sub-1"), "pattern"),
+        (VPC + SUBNETS.replace("rtb-00000001", "main"), "pattern"),
+        (VPC.replace("vpc-0123abcd", "mine") + SUBNETS, "pattern"),
+        ('[network]\ncidr = "10.0.0.0/99"\n', "10.0.0.0/99"),
+        ('[network]\ncidr = "10.0.0.1/16"\n', "host bits"),
+        ("[network]\nmake_endpoints = false\n", "goes with vpc_id"),
+        ('[project]\nzones = ["eu-west-1a", "eu-west-1b"]\n' + VPC + SUBNETS, "project.zones"),
+        ('[compile.aws]\ncompute = "ec2"\n', "needs it"),
+        ('[compile.aws]\nami = "ami-0123abcd"\n', "needs it"),
+        ('[compile.aws]\ncompute = "ec2"\nami = "resolve:ssm:/latest"\n', "pattern"),
+    ],
+)
+def test_a_network_or_compute_that_cannot_be_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    """Before anything is synthesised, with what is wrong."""
+    assert why in _refused(tmp_path, text).why
+
+
+def test_an_unknown_key_in_a_list_of_tables_gets_its_nearest(tmp_path: Path) -> None:
+    """As one in any other table."""
+    refused = _refused(tmp_path, VPC + SUBNETS.replace("zone =", "zoen ="))
+
+    assert refused.fix == "did you mean `zone`?"

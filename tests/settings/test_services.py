@@ -224,3 +224,16 @@ def test_the_order_of_the_file_is_the_order_of_the_services() -> None:
     names = [str(s.name) for s in split(Path("x"), tomllib.loads(TWO))]
 
     assert names == ["search", "answers"]
+
+
+def test_the_compile_stack_belongs_to_the_project(tmp_path: Path) -> None:
+    """A service cannot say what it runs on; the tables outside can, for all of them."""
+    path = tmp_path / "traceship.toml"
+    path.write_text("[compile.aws]\nmax_parallel = 3\n[service.a.compile]\njobs = 2\n[service.b]\n")
+
+    assert {found.compile.aws.max_parallel for found in load_all(path)} == {3}
+
+    path.write_text("[service.a.compile.aws]\nmax_parallel = 3\n")
+    with pytest.raises(ServiceInvalid) as refused:
+        load_all(path)
+    assert "[compile.aws]" in refused.value.fix

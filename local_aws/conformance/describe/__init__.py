@@ -5,6 +5,7 @@
     network.py  VPC and everything in it
     access.py   IAM
     compute.py  Batch, Step Functions
+    events.py   EventBridge rules and schedules
     fleet.py    launch templates, Auto Scaling, load balancers
     watch.py    alarms, dashboards, topics
     endpoint.py SageMaker, application autoscaling
@@ -14,7 +15,7 @@ A describer raises whatever the API raises where the resource is not there.
 
 from __future__ import annotations
 
-from local_aws.conformance.describe import access, compute, endpoint, fleet, network, storage, watch
+from local_aws.conformance.describe import access, compute, endpoint, events, fleet, network, storage, watch
 from local_aws.conformance.describe.model import Describer
 
 DESCRIBERS: dict[str, Describer] = {
@@ -22,6 +23,7 @@ DESCRIBERS: dict[str, Describer] = {
     **network.DESCRIBERS,
     **access.DESCRIBERS,
     **compute.DESCRIBERS,
+    **events.DESCRIBERS,
     **fleet.DESCRIBERS,
     **watch.DESCRIBERS,
     **endpoint.DESCRIBERS,

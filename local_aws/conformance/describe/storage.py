@@ -44,6 +44,12 @@ def _bucket(clients: Clients, resource: Resource) -> Found:
         enabled = s3.get_bucket_logging(Bucket=name).get("LoggingEnabled", {})
         names = {"TargetBucket": "DestinationBucketName", "TargetPrefix": "LogFilePrefix"}
         found["LoggingConfiguration"] = {names.get(k, k): v for k, v in enabled.items()}
+    if "NotificationConfiguration" in asked:
+        answer = s3.get_bucket_notification_configuration(Bucket=name)
+        is_on = "EventBridgeConfiguration" in answer
+        found["NotificationConfiguration"] = {
+            "EventBridgeConfiguration": {"EventBridgeEnabled": is_on},
+        }
     if "Tags" in asked:
         found["Tags"] = s3.get_bucket_tagging(Bucket=name)["TagSet"]
     return found
@@ -87,6 +93,9 @@ def _repository(clients: Clients, resource: Resource) -> Found:
     found = only(
         ecr.describe_repositories(repositoryNames=[resource.physical_id])["repositories"], "repository"
     )
+    if "LifecyclePolicy" in resource.properties:
+        text = ecr.get_lifecycle_policy(repositoryName=resource.physical_id)["lifecyclePolicyText"]
+        found = {**found, "lifecyclePolicy": {"LifecyclePolicyText": text}}
     return {**pascal(found), "Tags": ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]}
 
 

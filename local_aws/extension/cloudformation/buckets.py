@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from ministack.services import s3
 
 from local_aws.extension.cloudformation.answers import accepted
-from local_aws.extension.registry import Properties, Provisioned, Registry
+from local_aws.extension.registry import Properties, Provisioned, Registry, ResourceFailed
 
 BUCKET = "AWS::S3::Bucket"
 Answer = tuple[int, Any, Any]
@@ -164,7 +164,28 @@ def _no_logging(bucket: str) -> Answer:
     return answer
 
 
+def _notification(value: Properties) -> bytes:
+    """Only EventBridge; other receivers would need their own spelling, and are refused."""
+    others = set(value) - {"EventBridgeConfiguration"}
+    if others:
+        raise ResourceFailed(f"the local AWS does not deliver {', '.join(sorted(others))}")
+    switch = value.get("EventBridgeConfiguration", {}).get("EventBridgeEnabled", True)
+    on = {"EventBridgeConfiguration": ""} if str(switch).lower() == "true" else {}
+    return _xml("NotificationConfiguration", on)
+
+
+def _no_notification(bucket: str) -> Answer:
+    answer: Answer = s3._put_bucket_notification(bucket, _xml("NotificationConfiguration", {}))
+    return answer
+
+
 CONFIGURATIONS = (
+    Configuration(
+        name="NotificationConfiguration",
+        document=_notification,
+        put=s3._put_bucket_notification,
+        remove=_no_notification,
+    ),
     Configuration(
         name="LifecycleConfiguration",
         document=_lifecycle,

@@ -1,11 +1,12 @@
 """AWS::EC2::FlowLog, the attribute VPC.CidrBlock, and what EC2's describe calls leave out.
 
-ministack keeps the security groups and private DNS of an endpoint, and can keep all of a flow
+ministack keeps the policy, security groups and private DNS of an endpoint, and can keep all of a flow
 log, but does not return them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 from xml.sax.saxutils import escape
@@ -113,6 +114,9 @@ def _with_groups(own: Any) -> Any:
         groups = "".join(f"<item><groupId>{escape(g)}</groupId></item>" for g in endpoint["SecurityGroupIds"])
         private = str(endpoint.get("PrivateDnsEnabled", False)).lower()
         more = f"<groupSet>{groups}</groupSet><privateDnsEnabled>{private}</privateDnsEnabled>"
+        if (policy := endpoint.get("PolicyDocument")) is not None:
+            text = policy if isinstance(policy, str) else json.dumps(policy)
+            more += f"<policyDocument>{escape(text)}</policyDocument>"
         return _before_end(own(endpoint, tag), tag, more)
 
     return fields
