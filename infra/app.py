@@ -37,22 +37,27 @@ class Service:
     canary: ReleaseLock | None = None
 
 
-def build(app: cdk.App, services: Sequence[Service], *, foundation: bool = False) -> None:
+def build(
+    app: cdk.App, services: Sequence[Service], *, foundation: bool = False, only: str | None = None
+) -> None:
     """Add the stacks of ``services`` to ``app``, with the policies that fail its synthesis.
 
     Raises what ``add_stacks`` does.
     """
-    add_stacks(app, services, foundation=foundation)
+    add_stacks(app, services, foundation=foundation, only=only)
     enforce_policies(app, [service.settings for service in services])
 
 
-def add_stacks(app: cdk.App, services: Sequence[Service], *, foundation: bool = False) -> None:
+def add_stacks(
+    app: cdk.App, services: Sequence[Service], *, foundation: bool = False, only: str | None = None
+) -> None:
     """The stacks alone.
 
     Args:
         services: of one project, so that what they share is the same in all; at least one. A fleet or an
             endpoint needs a lock.
         foundation: only what a first release is published into; no lock is needed.
+        only: the service whose stacks are added; what all share is the same with it as with all of them.
 
     Raises:
         LockMissing: there is a fleet or an endpoint, and no lock.
@@ -60,14 +65,20 @@ def add_stacks(app: cdk.App, services: Sequence[Service], *, foundation: bool = 
         Incompatible: see compatibility.py; nothing was added then.
         CompileImagesDiffer: the locks name several images for the compile stage that they share.
     """
-    for service in services:
+    chosen = [service for service in services if only is None or service.settings.service == only]
+    for service in chosen:
         _check(service, foundation=foundation)
     shared = services[0].settings
     image = _compile_image(services)
     artifacts = ArtifactsStack(app, settings=shared)
-    vpc = NetworkStack(app, settings=shared, key=artifacts.key).vpc
+    vpc = NetworkStack(
+        app,
+        settings=shared,
+        key=artifacts.key,
+        bakes=any(service.settings.image is not None for service in services),
+    ).vpc
     CompileStack(app, settings=shared, image=image, artifacts=artifacts, vpc=vpc)
-    for service in services:
+    for service in chosen:
         if not foundation and service.lock is not None:
             _add_service(app, service, service.lock, artifacts, vpc)
 

@@ -32,13 +32,15 @@ def main() -> int:
     app = cdk.App()
     path = settings_path(app.node.try_get_context("settings"))
     try:
-        asked = {name: app.node.try_get_context(name) for name in ("stage", "service")}
-        settings = load_all(path, **asked)
+        stage, only = (app.node.try_get_context(name) for name in ("stage", "service"))
+        settings = load_all(path, stage=stage)
+        if only is not None:
+            load_all(path, stage=stage, service=only)  # refuses one that there is not
         services = [
             Service(each, read_lock(path.parent / lock_file(each)), read_canary(each, path.parent))
             for each in settings
         ]
-        build(app, services, foundation=_is_true(app.node.try_get_context("foundation")))
+        build(app, services, foundation=_is_true(app.node.try_get_context("foundation")), only=only)
         synthesise(app, settings)
     except TraceshipError as error:
         print(f"error: {error.what}\nwhy:   {error.why}\nfix:   {error.fix}", file=sys.stderr)

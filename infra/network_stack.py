@@ -28,9 +28,9 @@ ISOLATED = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
 class NetworkStack(ProjectStack):
     """VPC with isolated subnets in two zones (or those of the settings), endpoints and flow logs."""
 
-    def __init__(self, scope: Construct, *, settings: Settings, key: kms.IKey) -> None:
+    def __init__(self, scope: Construct, *, settings: Settings, key: kms.IKey, bakes: bool) -> None:
         super().__init__(scope, names.NETWORK, settings=settings, description="traceship: isolated network")
-        self._settings = settings
+        self._settings, self._bakes = settings, bakes
         if settings.network.vpc_id is None:
             self.flow_logs = make_log_group(self, "network", key=key)
             self.vpc = self._new()
@@ -90,7 +90,7 @@ class NetworkStack(ProjectStack):
             service=ec2.GatewayVpcEndpointAwsService.S3,
             subnets=[ISOLATED],
         )
-        apply_policy(gateway, s3_policy(self, self._settings))
+        apply_policy(gateway, s3_policy(self, bakes=self._bakes))
 
     def _endpoints(self) -> None:
         cidr = self._settings.network.cidr

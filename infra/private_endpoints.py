@@ -68,10 +68,11 @@ def services(settings: Settings) -> dict[str, tuple[ec2.InterfaceVpcEndpointAwsS
     }
 
 
-def s3_policy(stack: ProjectStack, settings: Settings) -> iam.PolicyDocument:
+def s3_policy(stack: ProjectStack, *, bakes: bool) -> iam.PolicyDocument:
     """The project's buckets for this account, and the layers of ECR's images for whoever has the address.
 
     A layer is fetched by an address that ECR signed, so ECR and not a role of ours asks S3 for it.
+    ``bakes``: a service has an image pipeline, whose agent and packages lie in buckets of AWS's too.
     """
     place = (cdk.Aws.ACCOUNT_ID, cdk.Aws.REGION)
     buckets = [
@@ -79,7 +80,7 @@ def s3_policy(stack: ProjectStack, settings: Settings) -> iam.PolicyDocument:
         for name in (names.artifacts_bucket, names.logs_bucket)
     ]
     read = [f"prod-{cdk.Aws.REGION}-starport-layer-bucket"]
-    if settings.image is not None:
+    if bakes:
         read += [f"ec2imagebuilder-{what}-{cdk.Aws.REGION}-prod" for what in IMAGE_BUILDER]
         read.append(f"al2023-repos-{cdk.Aws.REGION}-{AL2023}")
     layers = [f"arn:{cdk.Aws.PARTITION}:s3:::{name}/*" for name in read]

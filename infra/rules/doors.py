@@ -28,9 +28,10 @@ EVERYWHERE = ("0.0.0.0/0", "::/0")
 TLS_POLICIES = ("ELBSecurityPolicy-TLS13-1-2-", "ELBSecurityPolicy-TLS13-1-3-", "ELBSecurityPolicy-FS-1-2-")
 HTTPS = 443
 _READ_FROM_AWS = re.compile(
-    r":s3:::(prod-[^/]+-starport-layer-bucket|ec2imagebuilder-[a-z-]+-[^/]+-prod)/\*$"
+    r":s3:::(prod-[^/]+-starport-layer-bucket|"
+    r"ec2imagebuilder-[a-z-]+-[^/]+-prod|al2023-repos-[^/]+-de612dc2)/\*$"
 )
-"""Layers of ECR's images, and Image Builder's agent with its components."""
+"""Layers of ECR images, Image Builder with its components, packages of Amazon Linux."""
 
 
 @rule(

@@ -164,22 +164,24 @@ def test_an_acknowledgement_that_nothing_needs_fails_the_synthesis(
 
 
 def test_without_the_registry_its_findings_and_no_others_are_found(
-    tmp_path: Path, cpu: World, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So the registry is the only thing that accepts, and accepts nothing in advance."""
+    whole = settings_of(CPU, {"image": IMAGE})
+    accepting = synthesise(tmp_path / "accepting", whole, lock_of("cpu"))
     monkeypatch.setattr(acknowledgements, "ACKNOWLEDGEMENTS", ())
 
     with pytest.raises(policy.PolicyBroken):
-        synthesise(tmp_path, settings_of(CPU, {"image": IMAGE}), lock_of("cpu"))
+        synthesise(tmp_path / "refusing", whole, lock_of("cpu"))
 
-    report = json.loads((tmp_path / "validation-report.json").read_text())
+    report = json.loads((tmp_path / "refusing" / "validation-report.json").read_text())
     found = {
         (f"{plugin['pluginName']}::{v['ruleName']}", place["constructPath"])
         for plugin in report["pluginReports"]
         for v in plugin.get("violations", [])
         for place in v["violatingConstructs"]
     }
-    assert found == {(rule, place) for rule, place, _ in _accepted(cpu)}
+    assert found == {(rule, place) for rule, place, _ in _accepted(accepting)}
 
 
 def test_a_disk_behind_the_mixed_instances_policy_is_seen_by_cdk_nag(tmp_path: Path) -> None:

@@ -224,3 +224,23 @@ def test_each_service_captures_and_tries_for_itself(tmp_path: Path) -> None:
     assert "captured" not in texts["answers"]
     assert "canary" not in texts["answers"]
     assert names.canary_lock_file(search) == "release.search.canary.lock.json"
+
+
+def test_one_service_alone_leaves_what_all_share_as_it_is(shop: dict[str, Any], tmp_path: Path) -> None:
+    """Deploying one of them must not take from the stacks below what another one needs."""
+    app, settings = make_app(tmp_path / "out"), _settings(tmp_path)
+    locks = [None if each.service == "batch" else _lock(each) for each in settings]
+
+    build(app, [Service(each, lock) for each, lock in zip(settings, locks)], only="answers")
+    policy.synthesise(app, settings)
+
+    found = {
+        p.name.split(".")[0]: json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.template.json")
+    }
+    assert sorted(found) == [
+        "traceship-answers-fleet",
+        "traceship-artifacts",
+        "traceship-compile",
+        "traceship-network",
+    ]
+    assert all(found[stack] == shop[stack] for stack in found)
