@@ -60,7 +60,8 @@ ACKNOWLEDGEMENTS = (
             (names.IMAGE, "RolePolicy/Resource"),
         ),
         reason="Only actions that know no resources: registry login, session channels, network interfaces "
-        "of SageMaker, log delivery, traces, describing and ending batch jobs, commands of Image Builder.",
+        "of SageMaker, log delivery, traces, describing and ending batch jobs, commands of Image Builder; "
+        "and what instances do to their own Auto Scaling group, which its tag names.",
     ),
     Acknowledgement(
         rule=f"{SOLUTIONS}-IAM5[Resource::{BUCKET}/models/*]",

@@ -80,7 +80,15 @@ class Watch:
             stops_rollout=minutes is None,
         )
 
-    def below(self, name: str, metric: cloudwatch.IMetric, threshold: float, description: str) -> None:
+    def below(
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        description: str,
+        *,
+        stops_rollout: bool = True,
+    ) -> None:
         """Alarm below ``threshold``; silence is bad, because the metric always flows."""
         self._remember(
             cloudwatch.Alarm(
@@ -93,7 +101,7 @@ class Watch:
                 treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
                 alarm_description=description,
             ),
-            stops_rollout=True,
+            stops_rollout=stops_rollout,
         )
 
     def _remember(self, alarm: cloudwatch.Alarm, *, stops_rollout: bool) -> None:

@@ -69,7 +69,7 @@ def pull_image(image: Image) -> list[iam.PolicyStatement]:
 def read_objects(artifacts: ArtifactsStack, *keys: str) -> list[iam.PolicyStatement]:
     """Read these keys of the artifacts bucket and decrypt what they hold."""
     arns = [artifacts.object_arn(key) for key in keys]
-    return [_allow("Read", ["s3:GetObject"], *arns), _use_key(artifacts, "kms:Decrypt")]
+    return [_allow("Read", ["s3:GetObject"], *arns), use_key(artifacts, "kms:Decrypt")]
 
 
 def read_blobs(artifacts: ArtifactsStack, blobs: Sequence[str]) -> list[iam.PolicyStatement]:
@@ -91,7 +91,7 @@ def exchange_objects(artifacts: ArtifactsStack, *, read: str, write: str) -> lis
         listing,
         _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(f"{prefix}/*") for prefix in (read, write))),
         _allow("Write", ["s3:PutObject"], artifacts.object_arn(f"{write}/*")),
-        _use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
+        use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
     ]
 
 
@@ -170,12 +170,12 @@ def record_executions() -> list[iam.PolicyStatement]:
     ]
 
 
-def _use_key(artifacts: ArtifactsStack, *actions: str) -> iam.PolicyStatement:
+def use_key(artifacts: ArtifactsStack, *actions: str, sid: str = "BucketKey") -> iam.PolicyStatement:
     """Use the key for objects of the artifacts bucket and for nothing else.
 
     With bucket keys on, S3's encryption context is the bucket's ARN.
     """
-    statement = _allow("BucketKey", actions, artifacts.key.key_arn)
+    statement = _allow(sid, actions, artifacts.key.key_arn)
     statement.add_condition(
         "StringEquals",
         {

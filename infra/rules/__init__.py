@@ -5,6 +5,7 @@ rollback possible. A function with its promise, reason and remedy above it is a 
 
     machines.py      launch templates and what they start at boot
     capacity.py      Auto Scaling: how many machines, of what kind, when
+    host.py          what an instance does around its server
     rollout.py       groups, target groups and alarms: how a release changes
     doors.py         load balancers, security groups and networks: who can reach what
     stores.py        buckets, keys, images, logs, topics and queues
@@ -21,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.rules import capacity, doors, hosting, machine_images, machines, permissions, rollout, stores
+from infra.rules import capacity, doors, host, hosting, machine_images, machines, permissions, rollout, stores
 from infra.rules.template import Resource, Rule, Template
 
-GROUPS = (machines, machine_images, capacity, rollout, doors, stores, hosting, permissions)
+GROUPS = (machines, host, machine_images, capacity, rollout, doors, stores, hosting, permissions)
 RULES = tuple(found for group in GROUPS for found in vars(group).values() if isinstance(found, Rule))
 
 

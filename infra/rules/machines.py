@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from artifact import serving
-from infra.boot import ENV_IMAGE
 from infra.rules.secrets import holds_secret
 from infra.rules.template import Resource, Template, is_by_digest, listed, rule, text
+from infra.units import ENV_IMAGE
 
 TEMPLATE = "AWS::EC2::LaunchTemplate"
 INSTANCE = "AWS::EC2::Instance"
@@ -118,7 +118,7 @@ def detailed_monitoring(resource: Resource, _: Template) -> bool:
     fix="let the machine fetch the secret with its role",
 )
 def no_secrets_at_boot(resource: Resource, _: Template) -> bool:
-    return not any(holds_secret(line) for line in _user_data(resource).splitlines())
+    return not any(holds_secret(line) for line in user_data(resource).splitlines())
 
 
 @rule(
@@ -129,7 +129,7 @@ def no_secrets_at_boot(resource: Resource, _: Template) -> bool:
     fix="use repository@sha256:digest",
 )
 def boots_a_digest(resource: Resource, _: Template) -> bool:
-    images = re.findall(rf"^\s*{ENV_IMAGE}=(\S+)$", _user_data(resource), re.MULTILINE)
+    images = re.findall(rf"^\s*{ENV_IMAGE}=(\S+)$", user_data(resource), re.MULTILINE)
     return bool(images) and all(is_by_digest(image) for image in images)
 
 
@@ -141,7 +141,7 @@ def boots_a_digest(resource: Resource, _: Template) -> bool:
     fix="keep --read-only, --user, --cap-drop ALL and --security-opt no-new-privileges, and no --privileged",
 )
 def confined_container(resource: Resource, _: Template) -> bool:
-    commands = RUN.findall(_user_data(resource).replace("\\\n", " "))
+    commands = RUN.findall(user_data(resource).replace("\\\n", " "))
     return bool(commands) and all(_is_confined(command) for command in commands)
 
 
@@ -153,13 +153,13 @@ def confined_container(resource: Resource, _: Template) -> bool:
     fix="keep TimeoutStopSec above --stop-timeout, and that at or above the server's drain",
 )
 def stops_in_order(resource: Resource, _: Template) -> bool:
-    data = _user_data(resource)
+    data = user_data(resource)
     container = [int(found) for found in re.findall(r"--stop-timeout (\d+)", data)]
     unit = [int(found) for found in re.findall(r"TimeoutStopSec=(\d+)", data)]
     return bool(container and unit) and serving.DRAIN_SECONDS <= max(container) < min(unit)
 
 
-def _user_data(resource: Resource) -> str:
+def user_data(resource: Resource) -> str:
     data: Any = resource.at("LaunchTemplateData", "UserData") or resource.at("UserData")
     return "" if data is None else text(data)
 
