@@ -33,7 +33,7 @@ from infra.instances import instances
 from infra.logs import make_log_group
 from infra.machine_image import ImageById
 from infra.neuron_metrics import watch_chips
-from infra.replacements import be_replaced, let_instances_act
+from infra.replacements import be_replaced, let_instances_act, smallest
 from infra.roles import (
     EC2,
     be_reached_by_session_manager,
@@ -81,7 +81,7 @@ class FleetStack(ProjectStack):
         watch_fleet(watch, metrics, settings.alarms, lock)
         chips = instances()[fleet.instance_types[0]].chips
         if chips:
-            watch_chips(watch, service=self.stack_name, min_size=fleet.min_size)
+            watch_chips(watch, service=self.stack_name, min_size=smallest(fleet))
         group = make_group(
             self,
             name=metrics.group,
@@ -111,7 +111,7 @@ class FleetStack(ProjectStack):
             *pull_image(self._lock.serving_image),
             *be_reached_by_session_manager(),
             *write_log(self._logs),
-            *be_replaced(self._artifacts, self.stack_name, self._fleet.min_size),
+            *be_replaced(self._artifacts, self.stack_name, smallest(self._fleet)),
         ]
         blobs = read_blobs(self._artifacts, listed_blobs(self._lock))
         return service_role(self, "Role", EC2, "Instances of the fleet", may, blobs=blobs)
@@ -126,7 +126,7 @@ class FleetStack(ProjectStack):
             log_group=self._logs.log_group_name,
             chips=instances()[self._fleet.instance_types[0]].chips,
             service=self.stack_name,
-            min_size=self._fleet.min_size,
+            min_size=smallest(self._fleet),
         )
         user_data = ec2.UserData.custom(boot.user_data())
         template = ec2.LaunchTemplate(

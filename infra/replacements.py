@@ -10,11 +10,17 @@ from aws_cdk import aws_iam as iam
 from infra import names
 from infra.artifacts_stack import ArtifactsStack
 from infra.roles import use_key
+from settings.model import Fleet
 
 SHARE = 10
 """One in so many instances."""
 MAX_SLOTS = 10
 """A policy names each slot, and has room for so many beside the rest."""
+
+
+def smallest(fleet: Fleet) -> int:
+    """Fewest instances that the fleet ever has, its schedule included."""
+    return min([fleet.min_size, *(change.min for change in fleet.schedule if change.min is not None)])
 
 
 def slots(min_size: int) -> int:

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifact.aws import AwsDenied, AwsUnreachable
-from infra.replacements import MAX_SLOTS, slots
+from infra.replacements import MAX_SLOTS, slots, smallest
+from settings.model import Fleet
 from tests.host.asking import BUCKET, PREFIX, some
 from tests.host.loopback_aws import Aws
 from tests.kit.command import CHECKOUT
@@ -147,3 +148,13 @@ def test_the_script_and_the_watch_hold_a_slot_for_the_same_time() -> None:
     from artifact.host import SLOT_SECONDS
 
     assert re.findall(r"^SLOT_SECONDS=(\d+)$", SCRIPT.read_text(), re.MULTILINE) == [str(SLOT_SECONDS)]
+
+
+def test_a_fleet_that_sleeps_is_as_small_as_its_schedule_makes_it() -> None:
+    """A tenth of the day's size could be all that is there at night."""
+    night = {"name": "night", "cron": "0 20 * * *", "min": 10}
+    morning = {"name": "morning", "cron": "0 6 * * *", "min": 100}
+    by_day: dict[str, Any] = {"instance_types": ["inf1.xlarge"], "min_size": 100, "max_size": 200}
+
+    assert smallest(Fleet.model_validate(by_day)) == 100
+    assert smallest(Fleet.model_validate({**by_day, "schedule": [night, morning]})) == 10
