@@ -39,6 +39,7 @@
     identity.py     the ids of a request, out of its headers
     log.py          JSON lines; a line for each request
     log_writer.py   written by a thread, so that nobody waits for who reads them
+    host/           watches the chips of an Inf1 instance (a process of its own, beside ``serve``)
     recorder.py     tells metrics and log of a request
     served.py       which artifacts a server serves
     service.py      one artifact behind the port: state, workers, queue, limits, metrics

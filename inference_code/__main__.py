@@ -1,4 +1,4 @@
-"""``python -m inference_code serve | fetch``: what the image and the instances run."""
+"""``python -m inference_code serve | fetch | watch``: what the image and the instances run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "fetch":
             _fetch(arguments)
+        elif arguments.command == "watch":
+            _watch(lines)
         else:
             _serve(arguments, lines)
     except TraceshipError as error:
@@ -75,6 +77,12 @@ def _fetch(arguments: argparse.Namespace) -> None:
     fetch(options, s3_client())
 
 
+def _watch(lines: LineWriter) -> None:
+    from inference_code.host.command import watch
+
+    watch(os.environ, lines)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference_code", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -96,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--to", help="folder to make (TRACESHIP_MODEL_DIR, /opt/ml/model)")
     fetch.add_argument("--expected-bucket-owner", help="account of the bucket (TRACESHIP_BUCKET_OWNER)")
     _add_signature(fetch)
+    commands.add_parser("watch", help="watch the chips of an Inf1 instance; neuron-monitor on stdin")
     return parser
 
 

@@ -102,7 +102,7 @@ ACKNOWLEDGEMENTS = (
         ),
         reason="Only actions that know no resources: registry login, session channels, network interfaces "
         "of SageMaker, log delivery, traces, describing and ending batch jobs, the ECS agent, commands of "
-        "Image Builder.",
+        "Image Builder; and what instances do to their own Auto Scaling group, which its tag names.",
     ),
     Acknowledgement(
         rule=f"{SOLUTIONS}-IAM5[Resource::{{below}}*]",

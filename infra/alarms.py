@@ -90,6 +90,7 @@ class Watch:
         *,
         after: IConstruct | None = None,
         periods: int = EVALUATIONS,
+        stops_rollout: bool = True,
     ) -> None:
         """Alarm below ``threshold``; silence is bad, because the metric always flows.
 
@@ -106,7 +107,7 @@ class Watch:
                 treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
                 alarm_description=description,
             ),
-            stops_rollout=True,
+            stops_rollout=stops_rollout,
         )
         if after is not None:
             alarm.node.add_dependency(after)

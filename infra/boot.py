@@ -1,8 +1,9 @@
-"""User data: what an instance does at boot to fetch, verify and serve one release.
+"""User data: what an instance does at boot to check itself and to fetch, verify and serve one release.
 
-The machine image brings docker, amazon-ecr-credential-helper and, for Inf1, the Neuron driver.
-At boot nothing is installed: two files are written and one unit is started. The local AWS reads
-``SERVE_ENV_FILE`` from the same text and starts the same two commands as processes.
+The machine image brings docker, amazon-ecr-credential-helper, curl, the ``aws`` command and, for Inf1,
+the Neuron driver and neuron-monitor (docs/host.md). At boot nothing is installed: a few files are
+written and units are started. The local AWS reads ``SERVE_ENV_FILE`` from the same text and starts the
+same two commands as processes.
 """
 
 from __future__ import annotations
@@ -10,55 +11,83 @@ from __future__ import annotations
 import json
 import textwrap
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import aws_cdk as cdk
 
-from artifact import serving
+from artifact import host, serving
 from artifact.release import ReleaseLock, release_prefix
 from infra.images import uri
+from infra.instances import INF1_DRIVER
+from infra.names import READY_HOOK, replacement_slots
+from infra.replacements import slots
 from infra.signing import signing_environment
-from infra.timing import CONTAINER_STOP_SECONDS, UNIT_STOP_SECONDS
-from settings.model import Serve, Signing
+from infra.timing import start_seconds
+from infra.units import (
+    ENV_IMAGE,
+    MODEL_DIR,
+    MONITOR_CONFIG_FILE,
+    SCRIPT_FILE,
+    UNIT,
+    UNITS,
+    USER_ID,
+    WATCH_UNIT,
+    Units,
+)
+from settings.model import Host, Serve, Signing
 
-UNIT = "traceship.service"
-UNIT_FILE = f"/etc/systemd/system/{UNIT}"
-INSTANCE_ENV_FILE = "/etc/traceship/instance.env"
+INSTANCE_ENV_FILE = host.INSTANCE_ENV_FILE
+UNIT_FILE = f"{UNITS}/{UNIT}"
 DOCKER_CONFIG_FILE = "/root/.docker/config.json"
-MODEL_DIR = "/var/lib/traceship/model"
-ENV_IMAGE = "TRACESHIP_IMAGE"
-USER_ID = 10001
-"""Numeric, because the name need not exist in the image; not 0."""
-
-START_LIMIT_SECONDS = 900
-"""Pull and fetch must be done within this; longer means that something is wrong."""
+SCRIPT = Path(__file__).parent / "data" / "traceship-host.sh"
+MONITOR_PERIOD_SECONDS = 5
+"""Between two reports of neuron-monitor; its default."""
 
 
 @dataclass(frozen=True)
 class Boot:
     """What one instance needs to know. ``chips``: Inferentia devices to hand to the container.
 
-    ``service``: the fleet's name in the metrics.
+    ``service``: the fleet's name in the metrics. ``min_size``: fewest instances of the fleet, of which a
+    tenth may have themselves replaced in an hour.
     """
 
     lock: ReleaseLock
     serve: Serve
     signing: Signing
+    host: Host
     bucket: str
     log_group: str
     chips: int
     service: str
+    min_size: int
 
     def user_data(self) -> str:
         """The cloud-config text; tokens in it resolve at deploy time."""
-        files = (
-            _file(serving.SERVE_ENV_FILE, self.serve_env(), mode="0644"),
-            _file(DOCKER_CONFIG_FILE, self.docker_config(), mode="0600"),
-            _file(UNIT_FILE, self.unit(), mode="0644"),
+        units = Units(
+            lock=self.lock,
+            log_group=self.log_group,
+            chips=self.chips,
+            neuron_monitor=self.host.neuron_monitor,
         )
-        return "#cloud-config\nwrite_files:\n" + "".join(files) + _commands()
+        files = [
+            _file(serving.SERVE_ENV_FILE, self.serve_env(), mode="0644"),
+            _file(host.HOST_ENV_FILE, self.host_env(), mode="0644"),
+            _file(DOCKER_CONFIG_FILE, self.docker_config(), mode="0600"),
+            _file(SCRIPT_FILE, _script(), mode="0755"),
+            _file(UNIT_FILE, units.serve(), mode="0644"),
+        ]
+        if self.chips:
+            files += [
+                _file(MONITOR_CONFIG_FILE, monitor_config(), mode="0644"),
+                _file(f"{UNITS}/{WATCH_UNIT}", units.watch(), mode="0644"),
+            ]
+        started = [UNIT, WATCH_UNIT] if self.chips else [UNIT]
+        return "#cloud-config\nwrite_files:\n" + "".join(files) + _commands(started)
 
     def serve_env(self) -> str:
-        """``KEY=value`` lines for both containers."""
+        """``KEY=value`` lines for the containers that fetch and serve."""
         prefix = release_prefix(self.lock.name, self.lock.digest)
         values = {
             serving.ENV_RELEASE: f"s3://{self.bucket}/{prefix}",
@@ -73,64 +102,55 @@ class Boot:
             **signing_environment(self.signing, self.lock),
             ENV_IMAGE: uri(self.lock.serving_image),
         }
-        return "".join(f"{name}={value}\n" for name, value in values.items())
+        return _lines(values)
+
+    def host_env(self) -> str:
+        """``KEY=value`` lines for ``traceship-host`` and the watch."""
+        values = {
+            host.ENV_CHIPS: str(self.chips),
+            host.ENV_DRIVER: self.lock.artifact.requires.neuron_driver or INF1_DRIVER,
+            host.ENV_BUCKET: self.bucket,
+            host.ENV_SLOT_PREFIX: replacement_slots(self.service),
+            host.ENV_SLOTS: str(slots(self.min_size)),
+            host.ENV_LOG_GROUP: self.log_group,
+            host.ENV_HOOK: READY_HOOK,
+            host.ENV_START_SECONDS: str(start_seconds(self.lock)),
+            host.ENV_PING: f"http://127.0.0.1:{serving.PORT}{serving.PING}",
+            **({host.ENV_METRICS_PORT: str(self.host.metrics_port)} if self.chips else {}),
+        }
+        return _lines(values)
 
     def docker_config(self) -> str:
         """Docker logs in to the image's registry with the instance's own role."""
-        host = uri(self.lock.serving_image).partition("/")[0]
-        return json.dumps({"credHelpers": {host: "ecr-login"}}) + "\n"
+        registry = uri(self.lock.serving_image).partition("/")[0]
+        return json.dumps({"credHelpers": {registry: "ecr-login"}}) + "\n"
 
-    def unit(self) -> str:
-        """The systemd unit: fetch, then serve, each in a container that may change nothing else."""
-        return "\n".join(
-            [
-                "[Unit]",
-                f"Description=traceship: serve {self.lock.name} {self.lock.digest[:12]}",
-                "Requires=docker.service",
-                "Wants=network-online.target",
-                "After=docker.service network-online.target",
-                "",
-                "[Service]",
-                f"EnvironmentFile={serving.SERVE_ENV_FILE}",
-                f"EnvironmentFile={INSTANCE_ENV_FILE}",
-                "ExecStartPre=-/usr/bin/docker rm --force traceship-fetch traceship-serve",
-                f"ExecStartPre={self._fetch()}",
-                f"ExecStart={self._serve()}",
-                f"ExecStop=/usr/bin/docker stop -t {CONTAINER_STOP_SECONDS} traceship-serve",
-                f"TimeoutStartSec={START_LIMIT_SECONDS}",
-                f"TimeoutStopSec={UNIT_STOP_SECONDS}",
-                "Restart=always",
-                "RestartSec=5",
-                "",
-                "[Install]",
-                "WantedBy=multi-user.target",
-                "",
-            ]
-        )
 
-    def _fetch(self) -> str:
-        return self._run("fetch", volume=f"{MODEL_DIR}:{MODEL_DIR}", options=[])
+def monitor_config() -> str:
+    """What neuron-monitor shall report: cores, memory, executions, and the chips' memory errors.
 
-    def _serve(self) -> str:
-        devices = [f"--device /dev/neuron{chip}" for chip in range(self.chips)]
-        stop = f"--stop-timeout {CONTAINER_STOP_SECONDS}"
-        return self._run("serve", volume=f"{MODEL_DIR}:{MODEL_DIR}:ro", options=[*devices, stop])
+    Source: aws-neuron/aws-neuron-sdk:tools/neuron-sys-tools/neuron-monitor-user-guide.rst.
+    """
+    runtime = ("neuroncore_counters", "memory_used", "execution_stats")
+    config = {
+        "period": f"{MONITOR_PERIOD_SECONDS}s",
+        "neuron_runtimes": [{"tag_filter": ".*", "metrics": [{"type": name} for name in runtime]}],
+        "system_metrics": [{"type": "neuron_hw_counters"}],
+    }
+    return json.dumps(config) + "\n"
 
-    def _run(self, command: str, *, volume: str, options: list[str]) -> str:
-        """Host networking: instance credentials stay one hop away, so a hop limit of 1 suffices."""
-        parts = [
-            f"/usr/bin/docker run --rm --name traceship-{command}",
-            "--network host --read-only --tmpfs /tmp --env HOME=/tmp",
-            f"--user {USER_ID}:{USER_ID} --cap-drop ALL --security-opt no-new-privileges",
-            f"--env-file {serving.SERVE_ENV_FILE}",
-            f"--volume {volume}",
-            *options,
-            f"--log-driver awslogs --log-opt awslogs-region={cdk.Aws.REGION}",
-            f"--log-opt awslogs-group={self.log_group}",
-            f"--log-opt awslogs-stream=${{INSTANCE_ID}}/{command}",
-            f"${{{ENV_IMAGE}}} {command}",
-        ]
-        return " \\\n  ".join(parts)
+
+@cache
+def _script() -> str:
+    """Without its comments: user data has 16 KiB, and who reads the script on a host has docs/host.md."""
+    lines = SCRIPT.read_text(encoding="utf-8").splitlines()
+    return "".join(
+        f"{line}\n" for at, line in enumerate(lines) if not at or not line.lstrip().startswith("#")
+    )
+
+
+def _lines(values: dict[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
 def serve_environment(serve: Serve, *, service: str) -> dict[str, str]:
@@ -151,16 +171,16 @@ def serve_environment(serve: Serve, *, service: str) -> dict[str, str]:
 
 
 def _file(path: str, content: str, *, mode: str) -> str:
-    head = f"  - path: {path}\n    owner: root:root\n    permissions: '{mode}'\n    content: |\n"
-    return head + textwrap.indent(content, " " * 6)
+    head = f"- path: {path}\n  owner: root:root\n  permissions: '{mode}'\n  content: |\n"
+    return head + textwrap.indent(content, " " * 4)
 
 
-def _commands() -> str:
-    instance_id = f'echo "INSTANCE_ID=$(cloud-init query instance_id)" > {INSTANCE_ENV_FILE}'
+def _commands(units: list[str]) -> str:
+    instance_id = f'echo "{host.ENV_INSTANCE}=$(cloud-init query instance_id)" > {INSTANCE_ENV_FILE}'
     rows = [
         ["install", "-d", "-o", str(USER_ID), "-g", str(USER_ID), MODEL_DIR],
         ["sh", "-c", instance_id],
         ["systemctl", "daemon-reload"],
-        ["systemctl", "enable", "--now", "--no-block", UNIT],
+        ["systemctl", "enable", "--now", "--no-block", *units],
     ]
-    return "runcmd:\n" + "".join(f"  - {json.dumps(row)}\n" for row in rows)
+    return "runcmd:\n" + "".join(f"- {json.dumps(row)}\n" for row in rows)

@@ -7,6 +7,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from artifact.release import ReleaseLock
 from infra.alarms import PERIOD, Watch, caption
 from infra.fleet_metrics import FleetMetrics
+from infra.neuron_metrics import chip_widgets
 from infra.replica_metrics import replica_widgets
 from infra.throughput import MILLISECONDS
 from infra.timing import missing_minutes
@@ -89,7 +90,9 @@ def _missing(metrics: FleetMetrics) -> cloudwatch.MathExpression:
     )
 
 
-def fleet_dashboard(watch: Watch, metrics: FleetMetrics, lock: ReleaseLock, serve: Serve) -> None:
+def fleet_dashboard(
+    watch: Watch, metrics: FleetMetrics, lock: ReleaseLock, serve: Serve, *, on_chips: bool = False
+) -> None:
     """One picture: release, alarms, traffic, latency, errors, replicas, what they tell, what is paid for."""
     stack, graph = watch.stack, cloudwatch.GraphWidget
     replicas = [
@@ -110,6 +113,7 @@ def fleet_dashboard(watch: Watch, metrics: FleetMetrics, lock: ReleaseLock, serv
         graph(title="Failed requests: by replicas, by the load balancer", left=failed),
         graph(title="Replicas", left=replicas),
         *replica_widgets(serve, service=metrics.service),
+        *(chip_widgets(service=metrics.service) if on_chips else []),
         _what_is_paid_for(metrics),
     )
 

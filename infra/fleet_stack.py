@@ -32,6 +32,8 @@ from infra.fleet_scaling import scale_fleet
 from infra.instances import instances
 from infra.logs import make_log_group
 from infra.machine_image import ImageById
+from infra.neuron_metrics import watch_chips
+from infra.replacements import be_replaced, let_instances_act, smallest
 from infra.roles import (
     EC2,
     be_reached_by_session_manager,
@@ -77,6 +79,9 @@ class FleetStack(ProjectStack):
         )
         watch = Watch(self, alarm_topic(self, settings.alarms, key=artifacts.key))
         watch_fleet(watch, metrics, settings.alarms, lock)
+        chips = instances()[fleet.instance_types[0]].chips
+        if chips:
+            watch_chips(watch, service=self.stack_name, min_size=smallest(fleet))
         group = make_group(
             self,
             name=metrics.group,
@@ -89,22 +94,24 @@ class FleetStack(ProjectStack):
             stopping=watch.stopping,
         )
         doors.targets.add_target(group)
+        let_instances_act(group, self.stack_name)
         add_hooks(group, settings.serve, lock)
         if fleet.warm_pool is not None:
             add_warm_pool(group, fleet.warm_pool)
         add_schedule(self, group, fleet)
         scale_fleet(self, group, metrics, settings=settings, fleet=fleet, lock=lock)
-        fleet_dashboard(watch, metrics, lock, settings.serve)
+        fleet_dashboard(watch, metrics, lock, settings.serve, on_chips=chips > 0)
         cdk.CfnOutput(self, "LoadBalancerDnsName", value=doors.load_balancer.load_balancer_dns_name)
         cdk.CfnOutput(self, "AutoScalingGroupName", value=group.auto_scaling_group_name)
 
     def _role(self) -> iam.Role:
-        """What an instance may do: read this release, pull this image, log, be reached by a session."""
+        """What an instance may do: read this release, pull this image, log, be reached, be replaced."""
         may = [
             *read_objects(self._artifacts, manifest_key(self._lock.name, self._lock.digest)),
             *pull_image(self._lock.serving_image),
             *be_reached_by_session_manager(),
             *write_log(self._logs),
+            *be_replaced(self._artifacts, self.stack_name, smallest(self._fleet)),
         ]
         blobs = read_blobs(self._artifacts, listed_blobs(self._lock))
         return service_role(self, "Role", EC2, "Instances of the fleet", may, blobs=blobs)
@@ -114,10 +121,12 @@ class FleetStack(ProjectStack):
             lock=self._lock,
             serve=self._settings.serve,
             signing=self._settings.signing,
+            host=self._settings.host,
             bucket=self._artifacts.bucket.bucket_name,
             log_group=self._logs.log_group_name,
             chips=instances()[self._fleet.instance_types[0]].chips,
             service=self.stack_name,
+            min_size=smallest(self._fleet),
         )
         user_data = ec2.UserData.custom(boot.user_data())
         template = ec2.LaunchTemplate(
@@ -132,6 +141,7 @@ class FleetStack(ProjectStack):
             security_group=inside,
             require_imdsv2=True,
             http_put_response_hop_limit=1,
+            instance_metadata_tags=True,  # tell an instance its group's name
             detailed_monitoring=True,
             block_devices=[
                 ec2.BlockDevice(

@@ -23,7 +23,7 @@ from artifact.canonical import encode
 from artifact.release import ReleaseLock, manifest_key
 from infra import names
 from infra.artifacts_stack import ArtifactsStack
-from infra.boot import MODEL_DIR, USER_ID, Boot
+from infra.boot import Boot
 from infra.exact_keys import listed_blobs
 from infra.images import uri
 from infra.instances import instances
@@ -41,6 +41,7 @@ from infra.roles import (
     write_log,
 )
 from infra.stack import ProjectStack
+from infra.units import MODEL_DIR, USER_ID
 from settings.model import MachineImage, Settings
 
 VERSION = "1.0.0"
@@ -100,10 +101,12 @@ class ImageStack(ProjectStack):
             lock=self._lock,
             serve=self._settings.serve,
             signing=self._settings.signing,
+            host=self._settings.host,
             bucket=self._artifacts.bucket.bucket_name,
             log_group="",
             chips=chips,
             service=self.stack_name,
+            min_size=0,
         )
         return {
             "CHIPS": str(chips),

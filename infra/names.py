@@ -184,5 +184,14 @@ def image_builder_log_group(recipe: str) -> str:
     return f"/aws/imagebuilder/{recipe}"
 
 
+FLEET_TAG = "traceship:fleet"
+"""Tag of an Auto Scaling group, with its stack's name: what the group's instances may act on."""
+
+
+def replacement_slots(fleet_stack: str) -> str:
+    """Prefix in the artifacts bucket below which a fleet's instances share out their replacements."""
+    return f"fleets/{fleet_stack}/replacements"
+
+
 def _joined(project: str, service: str | None) -> str:
     return project if service is None else f"{project}-{service}"

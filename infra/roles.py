@@ -82,7 +82,7 @@ def read_objects(artifacts: ArtifactsStack, *keys: str, writes: bool = False) ->
     """
     arns = [artifacts.object_arn(key) for key in keys]
     used = ("kms:Decrypt", "kms:GenerateDataKey") if writes else ("kms:Decrypt",)
-    return [_allow("Read", ["s3:GetObject"], *arns), _use_key(artifacts, *used)]
+    return [_allow("Read", ["s3:GetObject"], *arns), use_key(artifacts, *used)]
 
 
 def write_objects(artifacts: ArtifactsStack, *keys: str, sid: str) -> iam.PolicyStatement:
@@ -137,7 +137,7 @@ def read_releases(artifacts: ArtifactsStack) -> list[iam.PolicyStatement]:
     return [
         _list_below(artifacts, "releases"),
         _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(place) for place in places)),
-        _use_key(artifacts, "kms:Decrypt"),
+        use_key(artifacts, "kms:Decrypt"),
     ]
 
 
@@ -148,7 +148,7 @@ def take_requests(artifacts: ArtifactsStack) -> list[iam.PolicyStatement]:
         _list_below(artifacts, *readable),
         _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(f"{place}/*") for place in readable)),
         _allow("Write", ["s3:PutObject"], *(artifacts.object_arn(f"{place}/*") for place in writable)),
-        _use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
+        use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
     ]
 
 
@@ -174,7 +174,7 @@ def exchange_objects(artifacts: ArtifactsStack, *, read: str, write: str) -> lis
         _list_below(artifacts, read, write),
         _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(f"{prefix}/*") for prefix in (read, write))),
         _allow("Write", ["s3:PutObject"], artifacts.object_arn(f"{write}/*")),
-        _use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
+        use_key(artifacts, "kms:Decrypt", "kms:GenerateDataKey"),
     ]
 
 
@@ -281,9 +281,9 @@ def _list_below(artifacts: ArtifactsStack, *prefixes: str) -> iam.PolicyStatemen
     )
 
 
-def _use_key(artifacts: ArtifactsStack, *actions: str) -> iam.PolicyStatement:
+def use_key(artifacts: ArtifactsStack, *actions: str, sid: str = "BucketKey") -> iam.PolicyStatement:
     """Use the key for objects of the artifacts bucket and for nothing else."""
-    return _only_for_bucket(_allow("BucketKey", actions, artifacts.key.key_arn), artifacts)
+    return _only_for_bucket(_allow(sid, actions, artifacts.key.key_arn), artifacts)
 
 
 def _only_for_bucket(statement: iam.PolicyStatement, artifacts: ArtifactsStack) -> iam.PolicyStatement:

@@ -3,7 +3,8 @@
 deadline < deregistration delay <= terminate hook      a leaving instance answers what it has
 deadline < balancer's idle time-out < keep-alive       nobody closes a connection that is in use
 server's drain <= container's stop < unit's stop       a stop is a drain, not a kill
-start-up, twice <= grace < launch hook                 a slow start is no fault
+start-up, twice <= grace, limit of a start             a slow start is no fault
+grace, limit of a start < launch hook                  nor is it abandoned for it
 launch hook < alarm on missing replicas                nobody is woken by a boot
 terminate hook < Spot's notice                         a taken instance leaves as drained as any
 """
@@ -26,7 +27,7 @@ STARTUP_FACTOR = 2
 """Boot may take twice as long as fetch and load did when they were measured."""
 
 PULL_AND_FETCH_SECONDS = 900
-"""What the unit on the instance gives image and artifact to arrive (boot.py)."""
+"""What image and artifact are given to arrive; a start takes no less (units.py)."""
 MAX_HOOK_SECONDS = 7200
 """Longest heartbeat time-out. Source: EC2 Auto Scaling API, LifecycleHookSpecification."""
 SPOT_NOTICE_SECONDS = 120
@@ -67,3 +68,11 @@ def launch_seconds(lock: ReleaseLock) -> int:
 def missing_minutes(lock: ReleaseLock) -> int:
     """How long wanted replicas may be missing before somebody is told: longer than any boot takes."""
     return math.ceil(launch_seconds(lock) / PERIOD_SECONDS) + EVALUATIONS
+
+
+def start_seconds(lock: ReleaseLock) -> int:
+    """How long an instance may take from the start of its unit to the first 200 of ``/ping``.
+
+    The hook that holds a launch waits longer.
+    """
+    return max(PULL_AND_FETCH_SECONDS, STARTUP_FACTOR * lock.startup_seconds)

@@ -323,6 +323,17 @@ class MachineImage(Section):
     """When the image is baked again, in UTC."""
 
 
+class Host(Section):
+    """[host]: the instances of an Inf1 fleet beside their server (docs/host.md)"""
+
+    neuron_monitor: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")] = (
+        "/opt/aws/neuron/bin/neuron-monitor"
+    )
+    """The program on the machine image that reports what the chips do."""
+    metrics_port: Annotated[int, Field(ge=1024, le=65_535)] = 8081
+    """Port on loopback where Prometheus reads what the watch knows of the chips."""
+
+
 class Subnet(Section):
     """[[network.subnets]]: with ``network.vpc_id`` only, one table each, in two zones or more."""
 
@@ -393,6 +404,7 @@ class Settings(Section):
     serve: Serve = Serve()
     signing: Signing = Signing()
     fleet: Fleet | None = None
+    host: Host = Host()
     endpoint: Endpoint | None = None
     image: MachineImage | None = None
     network: Network = Network()

@@ -18,7 +18,7 @@ from artifact.errors import UsageError
 
 Raw = dict[str, Any]
 
-TABLES = ("model", "compile", "serve", "signing", "image", "fleet", "endpoint", "alarms", "tags")
+TABLES = ("model", "compile", "serve", "signing", "image", "host", "fleet", "endpoint", "alarms", "tags")
 """What a service may say for itself; the others belong to the project."""
 OWN = ("image", "fleet", "endpoint")
 """Tables outside that are defaults only."""

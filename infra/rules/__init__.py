@@ -5,6 +5,7 @@ rollback possible. A function with its promise, reason and remedy above it is a 
 
     machines.py      launch templates and what they start at boot
     capacity.py      Auto Scaling: how many machines, of what kind, when
+    host.py          what an instance does around its server
     rollout.py       groups, target groups and alarms: how a release changes
     doors.py         load balancers, security groups and networks: who can reach what
     stores.py        buckets, keys, images, logs, topics and queues
@@ -26,6 +27,7 @@ from infra.rules import (
     capacity,
     doors,
     endpoints,
+    host,
     hosting,
     machine_images,
     machines,
@@ -37,6 +39,7 @@ from infra.rules.template import Resource, Rule, Template
 
 GROUPS = (
     machines,
+    host,
     machine_images,
     capacity,
     rollout,

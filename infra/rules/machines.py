@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from artifact import serving
-from infra.boot import ENV_IMAGE
 from infra.rules.secrets import holds_secret
 from infra.rules.template import Resource, Template, is_by_digest, is_completed_by_batch, listed, rule, text
+from infra.units import ENV_IMAGE
 
 TEMPLATE = "AWS::EC2::LaunchTemplate"
 INSTANCE = "AWS::EC2::Instance"
@@ -121,7 +121,7 @@ def detailed_monitoring(resource: Resource, _: Template) -> bool:
     fix="let the machine fetch the secret with its role",
 )
 def no_secrets_at_boot(resource: Resource, _: Template) -> bool:
-    return not any(holds_secret(line) for line in _user_data(resource).splitlines())
+    return not any(holds_secret(line) for line in user_data(resource).splitlines())
 
 
 @rule(
@@ -133,8 +133,8 @@ def no_secrets_at_boot(resource: Resource, _: Template) -> bool:
 )
 def boots_a_digest(resource: Resource, template: Template) -> bool:
     if is_completed_by_batch(resource, template):
-        return not _user_data(resource)
-    images = re.findall(rf"^\s*{ENV_IMAGE}=(\S+)$", _user_data(resource), re.MULTILINE)
+        return not user_data(resource)
+    images = re.findall(rf"^\s*{ENV_IMAGE}=(\S+)$", user_data(resource), re.MULTILINE)
     return bool(images) and all(is_by_digest(image) for image in images)
 
 
@@ -147,8 +147,8 @@ def boots_a_digest(resource: Resource, template: Template) -> bool:
 )
 def confined_container(resource: Resource, template: Template) -> bool:
     if is_completed_by_batch(resource, template):
-        return not _user_data(resource)
-    commands = RUN.findall(_user_data(resource).replace("\\\n", " "))
+        return not user_data(resource)
+    commands = RUN.findall(user_data(resource).replace("\\\n", " "))
     return bool(commands) and all(_is_confined(command) for command in commands)
 
 
@@ -161,14 +161,14 @@ def confined_container(resource: Resource, template: Template) -> bool:
 )
 def stops_in_order(resource: Resource, template: Template) -> bool:
     if is_completed_by_batch(resource, template):
-        return not _user_data(resource)
-    data = _user_data(resource)
+        return not user_data(resource)
+    data = user_data(resource)
     container = [int(found) for found in re.findall(r"--stop-timeout (\d+)", data)]
     unit = [int(found) for found in re.findall(r"TimeoutStopSec=(\d+)", data)]
     return bool(container and unit) and serving.DRAIN_SECONDS <= max(container) < min(unit)
 
 
-def _user_data(resource: Resource) -> str:
+def user_data(resource: Resource) -> str:
     data: Any = resource.at("LaunchTemplateData", "UserData") or resource.at("UserData")
     return "" if data is None else text(data)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from infra import names
 from infra.rules.template import Resource, Template, at, listed, rule, text
 
 POLICY = "AWS::IAM::ManagedPolicy"
@@ -62,6 +63,8 @@ WITHOUT_RESOURCES = (
 """Actions that may be allowed on ``*``: they know no resources, or not before there are any (a network
 interface of SageMaker's, a job that Step Functions ends, a cluster of Batch's). Source: Service
 Authorization Reference."""
+OF_A_TAGGED_GROUP = ("autoscaling:CompleteLifecycleAction", "autoscaling:SetInstanceHealth")
+"""Actions on ``*`` whose statement must name the group by its tag: its ARN has a random part."""
 
 
 @rule(
@@ -151,10 +154,17 @@ def _allowed(resource: Resource) -> Iterator[dict[str, Any]]:
 def _is_narrow(place: str, statement: dict[str, Any]) -> bool:
     """No wildcard, one after keys' prefix or a state machine's name, or an action that knows no resources."""
     if place == "*":
-        return all(action in WITHOUT_RESOURCES for action in listed(statement["Action"]))
+        known = WITHOUT_RESOURCES + (OF_A_TAGGED_GROUP if _names_group(statement) else ())
+        return all(action in known for action in listed(statement["Action"]))
     head, star, tail = place.partition("*")
     if not star:
         return True
     prefix = head.partition(":s3:::")[2].partition("/")[2]
     executions = head.partition(":execution:")[2]
     return not tail and (prefix.endswith("/") or (len(executions) > 1 and executions.endswith(":")))
+
+
+def _names_group(statement: dict[str, Any]) -> bool:
+    """Whether it holds for the one group with a fleet's tag."""
+    wanted = at(statement, "Condition", "StringEquals", f"aws:ResourceTag/{names.FLEET_TAG}")
+    return isinstance(wanted, str) and wanted != "" and "*" not in wanted

@@ -72,6 +72,7 @@ from tests.infra.mutating import (
     without,
     without_alarm,
     without_alarms,
+    without_condition,
     without_statement,
 )
 
@@ -191,6 +192,58 @@ MUTANTS = (
         "container outlasts drain",
         LAUNCH,
         boot("--stop-timeout [0-9]+", "--stop-timeout 1"),
+    ),
+    Mutant(
+        "knows-its-group",
+        "instance tags in the metadata",
+        LAUNCH,
+        launch("MetadataOptions", "InstanceMetadataTags", to="disabled"),
+    ),
+    Mutant(
+        "checks-chips-before-it-fetches",
+        "preflight on Inf1",
+        LAUNCH,
+        boot("ExecStartPre=/usr/local/sbin/traceship-host preflight\n", "\n"),
+    ),
+    Mutant(
+        "checks-chips-before-it-fetches",
+        "preflight before the fetch",
+        LAUNCH,
+        boot("ExecStartPre=(/usr/local/sbin/traceship-host preflight)\n", "ExecStartPost=\\1\n"),
+    ),
+    Mutant(
+        "checks-chips-before-it-fetches",
+        "no preflight without chips",
+        LAUNCH,
+        boot("ExecStart=", "ExecStartPre=/usr/local/sbin/traceship-host preflight\n    ExecStart="),
+        settings="pinned",
+    ),
+    Mutant(
+        "tells-how-a-start-went",
+        "the end of a launch's wait",
+        LAUNCH,
+        boot("ExecStartPost=.*\n", "\n"),
+    ),
+    Mutant("tells-how-a-start-went", "the reason of a failure", LAUNCH, boot("ExecStopPost=.*\n", "\n")),
+    Mutant("watches-its-chips", "a watch that is started", LAUNCH, boot(', "traceship-watch.service"', "")),
+    Mutant(
+        "watches-its-chips",
+        "a watch that is written",
+        LAUNCH,
+        boot("system/traceship-watch.service", "system/other.service"),
+    ),
+    Mutant("group-is-known-by-its-tag", "the fleet's tag", GROUP, put("Tags", to=[])),
+    Mutant(
+        "group-is-known-by-its-tag",
+        "the fleet's own tag",
+        GROUP,
+        put("Tags", to=[{"Key": "traceship:fleet", "Value": "another", "PropagateAtLaunch": True}]),
+    ),
+    Mutant(
+        "no-wildcard-resources",
+        "only the group with the fleet's tag",
+        FLEET_POLICY,
+        without_condition("autoscaling:SetInstanceHealth"),
     ),
     Mutant(
         "version-by-number",

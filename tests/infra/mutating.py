@@ -149,6 +149,24 @@ def without_statement(kind: str, word: str) -> Mutation:
     return mutate
 
 
+def without_condition(word: str) -> Mutation:
+    """Let the statements of every managed policy that mention ``word`` hold without a condition."""
+
+    def mutate(_: Body, resources: dict[str, Body]) -> None:
+        rows = [
+            row
+            for body in resources.values()
+            if body["Type"] == "AWS::IAM::ManagedPolicy"
+            for row in body["Properties"]["PolicyDocument"]["Statement"]
+            if word in str(row)
+        ]
+        assert rows
+        for row in rows:
+            del row["Condition"]
+
+    return mutate
+
+
 def for_one_role(kind: str, word: str) -> Mutation:
     """Let the statements of every policy of a type that mention ``word`` speak of one role only."""
 

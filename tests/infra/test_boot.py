@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
-from artifact import serving
-from infra.boot import DOCKER_CONFIG_FILE, INSTANCE_ENV_FILE, MODEL_DIR, UNIT, UNIT_FILE, USER_ID
-from tests.infra.worlds import CHECKOUT, DIGEST, World, text_of
+from artifact import host, serving
+from artifact.release import release_prefix
+from infra.boot import (
+    DOCKER_CONFIG_FILE,
+    INSTANCE_ENV_FILE,
+    MODEL_DIR,
+    SCRIPT,
+    SCRIPT_FILE,
+    UNIT,
+    UNIT_FILE,
+    UNITS,
+    USER_ID,
+    WATCH_UNIT,
+)
+from infra.names import MAX_PROJECT_NAME
+from tests.infra.worlds import CHECKOUT, DIGEST, INF1, World, lock_of, settings_of, synthesise, text_of
+
+LONGER_NAMES = 800
+"""What an account's bucket, log group and region add to the placeholders of a test, all told."""
 
 LOCKED_DOWN = (
     "--read-only",
@@ -160,3 +178,74 @@ def test_the_unit_is_started_without_waiting(cpu: World) -> None:
     assert commands[0] == ["install", "-d", "-o", str(USER_ID), "-g", str(USER_ID), MODEL_DIR]
     assert INSTANCE_ENV_FILE in commands[1][2]
     assert commands[-1] == ["systemctl", "enable", "--now", "--no-block", UNIT]
+
+
+def test_the_host_knows_what_it_is_compared_with(inf1: World) -> None:
+    """Chips of the type, the release's driver, the fleet's slots, the hook, the limit of a start."""
+    lines = _files(inf1)[host.HOST_ENV_FILE]["content"].splitlines()
+    environment = dict(line.split("=", 1) for line in lines)
+
+    assert environment.pop(host.ENV_BUCKET).startswith("<traceship-artifacts:ExportsOutputRefArtifacts")
+    assert environment.pop(host.ENV_LOG_GROUP).startswith("<Logs")
+    assert environment == {
+        host.ENV_CHIPS: "4",
+        host.ENV_DRIVER: "2.24",
+        host.ENV_SLOT_PREFIX: "fleets/traceship-fleet/replacements",
+        host.ENV_SLOTS: "1",
+        host.ENV_HOOK: "Ready",
+        host.ENV_START_SECONDS: "900",
+        host.ENV_PING: "http://127.0.0.1:8080/ping",
+        host.ENV_METRICS_PORT: "8081",
+    }
+
+
+def test_the_preflight_is_first_on_inf1_and_nowhere_else(cpu: World, inf1: World) -> None:
+    """Before the fetch; ready and stopped tell of every start."""
+    assert _unit(inf1)["ExecStartPre"][1] == f"{SCRIPT_FILE} preflight"
+    assert "preflight" not in str(_unit(cpu))
+    for unit in (_unit(cpu), _unit(inf1)):
+        assert unit["ExecStartPost"] == [f"{SCRIPT_FILE} ready"]
+        assert unit["ExecStopPost"] == [f"{SCRIPT_FILE} stopped"]
+        assert unit["StartLimitIntervalSec"] == ["0"]
+
+
+def test_a_watch_is_on_inf1_only_and_opens_no_device(cpu: World, inf1: World) -> None:
+    """neuron-monitor is piped in; the container sees device nodes and can open none."""
+    unit = _files(inf1)[f"{UNITS}/{WATCH_UNIT}"]["content"].replace("\\\n", " ")
+    (command,) = re.findall(r"^ExecStart=/bin/sh -c '(.*)'$", unit, flags=re.MULTILINE)
+
+    assert command.startswith("/opt/aws/neuron/bin/neuron-monitor -c /etc/traceship/neuron-monitor.json | ")
+    assert "--volume /dev:/host/dev:ro" in command
+    assert "--device" not in command
+    assert all(option in command for option in LOCKED_DOWN)
+    assert command.endswith("${TRACESHIP_IMAGE} watch")
+    assert yaml.safe_load(_user_data(inf1))["runcmd"][-1][-1] == WATCH_UNIT
+    assert WATCH_UNIT not in _user_data(cpu)
+
+
+def test_the_script_on_the_host_is_the_one_of_the_checkout_without_its_comments(cpu: World) -> None:
+    """Its first line and every command."""
+    file = _files(cpu)[SCRIPT_FILE]
+    commands = [line for line in SCRIPT.read_text().splitlines() if not line.lstrip().startswith("#")]
+
+    assert file["permissions"] == "0755"
+    assert file["content"].splitlines() == ["#!/bin/sh", *commands]
+
+
+def test_the_largest_user_data_fits(tmp_path: Path) -> None:
+    """EC2 takes 16 KiB: sixteen chips, the longest names, and as much signing as an environment holds."""
+    name = "a" * MAX_PROJECT_NAME
+    fleet = {"instance_types": ["inf1.24xlarge"], "min_size": 1000, "max_size": 1000}
+    settings = settings_of({**INF1, "project": {"name": name}, "fleet": fleet})
+    lock = lock_of("inf1", name=name)
+    location = msgspec.structs.replace(lock.location, prefix=release_prefix(name, DIGEST))
+    world = synthesise(tmp_path, settings, msgspec.structs.replace(lock, location=location))
+    template = next(iter(world.all("fleet", "AWS::EC2::LaunchTemplate").values()))
+    text = text_of(template["Properties"]["LaunchTemplateData"]["UserData"])
+    signing = sum(len(variable) + 2 + serving.MAX_ENV_BYTES for variable in
+                  (serving.ENV_PUBLIC_KEYS, serving.ENV_SIGNATURE))  # fmt: skip
+
+    assert len(text.encode()) + signing + LONGER_NAMES < 16_384
+    policy = [{key: text_of(value) if key == "Resource" else value for key, value in row.items()}
+              for row in world.policy("fleet", "RolePolicy")]  # fmt: skip
+    assert len(json.dumps(policy, separators=(",", ":"))) + LONGER_NAMES < 6_144

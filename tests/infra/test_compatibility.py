@@ -313,10 +313,13 @@ def test_what_sagemaker_does_not_do_on_inf1_is_fine_on_cpu_types(section: str) -
 
 def test_the_limits_of_an_endpoint_are_no_limits_of_a_fleet() -> None:
     """Each limit itself is let through, and a load balancer waits as long as the settings say."""
-    check(settings_of(CPU, {"serve": {"deadline_seconds": 55}}), lock_of("cpu", startup_seconds=3600))
+    check(
+        settings_of({"serve": {"deadline_seconds": 55}, "endpoint": CPU["endpoint"]}),
+        lock_of("cpu", startup_seconds=3600),
+    )
     check(
         settings_of({"serve": {"deadline_seconds": 60}, "fleet": CPU["fleet"]}),
-        lock_of("cpu", startup_seconds=3601),
+        lock_of("cpu", startup_seconds=3150),
     )
 
 

@@ -11,10 +11,9 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from pydantic import ValidationError
 
-from infra import boot
 from infra.fleet_doors import TLS_POLICIES
 from infra.names import READY_HOOK, fleet_group
-from infra.timing import PULL_AND_FETCH_SECONDS, launch_seconds
+from infra.timing import launch_seconds, start_seconds
 from settings.fleet import TlsPolicy
 from tests.infra.worlds import CERTIFICATE, CPU, NIGHT, SPOT, World, lock_of, make_app, settings_of
 
@@ -87,7 +86,7 @@ def test_a_new_instance_waits_until_it_says_that_it_is_proven(cpu: World) -> Non
 
     assert (hook["LifecycleHookName"], hook["DefaultResult"]) == (READY_HOOK, "ABANDON")
     assert hook["HeartbeatTimeout"] == launch_seconds(lock_of("cpu")) == 900 + 300
-    assert boot.START_LIMIT_SECONDS == PULL_AND_FETCH_SECONDS
+    assert start_seconds(lock_of("cpu")) < launch_seconds(lock_of("cpu"))
 
 
 def test_ill_and_old_instances_are_replaced_as_in_a_rollout(cpu: World, warm: World) -> None:

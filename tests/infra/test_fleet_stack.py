@@ -165,7 +165,11 @@ def test_credentials_stay_on_the_host_and_disks_are_encrypted(cpu: World) -> Non
     """Session tokens, one hop, no key pair."""
     data = _launch_data(cpu)
 
-    assert data["MetadataOptions"] == {"HttpPutResponseHopLimit": 1, "HttpTokens": "required"}
+    assert data["MetadataOptions"] == {
+        "HttpPutResponseHopLimit": 1,
+        "HttpTokens": "required",
+        "InstanceMetadataTags": "enabled",
+    }
     assert [m["Ebs"]["Encrypted"] for m in data["BlockDeviceMappings"]] == [True]
     assert "KeyName" not in data
 
@@ -231,7 +235,7 @@ def _joined(parts: str, pseudo: dict[str, str]) -> str:
 
 
 def test_an_instance_pulls_one_repository_and_may_do_little_else(cpu: World) -> None:
-    """No write to S3, nothing of IAM, no parameter, no secret."""
+    """Of S3 only its slots are written; nothing of IAM, no parameter, no secret."""
     statements = cpu.policy("fleet", "RolePolicy")
     actions = {
         a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])
@@ -239,7 +243,15 @@ def test_an_instance_pulls_one_repository_and_may_do_little_else(cpu: World) -> 
 
     pull = next(s for s in statements if s["Sid"] == "PullImage")
     assert text_of(pull["Resource"]) == "arn:aws:ecr:eu-west-1:111122223333:repository/traceship/serving"
-    assert {a.partition(":")[0] for a in actions} == {"s3", "kms", "ecr", "ssm", "ssmmessages", "logs"}
+    assert {a.partition(":")[0] for a in actions} == {
+        "autoscaling",
+        "ecr",
+        "kms",
+        "logs",
+        "s3",
+        "ssm",
+        "ssmmessages",
+    }
     assert not [a for a in actions if "*" in a]
     assert "ssm:GetParameter" not in actions
 
@@ -260,6 +272,21 @@ def test_alarms_speak_and_silence_of_healthy_hosts_is_bad(cpu: World) -> None:
     }
     alarms = {name: alarm for name, alarm in alarms.items() if not name.startswith("Scale")}
     assert all(a["AlarmActions"] and a["OKActions"] for a in alarms.values())
+
+
+def test_chips_have_alarms_of_their_own_and_silence_undoes_no_rollout(inf1: World) -> None:
+    """The instances that a rollout begins with may have no watch; a fault of a new one does stop it."""
+    alarms = inf1.all("fleet", "AWS::CloudWatch::Alarm")
+    silence = {name.partition("Alarm")[0]: a["Properties"]["TreatMissingData"] for name, a in alarms.items()}
+    group = inf1.only("fleet", "AWS::AutoScaling::AutoScalingGroup")
+    preferences = group["UpdatePolicy"]["AutoScalingInstanceRefresh"]["Preferences"]
+    stopping = {row["Ref"].partition("Alarm")[0] for row in preferences["AlarmSpecification"]["Alarms"]}
+
+    assert silence["HostFault"] == "notBreaching"
+    assert silence["NeuronReports"] == "breaching"
+    assert stopping >= {"HostFault", "Errors", "Latency"}
+    assert "NeuronReports" not in stopping
+    assert all(a["Properties"]["AlarmActions"] for a in alarms.values())
 
 
 def test_alarms_speak_to_the_topic_of_the_settings(pinned: World) -> None:

@@ -101,6 +101,9 @@ DENIED = (
     "sts:AssumeRole",
 )
 """What somebody who took over an instance would try next."""
+OF_THE_SLOTS = {("fleet", "kms:GenerateDataKey")}
+"""What an instance needs to encrypt a slot; its tests are below."""
+SLOT = "fleets/traceship-fleet/replacements/"
 WRITES = (
     "s3:AbortMultipartUpload",
     "s3:DeleteObject",
@@ -272,8 +275,15 @@ def test_endpoints_of_every_kind_write_and_delete_no_release(
         assert not any(_may(caller, action, target) for caller in callers for target in targets)
 
 
-@pytest.mark.parametrize("action", DENIED)
-@pytest.mark.parametrize("stack", ["fleet", "endpoint", "image"])
+@pytest.mark.parametrize(
+    ("stack", "action"),
+    [
+        (stack, action)
+        for stack in ("fleet", "endpoint", "image")
+        for action in DENIED
+        if (stack, action) not in OF_THE_SLOTS
+    ],
+)
 def test_what_runs_may_do_nothing_else(inf1: World, stack: str, action: str) -> None:
     """On no resource of the stacks, on none of the keys in the bucket and on nothing outside."""
     deployed = Deployed(inf1)
@@ -291,6 +301,59 @@ def test_what_runs_may_do_nothing_else(inf1: World, stack: str, action: str) -> 
     }
 
     assert [target.arn for target in targets if _may(role, action, target, **by_s3)] == []
+
+
+@given(
+    st.one_of(
+        st.integers(0, 20).map(lambda number: f"{SLOT}{number}"),
+        st.text(max_size=20).map(lambda tail: f"{SLOT}{tail}"),
+        st.sampled_from(KEYS),
+        st.text(max_size=80),
+    )
+)
+@example(f"{SLOT}0")
+@example(f"{SLOT}00")
+@example("fleets/other-fleet/replacements/0")
+def test_an_instance_writes_its_fleets_slots_and_no_other_object(cpu: World, key: str) -> None:
+    """One slot, because a tenth of this fleet's smallest size is less than one instance."""
+    deployed = Deployed(cpu)
+    role, target = deployed.identity("fleet", "Role"), deployed.in_bucket("Artifacts", key)
+
+    assert _may(role, "s3:PutObject", target) == (key == f"{SLOT}0")
+    assert not _may(deployed.identity("endpoint", "Role"), "s3:PutObject", target)
+    assert not _may(role, "s3:DeleteObject", target)
+
+
+def test_an_instance_encrypts_by_way_of_s3_and_for_its_bucket_only(deployed: Deployed) -> None:
+    """With the project's key; not for another bucket, not for a disk, not by itself."""
+    role, bucket = deployed.identity("fleet", "Role"), deployed.in_bucket("Artifacts").arn
+    by_s3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com", "kms:EncryptionContext:aws:s3:arn": bucket}
+    keys = [target for target in deployed.everything() if target.is_key]
+    action = "kms:GenerateDataKey"
+
+    usable = [key for key in keys if _may(role, action, key, **by_s3)]
+
+    assert [key.arn for key in usable] == [deployed.key("Key").arn]
+    assert not _may(role, action, usable[0])
+    assert not _may(role, action, usable[0], **{**by_s3, "kms:ViaService": "ebs.amazonaws.com"})
+    other = {**by_s3, "kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::another"}
+    assert not _may(role, action, usable[0], **other)
+
+
+@pytest.mark.parametrize("action", ["autoscaling:SetInstanceHealth", "autoscaling:CompleteLifecycleAction"])
+def test_an_instance_speaks_for_its_own_group_only(deployed: Deployed, action: str) -> None:
+    """Which its tag tells; a group of another fleet, or without a tag, is none of its business."""
+    role = deployed.identity("fleet", "Role")
+    group = Target(
+        f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:1:autoScalingGroupName/a", ACCOUNT
+    )
+    tag = "aws:ResourceTag/traceship:fleet"
+
+    assert _may(role, action, group, **{tag: "traceship-fleet"})
+    assert not _may(role, action, group, **{tag: "other-fleet"})
+    assert not _may(role, action, group)
+    others = [caller for caller in deployed.identities() if caller.arn != role.arn]
+    assert not any(_may(caller, action, group, **{tag: "traceship-fleet"}) for caller in others)
 
 
 def test_the_list_of_what_is_denied_is_long_and_the_evaluator_can_say_yes(deployed: Deployed) -> None:

@@ -46,8 +46,19 @@ def _scripts(config: dict[str, Any]) -> Iterator[str]:
         else:
             yield shlex.join(row)
     for file in config["write_files"]:
+        yield from _of_unit(file["content"]) if file["path"].endswith(".service") else ()
         if file["content"].startswith("#!") or file["path"].endswith(".sh"):
             yield file["content"]
+
+
+def _of_unit(text: str) -> Iterator[str]:
+    """What a unit's lines hand to a shell, with what systemd and the deploy put in."""
+    for line in text.replace("\\\n", " ").splitlines():
+        key, _, value = line.partition("=")
+        words = shlex.split(value) if key.startswith("Exec") else []
+        if words and words[0] in SHELLS:
+            assert words[1] == "-c"
+            yield re.sub(r"\$\{(\w+)\}|<(\w+)>", r"\1\2", words[2])
 
 
 def _shellcheck(script: str) -> list[str]:
@@ -86,11 +97,12 @@ def test_shellcheck_finds_what_is_wrong(script: str, finding: str) -> None:
 
 
 def _systemd(unit: str, text: str, folder: Path) -> tuple[int, str]:
-    """`systemd-analyze verify`, with the programs that are not on this machine replaced by one that is."""
+    """`systemd-analyze verify`, with programs that are not on this machine replaced by one that is."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("this machine has no systemd-analyze, so nothing can verify the unit")
-    here = re.sub(r"^(Exec\w+=[-+!@:]*)/usr/bin/docker ", r"\1/bin/true ", text, flags=re.MULTILINE)
+    programs = r"^(Exec\w+=[-+!@:]*)(?:/usr/bin/docker|/usr/local/sbin/traceship-host) "
+    here = re.sub(programs, r"\1/bin/true ", text, flags=re.MULTILINE)
     path = folder / unit
     path.write_text(here.replace("Requires=docker.service\n", ""))
     result = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True, check=False)
@@ -113,7 +125,7 @@ def test_systemd_accepts_every_unit(config: dict[str, Any], tmp_path: Path) -> N
 @pytest.mark.parametrize("line", ["TimeoutStopSec=soon", "Restrat=always", "ExecStart=relative/docker run"])
 def test_systemd_refuses_what_is_wrong(config: dict[str, Any], tmp_path: Path, line: str) -> None:
     """A misspelt line is only warned about at boot, where nobody looks."""
-    (text,) = (f["content"] for f in config["write_files"] if f["path"].endswith(".service"))
+    text = next(f["content"] for f in config["write_files"] if f["path"].endswith(".service"))
 
     broken = text.replace("[Service]\n", f"[Service]\n{line}\n")
 

@@ -29,6 +29,7 @@ from infra.timing import (
     idle_seconds,
     launch_seconds,
     missing_minutes,
+    start_seconds,
 )
 from settings.model import Serve
 from tests.infra.worlds import CERTIFICATE, CPU, MORNING, NIGHT, lock_of, settings_of, synthesise
@@ -158,3 +159,12 @@ def test_whatever_the_settings_the_templates_break_no_rule(
         world = synthesise(Path(folder), chosen, lock_of("cpu", startup_seconds=startup))
 
     assert "fleet" in world.templates
+
+
+@given(st.integers(0, 3600))
+def test_a_start_may_take_twice_what_was_measured(seconds: int) -> None:
+    """And a quarter of an hour at least."""
+    limit = start_seconds(lock_of("cpu", startup_seconds=seconds))
+
+    assert limit == max(900, 2 * seconds)
+    assert limit < launch_seconds(lock_of("cpu", startup_seconds=seconds))

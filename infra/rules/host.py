@@ -1,0 +1,84 @@
+"""What an instance does around its server: check itself, tell of a failure, have itself replaced."""
+
+from __future__ import annotations
+
+import re
+
+from infra import names
+from infra.rules.machines import TEMPLATE, user_data
+from infra.rules.template import Resource, Template, at, listed, rule
+from infra.units import SCRIPT_FILE, WATCH_UNIT
+
+GROUP = "AWS::AutoScaling::AutoScalingGroup"
+POLICY = "AWS::IAM::ManagedPolicy"
+FETCH = "--name traceship-fetch"
+ON_INF1 = "--device /dev/neuron"
+
+
+@rule(
+    "knows-its-group",
+    TEMPLATE,
+    what="An instance can ask which Auto Scaling group it is in",
+    why="otherwise it cannot end the wait of its own launch, and every launch takes the hook's whole hour",
+    fix="set MetadataOptions.InstanceMetadataTags to enabled",
+)
+def knows_its_group(resource: Resource, _: Template) -> bool:
+    return bool(resource.at("LaunchTemplateData", "MetadataOptions", "InstanceMetadataTags") == "enabled")
+
+
+@rule(
+    "checks-chips-before-it-fetches",
+    TEMPLATE,
+    what="An Inf1 instance looks for its chips and their driver before anything else",
+    why="a machine image with another driver would fail in the middle of a load, for an obscure reason",
+    fix=f"keep ExecStartPre={SCRIPT_FILE} preflight before the fetch; a CPU instance has none",
+)
+def checks_chips_before_it_fetches(resource: Resource, _: Template) -> bool:
+    data = user_data(resource)
+    preflight = data.find(f"ExecStartPre={SCRIPT_FILE} preflight")
+    fetch = data.index(FETCH)
+    return 0 <= preflight < fetch if ON_INF1 in data else preflight < 0
+
+
+@rule(
+    "tells-how-a-start-went",
+    TEMPLATE,
+    what="Auto Scaling learns whether an instance came up",
+    why="one that cannot start would hold its place until somebody looks",
+    fix=f"keep ExecStartPost={SCRIPT_FILE} ready and ExecStopPost={SCRIPT_FILE} stopped",
+)
+def tells_how_a_start_went(resource: Resource, _: Template) -> bool:
+    told = set(re.findall(rf"^\s*(Exec\w+={SCRIPT_FILE} \w+)$", user_data(resource), re.MULTILINE))
+    return {f"ExecStartPost={SCRIPT_FILE} ready", f"ExecStopPost={SCRIPT_FILE} stopped"} <= told
+
+
+@rule(
+    "watches-its-chips",
+    TEMPLATE,
+    what="The chips of an Inf1 instance are watched",
+    why="a chip with damaged memory goes on answering, wrongly",
+    fix=f"write and start {WATCH_UNIT}",
+)
+def watches_its_chips(resource: Resource, _: Template) -> bool:
+    data = user_data(resource)
+    started = re.search(rf'"enable".*"{re.escape(WATCH_UNIT)}"', data) is not None
+    return FETCH in data and (ON_INF1 in data) == (started and f"/{WATCH_UNIT}\n" in data)
+
+
+@rule(
+    "group-is-known-by-its-tag",
+    GROUP,
+    what="What instances may do to a group, they may do to their own",
+    why="the permission cannot name the group, so the group's tag is what keeps it from other fleets",
+    fix=f"tag the group with {names.FLEET_TAG} and the value that the policy of its role asks for",
+)
+def group_is_known_by_its_tag(resource: Resource, template: Template) -> bool:
+    key = f"aws:ResourceTag/{names.FLEET_TAG}"
+    wanted = {
+        at(row, "Condition", "StringEquals", key)
+        for policy in template.all(POLICY)
+        for row in listed(policy.at("PolicyDocument")["Statement"])
+        if any(action.startswith("autoscaling:") for action in listed(row["Action"]))
+    }
+    tags = {row["Value"] for row in listed(resource.at("Tags")) if row["Key"] == names.FLEET_TAG}
+    return len(tags) == 1 and wanted == tags
