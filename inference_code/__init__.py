@@ -29,7 +29,11 @@
     shapes.py       the same for graphs that fit any shape: no padding
     engine.py       the queue, batches in front of the workers, deadlines
     patience.py     how long an idle worker waits for company
-    protocol.py     HTTP limits on top of uvicorn: sizes, slow clients, malformed framing
+    protocol.py     a connection's bytes -> exchanges; limits: sizes, slow clients, malformed framing
+    exchange.py     one request and its answer
+    timer.py        a connection's deadline
+    lingering.py    close a connection so that its last answer survives
+    http_server.py  accept, drain, close
     trail.py        when a request went through which stage
     histogram.py, metrics.py  what is counted of a model
     exposition.py   that as Prometheus' page

@@ -25,7 +25,7 @@ logger = logging.getLogger("traceship.serve")
 CLOSE_SECONDS = 1.0
 """How long the end of the process waits for a reader who stalls."""
 
-_PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class LogOptionInvalid(UsageError):
@@ -123,7 +123,7 @@ def one_in(environ: Mapping[str, str]) -> int:
 
 
 def configure() -> LineWriter:
-    """Send our lines, and the warnings of uvicorn and boto, to stderr through the writer that is returned."""
+    """Send our lines, and the warnings of asyncio and boto, to stderr through the writer that is returned."""
     writer = LineWriter(sys.stderr.fileno(), _notice)
     logging.basicConfig(level=logging.WARNING, handlers=[LineHandler(writer)], force=True)
     logger.setLevel(logging.INFO)
