@@ -8,6 +8,7 @@
     workers/        graphs in processes of their own, supervised
     selfcheck.py    replays golden.json in every bucket of every worker; nothing is served before it passes
     encoding.py     texts -> rows of token ids -> arrays in a bucket's shape
+    word_memory.py  the tokens of words that came before
     vocabulary.py   token ids -> words
     rows.py         what goes into a graph for one input, and what comes out
     media.py        Content-Type and Accept -> the form of a body, the form of its answer
