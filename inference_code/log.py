@@ -6,10 +6,12 @@ A value of a line is escaped by JSON, so whatever a header holds, a line stays o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -136,5 +138,12 @@ def _notice(dropped: int) -> bytes:
 
 
 def _stamp(seconds: float | None = None) -> str:
-    when = datetime.now(timezone.utc) if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
-    return when.isoformat(timespec="milliseconds")
+    milliseconds = round((time.time() if seconds is None else seconds) * 1000)
+    second, rest = divmod(milliseconds, 1000)
+    return f"{_second(second)}.{rest:03d}+00:00"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    """Made once a second, not once a line."""
+    return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
