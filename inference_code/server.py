@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -169,6 +170,9 @@ class _Server:
             if not isinstance(error, TraceshipError):
                 logger.exception("loading failed")
             return
+        # What was loaded stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         facts = {"models": len(models), "workers": sum(map(len, mine))}
         logger.info("ready", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
 
