@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None, load: Loader = load_graphs) -> 
         except TraceshipError as error:
             _say(channel, Refused(error.id, error.exit_code, error.what, error.why, error.fix))
             return error.exit_code
-        _give_back()
+        # What was loaded stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         _say(channel, Ready(threads))
         _work(channel, graphs, Arena(start.manifest, start.slots, start.arena))
     return 0
@@ -79,18 +81,6 @@ def _belong_to_the_server() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
-
-
-def _give_back() -> None:
-    """What loading left behind: glibc keeps freed memory, and is told to for the sake of the batches.
-
-    What is there will live as long as the process, so that the collector need not look at it again.
-    """
-    gc.collect()
-    gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
-    if trim is not None:
-        trim(0)
 
 
 def _loaded(start: Start, load: Loader) -> Graphs:
