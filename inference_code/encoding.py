@@ -76,7 +76,7 @@ class Encoder:
         self.vocabulary = Vocabulary(self._whole, tokenizer_json)
         self._open_words = self._whole.unsettled_words if isinstance(self._whole, MosesTokenizer) else 1
         self._cut.enable_truncation(self._limit, strategy="longest_first")
-        self._memory = WordMemory(self._whole) if remembers(tokenizer_json) else None
+        self._memory = WordMemory(self._whole, tokenizer_json) if remembers(tokenizer_json) else None
 
     def encode(self, text: Text, *, marked: bool = False, cut: bool | None = None) -> Row:
         """Return the row of one input.
@@ -128,7 +128,7 @@ class Encoder:
             return None
         # The last word of a piece may go on.
         tokens = memory.tokens(text if whole else text[:size].rpartition(" ")[0])
-        if tokens is None or (len(tokens) > room and not cut) or (len(tokens) < room and not whole):
+        if (len(tokens) > room and not cut) or (len(tokens) < room and not whole):
             return None
         ids, types = memory.row(tokens[:room])
         return Row(ids=ids, types=types)

@@ -1,17 +1,19 @@
 """What a tokenizer makes of each word, kept: a text is looked up word by word and hardly ever tokenised.
 
 Only for tokenizers that treat a text as its words one by one: BERT's normalizer and splitter in front of
-WordPiece (``remembers``). There the tokens of a text are those of its pieces between blanks, one after the
-other: BERT's normalizer looks at single characters, and at marks above the one before; its splitter
-and WordPiece never look across a blank. tests/inference_code/test_word_memory.py holds that.
+WordPiece (``remembers``). There the tokens of a text are those of its pieces between blanks and of its
+punctuation, one after the other: the normalizer looks at single characters, and at marks above the one
+before; the splitter and WordPiece never look across a blank or ASCII punctuation. An added token such as
+[MASK] holds punctuation itself: a text with one is cut at blanks alone.
+tests/inference_code/test_word_memory.py holds all that.
 
-A text of thirty words costs a twentieth of what the tokenizer takes. Of words that are new a few are
-learned at each text, so that one full of them costs little more than without the memory.
+A known word costs a thirtieth of what the tokenizer takes for it, a new one about as much as in its text.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -20,9 +22,9 @@ MOST_WORDS = 32_768
 """Kept at once, some 8 MB. Then all are forgotten: the frequent ones are back at once."""
 LONGEST_WORD = 64
 """Characters of a word that is kept. Longer ones are rarely seen twice."""
-MOST_NEW = 8
-"""Words that one text may teach. A text with more new ones is tokenised as a whole."""
 _PROBE = "a"
+_PIECE = re.compile(r"[^ !-/:-@\[-`{-~]+|[!-/:-@\[-`{-~]")
+"""What stands between blanks and ASCII punctuation, and each mark of that."""
 
 
 def remembers(tokenizer_json: bytes) -> bool:
@@ -37,22 +39,22 @@ def remembers(tokenizer_json: bytes) -> bool:
 def _within_a_word(token: dict[str, Any]) -> bool:
     """An added token is searched for in the text before it is split, so it may not hold a blank itself."""
     content = token["content"]
-    plain = content.isascii() or not token.get("normalized", True)
-    return bool(content) and plain and " " not in content
+    return bool(content) and not token.get("normalized", True) and " " not in content
 
 
 class WordMemory:
     """Safe to use from several threads: what two of them learn at once is the same."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, tokenizer_json: bytes) -> None:
         """
         Args:
-            tokenizer: one that ``remembers``, which neither pads nor truncates.
+            tokenizer: made of ``tokenizer_json``, which ``remembers``; neither pads nor truncates.
 
         Raises:
             ValueError: its special tokens do not stand around a text.
         """
         self._tokenizer = tokenizer
+        self._added = [token["content"] for token in json.loads(tokenizer_json).get("added_tokens") or ()]
         self._known: dict[str, Sequence[int]] = {}
         bare, whole = (tokenizer.encode(_PROBE, add_special_tokens=special) for special in (False, True))
         ends = [
@@ -68,29 +70,23 @@ class WordMemory:
         self.special = len(whole.ids) - len(bare.ids)
         """Tokens that stand around those of a text."""
 
-    def tokens(self, text: str) -> list[int] | None:
-        """Ids of a text without special ones; None where too many of its words are new."""
-        words = text.split(" ")
+    def tokens(self, text: str) -> list[int]:
+        """Ids of a text without special ones."""
+        whole = any(token in text for token in self._added)
+        words = text.split(" ") if whole else _PIECE.findall(text)
         known = self._known
         try:
             return list(chain.from_iterable([known[word] for word in words]))
         except KeyError:
-            return self._learned(words)
+            # A copy: another thread may have everything forgotten meanwhile.
+            found = {word: known.get(word) for word in words}
+        learned = {word: self._learn(word) if ids is None else ids for word, ids in found.items()}
+        return list(chain.from_iterable([learned[word] for word in words]))
 
     def row(self, tokens: list[int]) -> tuple[list[int], list[int]]:
         """Ids and types with the special ones."""
         (first, last), (front, each, back) = self._ids, self._types
         return [*first, *tokens, *last], [*front, *[each] * len(tokens), *back]
-
-    def _learned(self, words: list[str]) -> list[int] | None:
-        # A copy: another thread may have everything forgotten meanwhile.
-        found = {word: self._known.get(word) for word in words}
-        new = [word for word, ids in found.items() if ids is None]
-        for word in new[:MOST_NEW]:
-            found[word] = self._learn(word)
-        if len(new) > MOST_NEW:
-            return None
-        return list(chain.from_iterable(found[word] or () for word in words))
 
     def _learn(self, word: str) -> Sequence[int]:
         ids: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids

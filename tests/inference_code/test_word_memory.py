@@ -29,6 +29,9 @@ WORDNESS = [
     "文",
     "[MASK]",
     "[SEP]x",
+    "a[MASK]b",
+    "don't,",
+    "a-b",
     "[ MASK ]",
     "...",
 ]
@@ -86,7 +89,7 @@ def _tokenizer(data: bytes) -> Any:
 
 
 TOKENIZER = _tokenizer(_json())
-MEMORY = WordMemory(TOKENIZER)
+MEMORY = WordMemory(TOKENIZER, _json())
 
 
 @settings(max_examples=500, deadline=None)
@@ -95,11 +98,8 @@ def test_a_text_has_the_tokens_that_the_tokenizer_gives_it(text: str) -> None:
     """Whatever its blanks, marks, controls and special tokens, and whether its words are new or known."""
     wanted = TOKENIZER.encode(text)
 
-    for _ in range(10):  # of a text with many new words some are learned each time
-        tokens = MEMORY.tokens(text)
-        if tokens is not None:
-            assert MEMORY.row(tokens) == (wanted.ids, wanted.type_ids)
-    assert tokens is not None or len(set(text.split(" "))) > word_memory.MOST_NEW
+    for _ in range(2):
+        assert MEMORY.row(MEMORY.tokens(text)) == (wanted.ids, wanted.type_ids)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -126,7 +126,7 @@ def test_a_cut_text_has_the_row_that_the_tokenizer_cuts(
 def test_a_known_word_is_not_tokenised_again() -> None:
     """That is what the memory is for."""
     counting = _Counting(TOKENIZER)
-    memory = WordMemory(counting)
+    memory = WordMemory(counting, _json())
     memory.tokens("one fox two fox")
     before = counting.calls
 
@@ -135,22 +135,21 @@ def test_a_known_word_is_not_tokenised_again() -> None:
     assert counting.calls == before
 
 
-def test_a_text_of_new_words_costs_little_more_than_its_own_tokens() -> None:
-    """A client that never repeats a word must not make each of them a call."""
+def test_a_new_word_is_tokenised_once_however_often_it_stands_there() -> None:
+    """A client that repeats a word a thousand times gets no thousand calls."""
     counting = _Counting(TOKENIZER)
-    memory = WordMemory(counting)
+    memory = WordMemory(counting, _json())
     before = counting.calls
 
-    found = memory.tokens(" ".join(f"new{number}" for number in range(1000)))
+    memory.tokens("new " * 1000)
 
-    assert found is None
-    assert counting.calls - before == word_memory.MOST_NEW
+    assert counting.calls - before == 1
 
 
 def test_the_memory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Words without end must not fill the server; long ones are never kept."""
     monkeypatch.setattr(word_memory, "MOST_WORDS", 100)
-    memory = WordMemory(TOKENIZER)
+    memory = WordMemory(TOKENIZER, _json())
     for number in range(1000):
         memory.tokens(f"word{number}")
     memory.tokens("a" * 65)
