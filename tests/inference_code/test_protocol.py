@@ -224,7 +224,7 @@ def impatient() -> Iterator[int]:
         over = asyncio.Event()
 
         async def serve() -> None:
-            server = HttpServer(Connections(_reads_it_all, keep_alive=1), Impatient)
+            server = HttpServer(Connections(_reads_it_all, keep_alive=3), Impatient)
             await server.start(listener)
             await over.wait()
             await server.close(patience=5)
