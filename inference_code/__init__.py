@@ -8,6 +8,7 @@
     workers/        graphs in processes of their own, supervised
     selfcheck.py    replays golden.json in every bucket of every worker; nothing is served before it passes
     encoding.py     texts -> rows of token ids -> arrays in a bucket's shape
+    word_memory.py  the tokens of words that came before
     vocabulary.py   token ids -> words
     rows.py         what goes into a graph for one input, and what comes out
     media.py        Content-Type and Accept -> the form of a body, the form of its answer
@@ -29,7 +30,11 @@
     shapes.py       the same for graphs that fit any shape: no padding
     engine.py       the queue, batches in front of the workers, deadlines
     patience.py     how long an idle worker waits for company
-    protocol.py     HTTP limits on top of uvicorn: sizes, slow clients, malformed framing
+    protocol.py     a connection's bytes -> exchanges; limits: sizes, slow clients, malformed framing
+    exchange.py     one request and its answer
+    timer.py        a connection's deadline
+    lingering.py    close a connection so that its last answer survives
+    http_server.py  accept, drain, close
     trail.py        when a request went through which stage
     histogram.py, metrics.py  what is counted of a model
     exposition.py   that as Prometheus' page

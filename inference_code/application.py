@@ -1,4 +1,4 @@
-"""The routes as a bare ASGI application: GET /ping, POST /invocations and POST /, GET /metrics."""
+"""The routes: GET /ping, POST /invocations and POST /, GET /metrics."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
-from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 from artifact.serving import INVOCATIONS, MAX_BODY_BYTES, METRICS, MODELS, PING, TARGET_MODEL
 from inference_code import media
 from inference_code.dialects import PIPELINE, Dialect
 from inference_code.errors import (
-    BodyIncomplete,
-    BodyTooLarge,
     MethodNotAllowed,
     ModelUnknown,
     ModelUnnamed,
@@ -27,13 +24,13 @@ from inference_code.errors import (
     ServerMistake,
     TooManyRequests,
 )
-from inference_code.identity import Identity, identity_of
+from inference_code.exchange import Exchange, Response
+from inference_code.identity import identity_of
 from inference_code.log import logger
 from inference_code.recorder import Recorder
 from inference_code.service import Service
 from inference_code.trail import Trail
 
-_JSON = b"application/json"
 _TARGET_MODEL = TARGET_MODEL.lower().encode()
 _INVOKE = "/invoke"
 """What SageMaker's multi-model platform calls /invocations."""
@@ -41,16 +38,6 @@ _LARGE_BODY = 16_384
 _LARGE_ANSWER = 16_384
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Response:
-    """What goes back."""
-
-    status: int
-    body: bytes = b""
-    content_type: bytes = _JSON
-    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -94,31 +81,32 @@ class Application:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] != "http":
-            return
-        trail, identity, asked = Trail(), identity_of(scope["headers"]), self._asked(scope)
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer a request, and have it counted and logged."""
+        trail, identity, asked = Trail(), identity_of(exchange.headers), self._asked(exchange)
         metrics = asked.service.metrics if asked.service is not None and asked.dialect is not None else None
         if metrics is not None:
             metrics.began()
         status = 500
         try:
-            response = await self._answered(asked, scope, receive, trail)
+            response = await self._answered(asked, exchange, trail)
             status = response.status
-            await self._send(response, identity, send)
+            if self.draining:
+                exchange.keep_alive = False
+            await exchange.answer(response.with_headers(identity.headers()))
         finally:
             self._recorder.request(
-                metrics, identity, trail, method=scope["method"], route=asked.route, status=status
+                metrics, identity, trail, method=exchange.method, route=asked.route, status=status
             )
 
-    def _asked(self, scope: HTTPScope) -> _Asked:
+    def _asked(self, exchange: Exchange) -> _Asked:
         """Which model, and which of its routes."""
-        path = scope["path"]
+        path = exchange.path
         if path in (METRICS, MODELS):
             return _Asked(route=path)
         name, below = _below(path)
         if name is None:
-            named = _all(scope, _TARGET_MODEL)
+            named = exchange.all(_TARGET_MODEL)
             name = named[0].decode("latin-1") if len(named) == 1 else None
             if path == PING:
                 return _Asked(route=path)
@@ -138,11 +126,9 @@ class Application:
         names = list(self._services)
         return ModelUnnamed(names=names) if name is None else ModelUnknown(names=names)
 
-    async def _answered(
-        self, asked: _Asked, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail
-    ) -> Response:
+    async def _answered(self, asked: _Asked, exchange: Exchange, trail: Trail) -> Response:
         try:
-            return await self._routed(asked, scope, receive, trail)
+            return await self._routed(asked, exchange, trail)
         except RequestError as error:
             trail.error = error.id
             refusal = error
@@ -153,25 +139,23 @@ class Application:
             refusal = ServerMistake()
         return error_response(refusal, (asked.dialect or PIPELINE).error_body(refusal))
 
-    async def _routed(
-        self, asked: _Asked, scope: HTTPScope, receive: ASGIReceiveCallable, trail: Trail
-    ) -> Response:
+    async def _routed(self, asked: _Asked, exchange: Exchange, trail: Trail) -> Response:
         if asked.refusal is not None:
             raise asked.refusal
         if asked.route == "other":
             raise NotFound(routes=self._routes())
         allowed = "GET" if asked.dialect is None else "POST"
-        if scope["method"] != allowed:
+        if exchange.method != allowed:
             raise MethodNotAllowed(allow=allowed)
         if asked.route == METRICS:
-            accept = dict(scope["headers"]).get(b"accept", b"")
+            accept = dict(exchange.headers).get(b"accept", b"")
             text, content_type = await self._aside(True, lambda: self._recorder.exposition.page(accept))
             return Response(status=200, body=text, content_type=content_type)
         if asked.route == MODELS:
             return Response(status=200, body=msgspec.json.encode(self._models()))
         if asked.dialect is None or asked.service is None:
             return self._ping(asked.service)
-        return await self._invocations(asked.service, asked.dialect, scope, receive, trail)
+        return await self._invocations(asked.service, asked.dialect, exchange, trail)
 
     def _routes(self) -> list[str]:
         dialects = dict.fromkeys(path for service in self._services.values() for path in service.routes)
@@ -195,27 +179,22 @@ class Application:
         return Response(status=200)
 
     async def _invocations(
-        self,
-        service: Service,
-        dialect: Dialect,
-        scope: HTTPScope,
-        receive: ASGIReceiveCallable,
-        trail: Trail,
+        self, service: Service, dialect: Dialect, exchange: Exchange, trail: Trail
     ) -> Response:
         engine, model = service.engine, service.model
         if engine.full():
             # Before the body is read and tokenised: past its capacity a server must refuse cheaply.
             raise TooManyRequests(waiting=engine.waiting)
         content = media.content_of(
-            _all(scope, b"content-type"), _all(scope, b"content-encoding"), readable=dialect.readable
+            exchange.all(b"content-type"), exchange.all(b"content-encoding"), readable=dialect.readable
         )
-        body = await _read(dict(scope["headers"]), receive)
+        body = await exchange.body(MAX_BODY_BYTES)
         trail.read = time.monotonic()
         most = service.served.limits.queue
         asked = await self._aside(
             len(body) > _LARGE_BODY, lambda: dialect.prepared(body, model, most, content)
         )
-        form = media.chosen(_all(scope, b"accept"), dialect.offered(asked, model))
+        form = media.chosen(exchange.all(b"accept"), dialect.offered(asked, model))
         trail.asked(asked.rows_of)
         job = engine.submit(asked.rows)
         try:
@@ -230,26 +209,6 @@ class Application:
         if not large:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    async def _send(self, response: Response, identity: Identity, send: ASGISendCallable) -> None:
-        headers = [
-            (b"content-length", str(len(response.body)).encode()),
-            *identity.headers(),
-            *response.headers,
-        ]
-        if response.body:
-            headers.append((b"content-type", response.content_type))
-        if self.draining:
-            headers.append((b"connection", b"close"))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": headers,
-                "trailers": False,
-            }
-        )
-        await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
 def _below(path: str) -> tuple[str | None, str]:
@@ -267,26 +226,3 @@ def error_response(error: RequestError, body: bytes) -> Response:
     if error.allow is not None:
         headers.append((b"allow", error.allow.encode()))
     return Response(status=error.status, body=body, headers=tuple(headers))
-
-
-async def _read(headers: dict[bytes, bytes], receive: ASGIReceiveCallable) -> bytes:
-    # httptools has checked that the length is a number.
-    if int(headers.get(b"content-length", b"0")) > MAX_BODY_BYTES:
-        raise BodyTooLarge(limit=MAX_BODY_BYTES)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise BodyIncomplete
-        parts.append(message["body"])
-        size += len(message["body"])
-        if size > MAX_BODY_BYTES:
-            raise BodyTooLarge(limit=MAX_BODY_BYTES)
-        if not message["more_body"]:
-            return b"".join(parts)
-
-
-def _all(scope: HTTPScope, name: bytes) -> list[bytes]:
-    """A header's values, one for each time that it stands there."""
-    return [value for found, value in scope["headers"] if found == name]

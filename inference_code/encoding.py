@@ -18,6 +18,7 @@ from inference_code.errors import BadRequest, InputTooLong
 from inference_code.requests import Text
 from inference_code.rows import Marks, Row
 from inference_code.vocabulary import Vocabulary
+from inference_code.word_memory import WordMemory, remembers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +76,7 @@ class Encoder:
         self.vocabulary = Vocabulary(self._whole, tokenizer_json)
         self._open_words = self._whole.unsettled_words if isinstance(self._whole, MosesTokenizer) else 1
         self._cut.enable_truncation(self._limit, strategy="longest_first")
+        self._memory = WordMemory(self._whole, tokenizer_json) if remembers(tokenizer_json) else None
 
     def encode(self, text: Text, *, marked: bool = False, cut: bool | None = None) -> Row:
         """Return the row of one input.
@@ -87,7 +89,12 @@ class Encoder:
             InputTooLong: more tokens than the largest bucket, and they are not to be cut.
             BadRequest: an endless word, see ``MAX_UNSETTLED``.
         """
-        if self._truncate if cut is None else cut:
+        cut = self._truncate if cut is None else cut
+        if self._memory is not None and text.pair is None and not marked:
+            row = self._remembered(self._memory, text.text, cut=cut)
+            if row is not None:
+                return row
+        if cut:
             return _row(self._cut.encode(*self._beginnings(text)), marked=marked)
         for part in _parts(text):
             if self._prefix(text.field, part, self._limit + 1) is not part:
@@ -111,6 +118,20 @@ class Encoder:
         """
         text = self._prefix(question.field, question.text, self._limit + 1)
         return _row(self._whole.encode(text, context), marked=True)
+
+    def _remembered(self, memory: WordMemory, text: str, *, cut: bool) -> Row | None:
+        """The row of a text that is not too long, or may be cut; None: the tokenizer must say."""
+        room = self._limit - memory.special
+        size = _CHARACTERS_PER_TOKEN * self._limit
+        whole = len(text) <= size
+        if not whole and not cut:
+            return None
+        # The last word of a piece may go on.
+        tokens = memory.tokens(text if whole else text[:size].rpartition(" ")[0])
+        if (len(tokens) > room and not cut) or (len(tokens) < room and not whole):
+            return None
+        ids, types = memory.row(tokens[:room])
+        return Row(ids=ids, types=types)
 
     def _beginnings(self, text: Text) -> tuple[str, str | None]:
         """What of a text or pair decides its cut row.
@@ -177,17 +198,18 @@ def fill(
 
 
 def _fill_one(array: IntArray, name: str, rows: Sequence[Row], padding: Padding) -> None:
-    array.fill(_EMPTY[name](padding))
+    empty = _EMPTY[name](padding)
+    array.fill(empty)
     for at, row in enumerate(rows):
         for beside, line in enumerate(row.lines):
-            length = len(line.ids)
-            array[at, beside, :length] = 1 if name == "attention_mask" else _numbers(name, line)
+            if name == "attention_mask":
+                array[at, beside, : len(line.ids)] = 1
+            elif name == "input_ids":
+                array[at, beside, : len(line.ids)] = line.ids
+            elif empty != 0 or any(line.types):
+                array[at, beside, : len(line.types)] = line.types
         array[at, len(row.lines) :] = array[at, 0]
     array[len(rows) :] = array[0]
-
-
-def _numbers(name: str, line: Row) -> Sequence[int]:
-    return line.ids if name == "input_ids" else line.types
 
 
 def _parts(text: Text) -> list[str]:

@@ -6,10 +6,12 @@ A value of a line is escaped by JSON, so whatever a header holds, a line stays o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -25,7 +27,7 @@ logger = logging.getLogger("traceship.serve")
 CLOSE_SECONDS = 1.0
 """How long the end of the process waits for a reader who stalls."""
 
-_PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class LogOptionInvalid(UsageError):
@@ -123,7 +125,7 @@ def one_in(environ: Mapping[str, str]) -> int:
 
 
 def configure() -> LineWriter:
-    """Send our lines, and the warnings of uvicorn and boto, to stderr through the writer that is returned."""
+    """Send our lines, and the warnings of asyncio and boto, to stderr through the writer that is returned."""
     writer = LineWriter(sys.stderr.fileno(), _notice)
     logging.basicConfig(level=logging.WARNING, handlers=[LineHandler(writer)], force=True)
     logger.setLevel(logging.INFO)
@@ -136,5 +138,12 @@ def _notice(dropped: int) -> bytes:
 
 
 def _stamp(seconds: float | None = None) -> str:
-    when = datetime.now(timezone.utc) if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
-    return when.isoformat(timespec="milliseconds")
+    milliseconds = round((time.time() if seconds is None else seconds) * 1000)
+    second, rest = divmod(milliseconds, 1000)
+    return f"{_second(second)}.{rest:03d}+00:00"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    """Made once a second, not once a line."""
+    return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,21 +1,29 @@
-"""HTTP limits that uvicorn and its parser leave open: head size, slow clients, doubtful framing.
+"""Bytes of a connection to exchanges, and the limits: sizes, slow clients, doubtful framing.
 
 httptools refuses most ambiguous body framing by itself; heads without a limit, a missing or second
 Host, codings that nobody undoes, chunks of little but extensions, and bodies that trickle in for ever
-are closed here. Subclasses uvicorn's protocol, whose
-version is pinned for that reason; tests/inference_code/test_protocol.py holds each limit.
+are closed here. One request of a connection is answered at a time, in their order.
+tests/inference_code/test_protocol.py holds each limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import urllib.parse
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from artifact.serving import KEEP_ALIVE_SECONDS
+from inference_code.exchange import Exchange, Response, rendered
 from inference_code.lingering import LingeringTransport
+from inference_code.log import logger
+from inference_code.timer import Timer
 
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
@@ -23,9 +31,32 @@ MAX_URL_BYTES = 4_096
 MAX_FRAMING = 16
 """Bytes on the wire for each byte of a body. A chunk of one byte is framed by five; extensions, which nobody
 reads, could go on for ever."""
+_UNASKED_BYTES = 65_536
+"""Of a body that are taken before anybody wants them."""
+_PATHS = 256
+"""Targets of which the path is kept: clients send the same ones again and again."""
+
+Handler = Callable[[Exchange], Coroutine[Any, Any, None]]
 
 
-class GuardedProtocol(HttpToolsProtocol):
+@dataclass(eq=False)
+class Connections:
+    """What all connections of a server share.
+
+    handler: answers an exchange; refused: told the id of whatever never became one.
+    keep_alive: seconds that a connection may idle.
+    """
+
+    handler: Handler
+    refused: Callable[[str], None] = lambda _error: None
+    keep_alive: float = KEEP_ALIVE_SECONDS
+    open: set[GuardedProtocol] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever a connection or an answer has come to its end."""
+
+
+class GuardedProtocol(asyncio.Protocol):
     """One connection. Times in seconds from the first byte of each request."""
 
     head_seconds: ClassVar[float] = 10.0
@@ -33,34 +64,69 @@ class GuardedProtocol(HttpToolsProtocol):
     linger_seconds: ClassVar[float] = 2.0
     """How long a client that is still sending has to read a refusal; nginx gives it 5 s."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._lingering = LingeringTransport(
-            transport, self.loop, seconds=self.linger_seconds, idle=self._idle
-        )
-        super().connection_made(self._lingering)
+    def __init__(self, shared: Connections) -> None:
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        # So that the first of two requests in a packet is answered though it asks to close.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._timer = Timer(self._loop, self._too_long)
         self._receiving = "nothing"
-        self._head_bytes = 0
-        self._url_bytes = 0
-        self._wire_bytes = 0
-        self._body_bytes = 0
+        self._head_bytes = self._url_bytes = self._counted = 0
+        self._wire_bytes = self._body_bytes = 0
         self._began = 0.0
-        self._clock: asyncio.TimerHandle | None = None
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._latest: Exchange | None = None
+        self._running: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._reading_paused = False
+        self._writable: asyncio.Future[None] | None = None
         self._offered_left: int | None = None
         self._refusal: tuple[int, str, str] | None = None
-        # A connection that never says anything is closed like an idle one.
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_clock()
-        self._lingering.lost()
-        super().connection_lost(exc)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = LingeringTransport(
+            transport, self._loop, seconds=self.linger_seconds, idle=self._idle
+        )
+        self._shared.open.add(self)
+        # A connection that never says anything is closed like an idle one.
+        self._timer.set(self._loop.time() + self._shared.keep_alive)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        self._timer.stop()
+        self._transport.lost()
+        self._shared.open.discard(self)
+        self._shared.changed.set()
+        for exchange in (self._running, self._latest, *self._waiting):
+            if exchange is not None:
+                exchange.end(lost=True)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The client does not read: the next answer waits."""
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    def close_soon(self) -> None:
+        """Close it now if it idles, else after the answer that it waits for."""
+        if self._latest is None or self._latest.answered:
+            self._transport.close()
+        else:
+            self._latest.keep_alive = False
+
+    def abort(self) -> None:
+        """Close it whatever it does."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._transport.is_closing():
             return
-        self._unset_keepalive_if_required()
         if self._receiving == "nothing":
             self._begin()
         if self._receiving == "head":
@@ -77,63 +143,130 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._receiving != "head":
             self._begin()
-        self._url_bytes = 0
-        self._counted = 0
-        super().on_message_begin()
+        self._url, self._headers = b"", []
+        self._url_bytes = self._counted = 0
 
     def on_url(self, url: bytes) -> None:
         self._url_bytes += len(url)
         self._counted += len(url)
         if self._url_bytes > MAX_URL_BYTES:
             self._fail(414, "uri-too-long", f"The request's target is longer than {MAX_URL_BYTES} bytes.")
-        super().on_url(url)
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._counted += len(name) + len(value) + 4
         if self._counted > MAX_HEAD_BYTES:
             self._fail(431, "head-too-large", f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
-        if len(self.headers) >= MAX_HEADERS:
+        if len(self._headers) >= MAX_HEADERS:
             self._fail(431, "too-many-headers", f"The request has more than {MAX_HEADERS} headers.")
-        super().on_header(name, value)
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+        headers, version = self._headers, self._parser.get_http_version()
+        names = [name for name, _ in headers]
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and version != "1.0"):
             self._fail(400, "bad-host", "The request must have exactly one Host header.")
-        if self.parser.should_upgrade() and b"transfer-encoding" in dict(self.headers):
-            self._fail(400, "bad-http", "An offer to upgrade cannot carry a chunked body.")
-        self._check_codings()
-        super().on_headers_complete()
+        if b"transfer-encoding" in names:
+            self._check_codings(version)
+        expects = b"expect" in names and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
+        exchange = Exchange(
+            self,
+            self._parser.get_method().decode("ascii"),
+            _path(self._url),
+            headers,
+            keep_alive=version != "1.0" and self._parser.should_keep_alive(),
+            expects_continue=expects,
+        )
+        before, self._latest = self._latest, exchange
+        if before is None or before.answered:
+            self._start(exchange)
+        else:
+            self._pause_reading()
+            self._waiting.append(exchange)
         self._receiving = "body"
         self._wire_bytes = self._body_bytes = 0
-        self._start_clock(self.request_seconds)
+        self._timer.set(self._began + self.request_seconds)
 
     def on_body(self, body: bytes) -> None:
+        assert self._latest is not None, "a body follows a head"
         self._body_bytes += len(body)
-        super().on_body(body)
+        self._latest.feed(body)
+        if self._latest.size > _UNASKED_BYTES and not (self._latest.awaited or self._latest.answered):
+            self._pause_reading()
 
     def on_message_complete(self) -> None:
-        if self.parser.should_upgrade() and self._offered_left is None:
-            self._offered_left = int(dict(self.headers).get(b"content-length", b"0"))
+        assert self._latest is not None, "an end follows a head"
+        if self._parser.should_upgrade() and self._offered_left is None:
+            self._offered_left = int((self._latest.all(b"content-length") or (b"0",))[0])
             if self._offered_left:
                 return
         self._receiving = "nothing"
         self._head_bytes = 0
-        self._stop_clock()
-        super().on_message_complete()
+        self._latest.end()
+        # Until the answer only the answer has a limit, which is the application's.
+        self._timer.unset()
+        if self._latest.answered:
+            self._timer.set(self._loop.time() + self._shared.keep_alive)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's signature)
-        """uvicorn calls this for whatever its parser refuses, our own refusals included."""
-        status, error, message = self._refusal or (400, "bad-http", "The request is not valid HTTP/1.1.")
-        self._refuse(status, error, message)
+    def wanted(self, exchange: Exchange) -> None:
+        """See ``exchange.Connection``."""
+        if exchange.expects_continue and not self._transport.is_closing():
+            exchange.expects_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._resume_reading()
 
-    def refused(self, error: str) -> None:
-        """Called with the id of whatever is refused here, for a subclass that counts."""
+    async def send(self, exchange: Exchange, response: Response) -> None:
+        """See ``exchange.Connection``."""
+        while self._writable is not None:
+            await self._writable
+        if exchange.lost:
+            return
+        data = rendered(response, keep_alive=exchange.keep_alive, bodyless=exchange.method == "HEAD")
+        exchange.answered = True
+        self._transport.write(data)
+        if not exchange.keep_alive:
+            self._transport.close()
+        if self._transport.is_closing():
+            return
+        self._resume_reading()
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        elif self._receiving == "nothing":
+            self._timer.set(self._loop.time() + self._shared.keep_alive)
 
-    def _check_codings(self) -> None:
+    def _start(self, exchange: Exchange) -> None:
+        self._running = exchange
+        task = self._loop.create_task(self._answer(exchange))
+        self._shared.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._shared.tasks.discard(task)
+        self._shared.changed.set()
+
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            await self._shared.handler(exchange)
+        except asyncio.CancelledError:
+            # The drain's time is over. Who does not read what was written before gets nothing more.
+            if self._writable is not None:
+                self._transport.abort()
+                return
+        except Exception:
+            logger.exception("internal error")
+        if not exchange.answered and not exchange.lost:
+            exchange.keep_alive = False
+            await self.send(exchange, _error(500, "internal-error", "The server failed."))
+
+    def _check_codings(self, version: str) -> None:
         """The parser takes "gzip, chunked" for chunked, and chunks in HTTP/1.0, where a proxy reads none."""
-        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and (codings != [b"chunked"] or self.parser.get_http_version() == "1.0"):
+        if self._parser.should_upgrade():
+            self._fail(400, "bad-http", "An offer to upgrade cannot carry a chunked body.")
+        codings = [value.strip().lower() for name, value in self._headers if name == b"transfer-encoding"]
+        if codings != [b"chunked"] or version == "1.0":
             self._fail(400, "bad-http", "The only transfer coding is chunked, in HTTP/1.1.")
 
     def _feed(self, data: bytes) -> None:
@@ -141,14 +274,17 @@ class GuardedProtocol(HttpToolsProtocol):
             self._feed_offered(data)
             return
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             # An offer to switch protocols (Java's client makes one by default) may be ignored, but
             # the parser stops at it: the body is counted here and no second request may follow.
-            self.cycle.keep_alive = False
+            assert self._latest is not None, "an offer is in a head"
+            self._latest.keep_alive = False
             self._feed_offered(data[offer.args[0] :])
         except httptools.HttpParserError:
-            self.send_400_response("")
+            # Our own refusals included, which are raised in its callbacks.
+            refusal = self._refusal or (400, "bad-http", "The request is not valid HTTP/1.1.")
+            self._refuse(*refusal)
 
     def _feed_offered(self, data: bytes) -> None:
         if not self._offered_left:
@@ -162,47 +298,55 @@ class GuardedProtocol(HttpToolsProtocol):
     def _begin(self) -> None:
         self._receiving = "head"
         self._head_bytes = 0
-        self._began = self.loop.time()
-        self._start_clock(self.head_seconds)
+        self._began = self._loop.time()
+        self._timer.set(self._began + self.head_seconds)
 
-    def _start_clock(self, seconds: float) -> None:
-        self._stop_clock()
-        self._clock = self.loop.call_at(self._began + seconds, self._too_slow)
-
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
-
-    def _too_slow(self) -> None:
-        self._refuse(408, "request-too-slow", "The request did not arrive in time.")
+    def _too_long(self) -> None:
+        if self._receiving == "nothing":
+            self._transport.close()
+        else:
+            self._refuse(408, "request-too-slow", "The request did not arrive in time.")
 
     def _fail(self, status: int, error: str, message: str) -> None:
-        """Make the parser stop; it answers by calling ``send_400_response``."""
+        """Make the parser stop; it raises an error of its own, and ``_feed`` answers."""
         self._refusal = (status, error, message)
         raise ConnectionAbortedError(message)
 
     def _refuse(self, status: int, error: str, message: str) -> None:
-        self._stop_clock()
-        if self.transport.is_closing():
+        self._timer.unset()
+        if self._transport.is_closing():
             return
-        self.refused(error)
+        self._shared.refused(error)
         if self._may_write():
-            self.transport.write(_response(status, {"error": error, "message": message}))
-        self._lingering.linger()
+            self._transport.write(rendered(_error(status, error, message)))
+        self._transport.linger()
 
     def _idle(self) -> bool:
         """Whether no request is on its way, and the client did not expect this connection's end."""
-        return self._receiving == "nothing" and (self.cycle is None or self.cycle.keep_alive)
+        return self._receiving == "nothing" and (self._latest is None or self._latest.keep_alive)
 
     def _may_write(self) -> bool:
         """Whether a refusal would not land inside, or in place of, another request's answer."""
         if self._receiving == "body":
-            return not self.cycle.response_started and not self.pipeline
-        return self.cycle is None or self.cycle.response_complete
+            return self._latest is not None and not self._latest.answered and not self._waiting
+        return self._latest is None or self._latest.answered
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
 
 
-def _response(status: int, body: dict[str, Any]) -> bytes:
-    data = msgspec.json.encode(body)
-    head = STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
-    return head + b"content-length: %d\r\n\r\n" % len(data) + data
+@functools.lru_cache(maxsize=_PATHS)
+def _path(url: bytes) -> str:
+    path = httptools.parse_url(url).path.decode("ascii")
+    return urllib.parse.unquote(path) if "%" in path else path
+
+
+def _error(status: int, error: str, message: str) -> Response:
+    return Response(status=status, body=msgspec.json.encode({"error": error, "message": message}))

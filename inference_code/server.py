@@ -7,32 +7,29 @@ happen in threads of their own, and end the process with exit code 3 when anythi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
-
-import uvicorn
+from collections.abc import Sequence
 
 from artifact.errors import Conflict, TraceshipError, UsageError
 from artifact.machine import Machine
-from artifact.serving import DRAIN_SECONDS, KEEP_ALIVE_SECONDS
+from artifact.serving import DRAIN_SECONDS
 from inference_code.application import Application
 from inference_code.emf import Emitter
+from inference_code.http_server import BACKLOG, HttpServer
 from inference_code.log import RequestLog, logger
 from inference_code.log_writer import LineWriter
 from inference_code.options import ServeOptions
-from inference_code.protocol import GuardedProtocol
+from inference_code.protocol import Connections
 from inference_code.recorder import Recorder
 from inference_code.service import Service
 from inference_code.workers.cores import allotted, neuron_cores, threads_asked
 from inference_code.workers.process import PROGRAM
 
-_BACKLOG = 2048
 _WORKERS_END_SECONDS = 1.0
 _EXIT_SECONDS = 1.0
 """What closing and the interpreter's own end may take of the time to drain."""
@@ -92,7 +89,7 @@ def serve(options: ServeOptions, lines: LineWriter, program: Sequence[str] = PRO
         emitter = Emitter(models, lines, service=options.service, interval=options.emf_seconds)
     server = _Server(application, services, options, program)
     logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
-    server.run(sockets=[listener])
+    asyncio.run(server.run(listener))
     application.close()
     if emitter is not None:
         emitter.close()
@@ -109,7 +106,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(host=host, port=port) from None
@@ -120,8 +117,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server with our signals: fail /ping first, close later, leave with 0."""
+class _Server:
+    """Listens, loads, and ends: fail /ping first, close later, leave with 0."""
 
     def __init__(
         self,
@@ -130,23 +127,26 @@ class _Server(uvicorn.Server):
         options: ServeOptions,
         program: Sequence[str],
     ) -> None:
-        super().__init__(_config(application, options))
-        self._program = program
-        self._services = services
-        self._loading: asyncio.Task[None] | None = None
-        self.failure: Exception | None = None
         self._application = application
+        self._services = services
         self._options = options
-        self._closes_at: float | None = None
+        self._program = program
+        self.failure: Exception | None = None
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._loading = asyncio.create_task(self._load())
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        if self._loading is not None:
-            self._loading.cancel()
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until a signal or a failure to load; return when everything is closed."""
+        loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        self._close_timer: asyncio.TimerHandle | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_end, number)
+        server = HttpServer(Connections(self._application, self._application.refused))
+        await server.start(listener)
+        loading = asyncio.create_task(self._load())
+        await self._closing.wait()
+        if not await server.close(_drain_seconds(self._options)):
+            logger.error("requests given up", extra={"after": _drain_seconds(self._options)})
+        loading.cancel()
         await asyncio.gather(*(service.close() for service in self._services))
 
     async def _load(self) -> None:
@@ -166,52 +166,26 @@ class _Server(uvicorn.Server):
             for service in self._services:
                 service.failed()
             self.failure = error
-            self.should_exit = True
+            self._closing.set()
             if not isinstance(error, TraceshipError):
                 logger.exception("loading failed")
             return
+        # What was loaded stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         facts = {"models": len(models), "workers": sum(map(len, mine))}
         logger.info("ready", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again at the end, which turns a clean stop into -15.
-        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
-        again = self._closes_at is not None
+    def _asked_to_end(self, number: signal.Signals) -> None:
+        again = self._close_timer is not None
         unseen = not self._application.started  # no balancer sends anything here yet
-        patience = 0.0 if sig == signal.SIGINT or again or unseen else self._options.lame_duck
-        self._closes_at = time.monotonic() + patience
+        patience = 0.0 if number == signal.SIGINT or again or unseen else self._options.lame_duck
         self._application.drain()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._close_timer = asyncio.get_running_loop().call_later(patience, self._closing.set)
 
-    async def on_tick(self, counter: int) -> bool:
-        closing = self._closes_at is not None and time.monotonic() >= self._closes_at
-        return await super().on_tick(counter) or closing
 
-
-def _config(application: Application, options: ServeOptions) -> uvicorn.Config:
-    class Protocol(GuardedProtocol):
-        def refused(self, error: str) -> None:
-            application.refused(error)
-
-    reserved = _WORKERS_END_SECONDS + _EXIT_SECONDS
-    return uvicorn.Config(
-        application,
-        http=Protocol,
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, int(DRAIN_SECONDS - options.lame_duck - reserved)),
-    )
+def _drain_seconds(options: ServeOptions) -> float:
+    """For open requests, once the server closes."""
+    return max(1.0, DRAIN_SECONDS - options.lame_duck - _WORKERS_END_SECONDS - _EXIT_SECONDS)

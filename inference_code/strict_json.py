@@ -25,8 +25,9 @@ def decode(body: bytes) -> Any:
     """
     try:
         value = msgspec.json.decode(body)
-        _check_depth(value)
-        json.loads(body, object_pairs_hook=_refuse_repeated)
+        strings = _strings(value)
+        if not _told_by_quotes(body, strings):
+            json.loads(body, object_pairs_hook=_refuse_repeated)
     except msgspec.DecodeError as error:
         raise NotJson(why=str(error).removeprefix("JSON is malformed: ")) from None
     except UnicodeDecodeError:
@@ -43,16 +44,37 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _check_depth(value: Any) -> None:
+def _told_by_quotes(body: bytes, strings: list[str]) -> bool:
+    """Whether the quotes of a body show that no key of it is repeated, which is quicker than to look.
+
+    Each string of a body, keys included, has two quotes around it and the quotes in it, which are
+    escaped. A repeated key, which the value lacks, would be two quotes more than its strings account
+    for. A quote may be spelled by its number instead; such bodies are looked at.
+    """
+    if b"\\u0022" in body:
+        return False
+    return body.count(b'"') == 2 * len(strings) + sum(one.count('"') for one in strings)
+
+
+def _strings(value: Any) -> list[str]:
+    """All strings of a value, keys included.
+
+    Raises:
+        NotJson: it is nested too deeply.
+    """
+    found: list[str] = []
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, str):
+                found.append(one)
+            elif isinstance(one, dict):
+                found += one
+                below += one.values()
+            elif isinstance(one, list):
+                below += one
+        if not below:
+            return found
+        level = below
     raise NotJson(why=f"it is nested more than {MAX_DEPTH} deep")
-
-
-def _children(parent: Any) -> list[Any]:
-    if isinstance(parent, dict):
-        return list(parent.values())
-    return parent if isinstance(parent, list) else []

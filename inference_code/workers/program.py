@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None, load: Loader = load_graphs) -> 
         except TraceshipError as error:
             _say(channel, Refused(error.id, error.exit_code, error.what, error.why, error.fix))
             return error.exit_code
+        # What was loaded stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         _say(channel, Ready(threads))
         _work(channel, graphs, Arena(start.manifest, start.slots, start.arena))
     return 0

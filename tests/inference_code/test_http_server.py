@@ -1,0 +1,162 @@
+"""One connection's exchanges, its deadline, and the end of a server, without processes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from inference_code.exchange import Exchange, Response, rendered
+from inference_code.http_server import HttpServer
+from inference_code.protocol import Connections, Handler
+from inference_code.timer import Timer
+
+GET = b"GET /a%20b?c HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+def _with_server(handler: Handler, work: Callable[[HttpServer, int], Awaitable[None]]) -> Connections:
+    """Run ``work`` against a server of ``handler``; return what its connections shared."""
+
+    async def run() -> Connections:
+        connections = Connections(handler)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = HttpServer(connections)
+            await server.start(listener)
+            await asyncio.wait_for(work(server, listener.getsockname()[1]), 20)
+        return connections
+
+    return asyncio.run(run())
+
+
+async def _empty(exchange: Exchange) -> None:
+    await exchange.answer(Response(200))
+
+
+def test_what_is_never_answered_ends_with_the_drain() -> None:
+    """The platform kills at its own time; until then the client is told, and the connection closed."""
+
+    async def never(_exchange: Exchange) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def work(server: HttpServer, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET)
+        await asyncio.sleep(0)
+        while not connections_of(server).tasks:
+            await asyncio.sleep(0.01)
+
+        assert not await server.close(patience=0.1)
+        assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
+        writer.close()
+
+    connections = _with_server(never, work)
+
+    assert not connections.tasks
+
+
+def test_idle_connections_do_not_hold_up_the_drain() -> None:
+    """A balancer keeps many of them."""
+
+    async def work(server: HttpServer, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        began = time.monotonic()
+
+        assert await server.close(patience=10)
+        assert time.monotonic() - began < 5
+        writer.close()
+
+    _with_server(_empty, work)
+
+
+def test_a_client_that_reads_nothing_gets_no_more_answers() -> None:
+    """Its answers would pile up in memory: the next one waits until the last is on its way."""
+    answered = 0
+
+    async def large(exchange: Exchange) -> None:
+        nonlocal answered
+        await exchange.answer(Response(200, body=b"a" * 20_000_000))
+        answered += 1
+
+    async def work(server: HttpServer, port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setblocking(False)
+            client.sendall(GET * 20)
+            for _ in range(50):
+                await asyncio.sleep(0.01)
+            assert answered == 1
+        await server.close(patience=1)
+
+    _with_server(large, work)
+
+
+def test_a_body_longer_than_allowed_is_not_kept() -> None:
+    """A chunked body has no length to go by; what comes after the limit is dropped."""
+    kept: list[int] = []
+
+    async def early(exchange: Exchange) -> None:
+        await exchange.answer(Response(413))
+
+    async def work(server: HttpServer, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(POST % 10_000_000 + b"a" * 1_000_000)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"a" * 9_000_000 + GET)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        kept.append(len(answer))
+        writer.close()
+        await server.close(patience=1)
+
+    _with_server(early, work)
+
+    assert kept
+
+
+@pytest.mark.parametrize("header", [(b"x", b"a\r\nb: c"), (b"x\n", b""), (b"x", b"\r")])
+def test_no_header_can_end_its_line(header: tuple[bytes, bytes]) -> None:
+    """Whatever is echoed by mistake, an answer stays one answer."""
+    with pytest.raises(ValueError, match="end of a line"):
+        rendered(Response(200, headers=(header,)))
+
+
+def test_an_answer_to_head_has_the_length_and_no_body() -> None:
+    """RFC 9110, 9.3.2."""
+    data = rendered(Response(405, body=b"abc"), keep_alive=True, bodyless=True)
+
+    assert b"content-length: 3\r\n" in data
+    assert data.endswith(b"\r\n\r\n")
+    assert b"connection" not in data
+
+
+def test_a_deadline_that_moves_is_kept_without_a_new_timer() -> None:
+    """Sooner, later, not at all: it passes once, and at the time that was set last."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        passed: list[float] = []
+        timer, began = Timer(loop, lambda: passed.append(loop.time() - began)), loop.time()
+        timer.set(began + 60)
+        timer.set(began + 0.05)
+        timer.set(began + 0.2)
+        handle = timer._handle
+        timer.set(began + 0.25)
+        assert timer._handle is handle
+        while not passed:
+            await asyncio.sleep(0.01)
+        assert passed[0] >= 0.25
+        timer.set(loop.time() + 0.01)
+        timer.unset()
+        await asyncio.sleep(0.05)
+        timer.stop()
+        assert len(passed) == 1
+
+    asyncio.run(run())
+
+
+def connections_of(server: HttpServer) -> Connections:
+    return server._connections
