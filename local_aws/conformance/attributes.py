@@ -34,7 +34,7 @@ def _after(key: str, marker: str, *, keep: bool) -> Attribute:
     """The part of an ARN from ``marker`` on, with it or without."""
 
     def found_in(found: Found, _resource: Resource) -> str:
-        _, _, rest = found[key].partition(marker)
+        _, _, rest = str(found[key]).partition(marker)
         return marker + rest if keep else rest
 
     return found_in
