@@ -12,6 +12,9 @@ from cli.deploying import UnknownStack
 from cli.project import Project
 from infra.names import ARTIFACTS, artifacts_bucket, logs_bucket, stack_name, stack_names
 
+KEPT = ("Retain", "RetainExceptOnCreate")
+"""Deletion policies with which a resource outlives its stack; ours is the second."""
+
 
 def existing(project: Project, asked: tuple[str, ...]) -> list[str]:
     """Names of the project's stacks that exist, last deployed first.
@@ -70,5 +73,5 @@ def _retained(template: Path) -> list[str]:
     return [
         f"{template.name.split('.')[0]}: {body['Type']} {name}"
         for name, body in resources.items()
-        if body.get("DeletionPolicy") == "Retain"
+        if body.get("DeletionPolicy") in KEPT
     ]

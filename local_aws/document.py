@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from local_aws.conformance.inventory import Waivers
+from collections.abc import Sequence
+
+from local_aws.conformance.waivers import Waivers
 from local_aws.enforcement import Status, claims
 
 _HEAD = """\
@@ -19,37 +21,52 @@ down` stops all of them; the state stays in `.traceship/local` for the next `up`
 
 Whoever can reach the loopback port needs no credentials. It is for one person's machine.
 """
-_NOT_COMPARED = """
-## Not compared
+_NOT_MADE = """
+## What cannot be made here, and how it is tested instead
 
-The demo compares every resource of the templates with what describe calls return, except:
+Every resource of the templates is compared with what describe calls return, references and the
+stack's tags included, and every value of every property is (tests/lifecycle changes each of them in
+turn and sees the comparison turn red). The rest, in one table:
 
+| what | on this machine | tested instead by |
+|---|---|---|
 """
-_TITLES = {
-    Status.ENFORCED: ("Enforced", "A test saw the refusal or the effect."),
-    Status.PRESENT: ("Present", "Accepted, stored and described as asked, and never evaluated."),
-    Status.ABSENT: ("Absent", "Neither stored nor described."),
-}
+_ENFORCED = """
+## Enforced
+
+A test saw the refusal or the effect.
+
+| what | how |
+|---|---|
+"""
 
 
 def markdown() -> str:
     """The whole page."""
-    parts = [_HEAD]
-    for status, (title, meaning) in _TITLES.items():
-        rows = [f"| {claim.subject} | {claim.detail} |" for claim in claims() if claim.status is status]
-        parts.append(f"\n## {title}\n\n{meaning}\n\n| what | how |\n|---|---|\n" + "\n".join(rows) + "\n")
-    return "".join([*parts, _not_compared()])
+    enforced = [(c.subject, c.detail) for c in claims() if c.status is Status.ENFORCED]
+    return "".join([_HEAD, _ENFORCED, _rows(enforced), _NOT_MADE, _rows(not_made())])
 
 
-def _not_compared() -> str:
+def not_made() -> list[tuple[str, str, str]]:
+    """What is only present, absent or not compared; why; and the test that covers it, ``path::function``."""
     waivers = Waivers.load()
-    rows = [f"| {kind} | all | {reason} |" for kind, reason in waivers.types.items()]
-    rows += [
-        f"| {kind} | `{name}` | {reason} |"
-        for kind, properties in waivers.properties.items()
-        for name, reason in properties.items()
+    return [
+        *(
+            (c.subject, f"{c.status}: {c.detail}", c.tested)
+            for c in claims()
+            if c.status is not Status.ENFORCED
+        ),
+        *((kind, f"not compared: {w.reason}", w.tested) for kind, w in waivers.types.items()),
+        *(
+            (f"{kind} `{name}`", f"not compared: {waiver.reason}", waiver.tested)
+            for kind, properties in waivers.properties.items()
+            for name, waiver in properties.items()
+        ),
     ]
-    return _NOT_COMPARED + "| type | property | why |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _rows(rows: Sequence[tuple[str, ...]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ READY = "ready"
 UNREAD = "unread"
 """Answers the properties that no provisioner looked at."""
 
+FAULTS = "faults"
+"""Takes and answers the calls that are to fail (extension/faults.py)."""
+
 
 def endpoint(port: int) -> str:
     """The URL that every AWS client on this machine talks to (CDK needs the name, not the number)."""

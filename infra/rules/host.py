@@ -6,7 +6,7 @@ import re
 
 from infra import names
 from infra.rules.machines import TEMPLATE, user_data
-from infra.rules.template import Resource, Template, at, listed, rule
+from infra.rules.template import Resource, Template, at, is_completed_by_batch, listed, rule
 from infra.units import SCRIPT_FILE, WATCH_UNIT
 
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
@@ -22,7 +22,9 @@ ON_INF1 = "--device /dev/neuron"
     why="otherwise it cannot end the wait of its own launch, and every launch takes the hook's whole hour",
     fix="set MetadataOptions.InstanceMetadataTags to enabled",
 )
-def knows_its_group(resource: Resource, _: Template) -> bool:
+def knows_its_group(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return True
     return bool(resource.at("LaunchTemplateData", "MetadataOptions", "InstanceMetadataTags") == "enabled")
 
 
@@ -33,7 +35,9 @@ def knows_its_group(resource: Resource, _: Template) -> bool:
     why="a machine image with another driver would fail in the middle of a load, for an obscure reason",
     fix=f"keep ExecStartPre={SCRIPT_FILE} preflight before the fetch; a CPU instance has none",
 )
-def checks_chips_before_it_fetches(resource: Resource, _: Template) -> bool:
+def checks_chips_before_it_fetches(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return True
     data = user_data(resource)
     preflight = data.find(f"ExecStartPre={SCRIPT_FILE} preflight")
     fetch = data.index(FETCH)
@@ -47,7 +51,9 @@ def checks_chips_before_it_fetches(resource: Resource, _: Template) -> bool:
     why="one that cannot start would hold its place until somebody looks",
     fix=f"keep ExecStartPost={SCRIPT_FILE} ready and ExecStopPost={SCRIPT_FILE} stopped",
 )
-def tells_how_a_start_went(resource: Resource, _: Template) -> bool:
+def tells_how_a_start_went(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return True
     told = set(re.findall(rf"^\s*(Exec\w+={SCRIPT_FILE} \w+)$", user_data(resource), re.MULTILINE))
     return {f"ExecStartPost={SCRIPT_FILE} ready", f"ExecStopPost={SCRIPT_FILE} stopped"} <= told
 
@@ -59,7 +65,9 @@ def tells_how_a_start_went(resource: Resource, _: Template) -> bool:
     why="a chip with damaged memory goes on answering, wrongly",
     fix=f"write and start {WATCH_UNIT}",
 )
-def watches_its_chips(resource: Resource, _: Template) -> bool:
+def watches_its_chips(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return True
     data = user_data(resource)
     started = re.search(rf'"enable".*"{re.escape(WATCH_UNIT)}"', data) is not None
     return FETCH in data and (ON_INF1 in data) == (started and f"/{WATCH_UNIT}\n" in data)

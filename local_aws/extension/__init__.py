@@ -7,6 +7,7 @@
     fleet*.py          Auto Scaling groups whose instances are local server processes
     replicas*.py       those processes
     cloudformation/    missing types and dropped properties
+    faults.py          calls that fail because a test asked for it
     objects.py         S3 writes with aws:kms and no key
     images.py          ECR's answer for an image that is not there
     state_paths.py     JSONPath filters in state machines
@@ -32,10 +33,12 @@ MODULES = (
     "sagemaker",
     "scaling",
     "fleet",
+    "cloudformation.replacement",
     "cloudformation.strict",
+    "faults",
     "cloudformation.unread",
 )
-"""Each has ``register(registry: Registry) -> None``; the last two go around what the others added."""
+"""Each has ``register(registry: Registry) -> None``; the last four go around what the others added."""
 
 
 def install(server: Server) -> Registry:

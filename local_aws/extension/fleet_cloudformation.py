@@ -62,6 +62,7 @@ class GroupType:
         policy = _policy(stack, logical_id)
         group = stores.groups()[physical_id]
         before = {key: copy.deepcopy(value) for key, value in group.items() if key != "Instances"}
+        tags = stores.group_tags(physical_id)
         try:
             previous = self._engine.template(group)
             answer = self._original.update(physical_id, old, new, stack, logical_id)
@@ -75,6 +76,7 @@ class GroupType:
         except LaunchFailed as failure:
             kept = ("Activities", "InstanceRefreshes")
             group.update({key: value for key, value in before.items() if key not in kept})
+            stores.set_group_tags(physical_id, tags)
             raise ResourceFailed(f"group {physical_id}: {failure}") from failure
         return answer
 

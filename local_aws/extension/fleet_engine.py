@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from local_aws.extension import fleet_stores as stores
+from local_aws.extension.faults import Injected, check
 from local_aws.extension.fleet_stores import Record, Template, TemplateMissing
 from local_aws.extension.fleet_userdata import UserDataUnreadable, serve_environment
 from local_aws.extension.replicas import RESTORE_SECONDS, Launch, Replica, ReplicaFailed, Replicas
@@ -64,6 +65,10 @@ class FleetEngine:
             environment = serve_environment(template.data.get("UserData", ""))
         except UserDataUnreadable as error:
             raise LaunchFailed(str(error)) from error
+        try:
+            check("autoscaling:Launch")
+        except Injected as injected:
+            raise LaunchFailed(f"Could not launch On-Demand Instances. {injected}") from None
         instance = stores.add_instance(group, template)
         identity = instance["InstanceId"]
         entry = _entry(group, template, instance)

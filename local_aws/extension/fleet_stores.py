@@ -274,6 +274,17 @@ def auto_scaling_action(name: str, parameters: Record) -> Any:
     return autoscaling._ACTION_MAP[name](parameters)
 
 
+def group_tags(name: str) -> list[Record]:
+    """A copy of the tags of a group, which ministack keeps beside its record, too."""
+    return copy.deepcopy(autoscaling._tags.get(name) or [])
+
+
+def set_group_tags(name: str, tags: list[Record]) -> None:
+    """Make ``tags`` the group's."""
+    autoscaling._tags[name] = tags
+    autoscaling._asgs[name]["Tags"] = tags
+
+
 def forget_group(name: str) -> None:
     """Remove the group's record with its tags, hooks and policies."""
     autoscaling._delete_asg({"AutoScalingGroupName": name})

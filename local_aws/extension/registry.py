@@ -129,6 +129,11 @@ class Registry:
         app.SERVICE_HANDLERS[name] = handler
         router.SERVICE_PATTERNS[name] = {key: list(values) for key, values in patterns.items()}
 
+    def wrap_services(self, around: Callable[[str, Handler], Handler]) -> None:
+        """Put a handler around each service's; ``around`` gets its name and its own."""
+        for name, own in list(app.SERVICE_HANDLERS.items()):
+            app.SERVICE_HANDLERS[name] = around(name, own)
+
     def add_resource_type(
         self,
         type_name: str,
@@ -164,6 +169,10 @@ class Registry:
             provisioners._STACK_TAG_PROPERTY[type_name] = ("Tags", tags)
         if blocking:
             self._blocking.add(type_name)
+
+    def replace_on_change(self, type_name: str, properties: Sequence[str]) -> None:
+        """A change of one of these makes a new resource; the old one goes when the update has succeeded."""
+        provisioners._REPLACING_PROPERTIES[type_name] = tuple(properties)
 
     def resource_type(self, type_name: str) -> ResourceType:
         """What is registered for a type now, to be extended. KeyError if there is none."""

@@ -96,7 +96,6 @@ def _add_endpoint_type(
         physical_id: str, old: Properties, new: Properties, _stack: str, _logical_id: str
     ) -> Provisioned:
         name = _name_of(store, "endpoint", "Endpoint", physical_id)
-        _retag(store, physical_id, old, new)
         if old.get("EndpointConfigName") != new.get("EndpointConfigName"):
             plane.update_endpoint(_request(name, new))
             record = endpoints.settle(name) or {}
@@ -104,6 +103,7 @@ def _add_endpoint_type(
                 raise ResourceFailed(
                     f"endpoint {name} kept its old configuration: {record.get('FailureReason')}"
                 )
+        _retag(store, physical_id, old, new)  # last: nobody sends back what failed halfway
         return physical_id, {"EndpointName": name}
 
     def delete(physical_id: str, _properties: Properties) -> None:

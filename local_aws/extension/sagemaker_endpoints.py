@@ -24,6 +24,7 @@ from typing import Any
 
 from ministack.core.responses import request_scope
 
+from local_aws.extension.faults import Injected, check
 from local_aws.extension.json_protocol import AwsError, now
 from local_aws.extension.replicas import (
     RESTORE_SECONDS,
@@ -264,12 +265,13 @@ class Endpoints:
         """
         fleet: Fleet = {want.name: [] for want in wanted}
         try:
+            check("sagemaker:Provision")
             for want in wanted:
                 for _ in range(want.count):
                     fleet[want.name].append(self._replicas.start(self._launch(record, want.variant)))
             for name, members in fleet.items():
                 _await_all(name, members)
-        except (ReplicaFailed, AwsError) as failure:
+        except (ReplicaFailed, AwsError, Injected) as failure:
             self._replicas.stop([replica for members in fleet.values() for replica in members])
             raise ReplicaFailed(str(failure)) from failure
         return fleet

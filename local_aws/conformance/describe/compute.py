@@ -28,7 +28,9 @@ def _definition(clients: Clients, resource: Resource) -> Found:
 def _state_machine(clients: Clients, resource: Resource) -> Found:
     found = clients.client("stepfunctions").describe_state_machine(stateMachineArn=resource.physical_id)
     logging = pascal(found.get("loggingConfiguration", {}))
+    tags = clients.client("stepfunctions").list_tags_for_resource(resourceArn=resource.physical_id)["tags"]
     return {
+        "Tags": pascal(tags),
         "StateMachineName": found["name"],
         "StateMachineType": found["type"],
         "DefinitionString": found["definition"],

@@ -10,12 +10,13 @@ NAMESPACE = "sagemaker"
 
 def _model(clients: Clients, resource: Resource) -> Found:
     name = resource.physical_id.rpartition("/")[2]
-    return dict(clients.client("sagemaker").describe_model(ModelName=name))
+    return {**clients.client("sagemaker").describe_model(ModelName=name), **_tags(clients, resource)}
 
 
 def _config(clients: Clients, resource: Resource) -> Found:
     name = resource.physical_id.rpartition("/")[2]
-    return dict(clients.client("sagemaker").describe_endpoint_config(EndpointConfigName=name))
+    found = clients.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
+    return {**found, **_tags(clients, resource)}
 
 
 def _endpoint(clients: Clients, resource: Resource) -> Found:
@@ -25,7 +26,12 @@ def _endpoint(clients: Clients, resource: Resource) -> Found:
         raise NotThere(
             f"the endpoint is {found['EndpointStatus']}: {found.get('FailureReason', 'no reason given')}"
         )
-    return {**found, "DeploymentConfig": found.get("LastDeploymentConfig")}
+    deployed = {"DeploymentConfig": found.get("LastDeploymentConfig")}
+    return {**found, **deployed, **_tags(clients, resource)}
+
+
+def _tags(clients: Clients, resource: Resource) -> Found:
+    return {"Tags": clients.client("sagemaker").list_tags(ResourceArn=resource.physical_id)["Tags"]}
 
 
 def _target(clients: Clients, resource: Resource) -> Found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from local_aws.conformance.describe.model import Describer, Found, Resource, only
 from local_aws.conformance.selfcheck import Clients
 
@@ -64,6 +66,7 @@ def _load_balancer(clients: Clients, resource: Resource) -> Found:
             attributes, resource.properties.get("LoadBalancerAttributes", [])
         ),
         "Subnets": [zone["SubnetId"] for zone in zones],
+        "Tags": _tags(elb, arn),
     }
 
 
@@ -72,7 +75,13 @@ def _target_group(clients: Clients, resource: Resource) -> Found:
     found = only(elb.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"], "target group")
     attributes = elb.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
     asked = resource.properties.get("TargetGroupAttributes", [])
-    return {**found, "TargetGroupAttributes": _asked_for(attributes, asked)}
+    return {**found, "TargetGroupAttributes": _asked_for(attributes, asked), "Tags": _tags(elb, arn)}
+
+
+def _tags(elb: Any, arn: str) -> list[Found]:
+    """Tags of a load balancer, target group or listener."""
+    found: list[Found] = only(elb.describe_tags(ResourceArns=[arn])["TagDescriptions"], "tags")["Tags"]
+    return found
 
 
 def _asked_for(attributes: list[Found], asked: list[Found]) -> list[Found]:
@@ -82,8 +91,9 @@ def _asked_for(attributes: list[Found], asked: list[Found]) -> list[Found]:
 
 
 def _listener(clients: Clients, resource: Resource) -> Found:
-    answer = clients.client("elbv2").describe_listeners(ListenerArns=[resource.physical_id])
-    return only(answer["Listeners"], "listener")
+    elb, arn = clients.client("elbv2"), resource.physical_id
+    found = only(elb.describe_listeners(ListenerArns=[arn])["Listeners"], "listener")
+    return {**found, "Tags": _tags(elb, arn)}
 
 
 DESCRIBERS: dict[str, Describer] = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from local_aws.conformance.selfcheck import Clients
 
 Found = dict[str, Any]
+Shape = Literal["list", "map"]
+"""Of a property ``Tags``: members with Key and Value, or an object."""
 
 
 @dataclass(frozen=True, kw_only=True)

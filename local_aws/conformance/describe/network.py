@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from local_aws.conformance.describe.model import Describer, Found, NotThere, Resource, only
 from local_aws.conformance.selfcheck import Clients
 
+RULES = ("AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress")
 _DNS = {"EnableDnsSupport": "enableDnsSupport", "EnableDnsHostnames": "enableDnsHostnames"}
 
 
@@ -43,23 +42,38 @@ def _endpoint(clients: Clients, resource: Resource) -> Found:
 
 
 def _security_group(clients: Clients, resource: Resource) -> Found:
-    answer = clients.client("ec2").describe_security_groups(GroupIds=[resource.physical_id])
+    ec2 = clients.client("ec2")
+    answer = ec2.describe_security_groups(GroupIds=[resource.physical_id])
     group = only(answer["SecurityGroups"], "security group")
     found = {**group, "GroupDescription": group["Description"]}
-    for name, permissions in (("Ingress", "IpPermissions"), ("Egress", "IpPermissionsEgress")):
-        asked = resource.properties.get(f"SecurityGroup{name}", [])
-        rules = [rule for permission in group[permissions] for rule in _rules(permission)]
-        # Rules that resources of their own added to the group are theirs, not the group's.
-        found[f"SecurityGroup{name}"] = (
-            [r for r in rules if r.get("CidrIp") or r.get("CidrIpv6")] if asked else []
-        )
+    of_group = [{"Name": "group-id", "Values": [resource.physical_id]}]
+    rules = ec2.describe_security_group_rules(Filters=of_group)["SecurityGroupRules"]
+    # Rules that resources of their own added to the group are theirs, not the group's.
+    elsewhere = rule_resources(clients)
+    for name, egress in (("Ingress", False), ("Egress", True)):
+        found[f"SecurityGroup{name}"] = [
+            _spelt(rule)
+            for rule in rules
+            if rule["IsEgress"] is egress and rule["SecurityGroupRuleId"] not in elsewhere
+        ]
+    asked = resource.properties.get("SecurityGroupIngress", [])
+    if not asked and found["SecurityGroupIngress"]:
+        raise NotThere(f"ingress that nobody asked for: {found['SecurityGroupIngress']}")
     return found
 
 
-def _rules(permission: dict[str, Any]) -> list[Found]:
-    ports = {name: permission.get(name) for name in ("IpProtocol", "FromPort", "ToPort")}
-    peers = (*permission["IpRanges"], *permission["Ipv6Ranges"], *permission["UserIdGroupPairs"])
-    return [{**ports, **peer} for peer in peers]
+def rule_resources(clients: Clients) -> set[str]:
+    """Ids of the rules that are resources of some stack."""
+    cloudformation = clients.client("cloudformation")
+    stacks = cloudformation.describe_stacks()["Stacks"]
+    return {
+        resource["PhysicalResourceId"]
+        for stack in stacks
+        for resource in cloudformation.describe_stack_resources(StackName=stack["StackName"])[
+            "StackResources"
+        ]
+        if resource["ResourceType"] in RULES
+    }
 
 
 def _rule(clients: Clients, resource: Resource) -> Found:
@@ -68,6 +82,11 @@ def _rule(clients: Clients, resource: Resource) -> Found:
     found = dict(only(answer["SecurityGroupRules"], "security group rule"))
     if found["IsEgress"] != resource.type_name.endswith("Egress"):
         raise NotThere("the rule has the other direction")
+    return _spelt(found)
+
+
+def _spelt(found: Found) -> Found:
+    """A rule as a template spells it."""
     peer = found.get("ReferencedGroupInfo", {}).get("GroupId")
     return {
         **found,

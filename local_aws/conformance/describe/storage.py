@@ -20,7 +20,11 @@ def _key(clients: Clients, resource: Resource) -> Found:
 
 def _alias(clients: Clients, resource: Resource) -> Found:
     aliases = clients.client("kms").list_aliases()["Aliases"]
-    return only([a for a in aliases if a["AliasName"] == resource.properties["AliasName"]], "alias")
+    found = only([a for a in aliases if a["AliasName"] == resource.physical_id], "alias")
+    # The API gives the key's id, a template names the key by id or ARN.
+    by_arn = str(resource.properties.get("TargetKeyId")).startswith("arn:")
+    arn = f"{found['AliasArn'].rpartition(':')[0]}:key/{found['TargetKeyId']}"
+    return {**found, "TargetKeyId": arn if by_arn else found["TargetKeyId"]}
 
 
 def _bucket(clients: Clients, resource: Resource) -> Found:
@@ -102,7 +106,9 @@ def _repository(clients: Clients, resource: Resource) -> Found:
 def _log_group(clients: Clients, resource: Resource) -> Found:
     name = resource.physical_id
     groups = clients.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
-    return pascal(only([g for g in groups if g["logGroupName"] == name], "log group"))  # type: ignore[no-any-return]
+    found = only([g for g in groups if g["logGroupName"] == name], "log group")
+    tags = clients.client("logs").list_tags_for_resource(resourceArn=found["logGroupArn"])["tags"]
+    return {**pascal(found), "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
 
 def _renamed(items: list[dict[str, Any]], **names: str) -> list[Found]:

@@ -8,7 +8,9 @@ from local_aws.conformance.selfcheck import Clients
 
 def _alarm(clients: Clients, resource: Resource) -> Found:
     answer = clients.client("cloudwatch").describe_alarms(AlarmNames=[resource.physical_id])
-    return only(answer["MetricAlarms"], "alarm")
+    alarm = only(answer["MetricAlarms"], "alarm")
+    tags = clients.client("cloudwatch").list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"]
+    return {**alarm, "Tags": tags}
 
 
 def _dashboard(clients: Clients, resource: Resource) -> Found:
@@ -16,7 +18,9 @@ def _dashboard(clients: Clients, resource: Resource) -> Found:
 
 
 def _topic(clients: Clients, resource: Resource) -> Found:
-    return dict(clients.client("sns").get_topic_attributes(TopicArn=resource.physical_id)["Attributes"])
+    sns, arn = clients.client("sns"), resource.physical_id
+    tags = sns.list_tags_for_resource(ResourceArn=arn)["Tags"]
+    return {**sns.get_topic_attributes(TopicArn=arn)["Attributes"], "Tags": tags}
 
 
 def _topic_policy(clients: Clients, resource: Resource) -> Found:

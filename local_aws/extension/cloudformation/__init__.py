@@ -6,8 +6,10 @@
     network.py          AWS::EC2::FlowLog, VPC.CidrBlock, fields that describe calls leave out
     alarms.py           AWS::CloudWatch::Alarm on metric math; encryption of AWS::SNS::Topic
     state_machines.py   AWS::StepFunctions::StateMachine: logging and tracing
+    fleets.py           AWS::EC2::LaunchTemplate and AWS::ElasticLoadBalancingV2::TargetGroup
     batch.py            AWS::Batch::ComputeEnvironment, JobQueue and JobDefinition
     change_sets.py      change sets that change outputs or policies only
+    replacement.py      which changes replace a resource (create_only.toml)
     strict.py           refuses taken names and references to nothing
     unread.py           notes every property that no provisioner looked at
 
@@ -22,6 +24,7 @@ from local_aws.extension.cloudformation import (
     batch,
     buckets,
     change_sets,
+    fleets,
     network,
     security_groups,
     state_machines,
@@ -31,5 +34,6 @@ from local_aws.extension.registry import Registry
 
 def register(registry: Registry) -> None:
     """Add or extend every type of this folder."""
-    for module in (buckets, security_groups, network, batch, state_machines, alarms, change_sets):
+    modules = (buckets, security_groups, network, batch, state_machines, alarms, fleets, change_sets)
+    for module in modules:
         module.register(registry)
