@@ -161,7 +161,8 @@ def test_what_jobs_exchange_expires_and_nothing_else_does(cpu: World, existing: 
     for world, days in ((cpu, 90), (existing, 30)):
         rules = _lifecycle(world)
         expiring = {row.get("Prefix"): row["ExpirationInDays"] for row in rules.values() if "Prefix" in row}
-        assert expiring == dict.fromkeys(("models/", "compiled/", "requests/"), days)
+        exchanged = dict.fromkeys(("models/", "compiled/", "requests/"), days)
+        assert expiring == {**exchanged, "captured/": 30, "async/": 30}
         assert "ExpirationInDays" not in rules["stale"]
 
 
