@@ -17,6 +17,8 @@ from constructs import IConstruct
 from artifact.release import ReleaseLock
 from artifact.serving import DEFAULT_MODEL, METRICS_DIMENSIONS, METRICS_NAMESPACE
 from infra.alarms import PERIOD, Watch, caption, error_percent
+from infra.cost.catalogue import SAGEMAKER
+from infra.cost_widgets import cost_widget
 from infra.endpoint_scaling import NAMESPACE
 from infra.replica_metrics import replica_widgets
 from settings.endpoint import Endpoint
@@ -137,7 +139,13 @@ def watch_queue(watch: Watch, metrics: Metrics, variant: Variant, *, max_age_min
 
 
 def dashboard(
-    watch: Watch, metrics: Metrics, variants: Sequence[Variant], wanted: Endpoint, serve: Serve
+    watch: Watch,
+    metrics: Metrics,
+    variants: Sequence[Variant],
+    wanted: Endpoint,
+    serve: Serve,
+    *,
+    region: str | None,
 ) -> None:
     """One picture: releases, alarms, traffic, times, errors, hosts, the queue, and what replicas tell."""
     stack, graph = watch.stack, cloudwatch.GraphWidget
@@ -152,7 +160,18 @@ def dashboard(
         ),
         *(graph(title=f"{name[:-11]}, %", left=_each(metrics, variants, (name, "Maximum"))) for name in HOST),
         graph(title="Instances", left=_each(metrics, variants, ("CPUUtilization", "SampleCount"))),
+        cost_widget(region, [f"{SAGEMAKER}{wanted.instance_type}"], _instances(metrics, variants)),
         *(widget for variant in variants for widget in replica_widgets(serve, service=variant.service)),
+    )
+
+
+def _instances(metrics: Metrics, variants: Sequence[Variant]) -> cloudwatch.MathExpression:
+    """Of all variants together: each instance tells of its processor once a minute."""
+    counts = {
+        f"of{at}": metrics.of(variant, "CPUUtilization", "SampleCount") for at, variant in enumerate(variants)
+    }
+    return cloudwatch.MathExpression(
+        expression=" + ".join(f"FILL({name}, 0)" for name in counts), using_metrics=counts, period=PERIOD
     )
 
 

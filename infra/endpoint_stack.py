@@ -159,4 +159,4 @@ class EndpointStack(ProjectStack):
         health.watch_instances(watch, metrics, variants, wanted, serve, endpoint=self.endpoint)
         if wanted.async_ is not None:
             health.watch_queue(watch, metrics, variants[0], max_age_minutes=wanted.async_.max_age_minutes)
-        health.dashboard(watch, metrics, variants, wanted, serve)
+        health.dashboard(watch, metrics, variants, wanted, serve, region=self._settings.project.region)

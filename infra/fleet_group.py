@@ -85,10 +85,13 @@ def add_hooks(group: autoscaling.AutoScalingGroup, serve: Serve, lock: ReleaseLo
 
 
 def add_warm_pool(group: autoscaling.AutoScalingGroup, pool: WarmPool) -> None:
-    """Instances that have booted, proven themselves and wait."""
-    states = {"stopped": autoscaling.PoolState.STOPPED, "running": autoscaling.PoolState.RUNNING}
+    """Instances that have booted, proven themselves and wait.
+
+    Stopped, because leaving the pool is a launch of its own, whose hook waits until the instance has told
+    that it serves; it does so when it boots, which a running one would not do again.
+    """
     group.add_warm_pool(
-        pool_state=states[pool.state],
+        pool_state=autoscaling.PoolState.STOPPED,
         min_size=pool.min_size,
         max_group_prepared_capacity=pool.max_prepared,
         reuse_on_scale_in=pool.reuse_on_scale_in,

@@ -6,12 +6,14 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 
 from artifact.release import ReleaseLock
 from infra.alarms import PERIOD, Watch, caption
+from infra.cost.catalogue import EC2
+from infra.cost_widgets import cost_widget
 from infra.fleet_metrics import FleetMetrics
 from infra.neuron_metrics import chip_widgets
 from infra.replica_metrics import replica_widgets
 from infra.throughput import MILLISECONDS
 from infra.timing import missing_minutes
-from settings.model import Alarms, Serve
+from settings.model import Alarms, Fleet, Settings
 
 
 def watch_fleet(watch: Watch, metrics: FleetMetrics, wanted: Alarms, lock: ReleaseLock) -> None:
@@ -91,10 +93,16 @@ def _missing(metrics: FleetMetrics) -> cloudwatch.MathExpression:
 
 
 def fleet_dashboard(
-    watch: Watch, metrics: FleetMetrics, lock: ReleaseLock, serve: Serve, *, on_chips: bool = False
+    watch: Watch,
+    metrics: FleetMetrics,
+    lock: ReleaseLock,
+    settings: Settings,
+    fleet: Fleet,
+    *,
+    on_chips: bool = False,
 ) -> None:
     """One picture: release, alarms, traffic, latency, errors, replicas, what they tell, what is paid for."""
-    stack, graph = watch.stack, cloudwatch.GraphWidget
+    stack, graph, region = watch.stack, cloudwatch.GraphWidget, settings.project.region
     replicas = [
         metrics.size("GroupDesiredCapacity", "wanted"),
         metrics.size("GroupInServiceInstances", "in service"),
@@ -112,16 +120,18 @@ def fleet_dashboard(
         graph(title="Time to answer", left=[metrics.answer_time(statistic) for statistic in ("p50", "p99")]),
         graph(title="Failed requests: by replicas, by the load balancer", left=failed),
         graph(title="Replicas", left=replicas),
-        *replica_widgets(serve, service=metrics.service),
+        *replica_widgets(settings.serve, service=metrics.service),
         *(chip_widgets(service=metrics.service) if on_chips else []),
-        _what_is_paid_for(metrics),
+        *_what_is_paid_for(metrics, fleet, region),
     )
 
 
-def _what_is_paid_for(metrics: FleetMetrics) -> cloudwatch.IWidget:
-    """Instances by the minute, which is what EC2 bills; prices are no metric."""
-    counted = [
-        metrics.size("GroupTotalInstances", "instances"),
-        metrics.size("WarmPoolTotalCapacity", "in the warm pool"),
+def _what_is_paid_for(metrics: FleetMetrics, fleet: Fleet, region: str | None) -> list[cloudwatch.IWidget]:
+    """Instances by the minute, which is what EC2 bills, and what they cost."""
+    instances = metrics.size("GroupTotalInstances", "instances")
+    counted = [instances, metrics.size("WarmPoolTotalCapacity", "in the warm pool")]
+    prices = [f"{EC2}{name}" for name in fleet.instance_types]
+    return [
+        cloudwatch.GraphWidget(title="Instances that are paid for", left=counted),
+        cost_widget(region, prices, instances),
     ]
-    return cloudwatch.GraphWidget(title="Instances that are paid for", left=counted)

@@ -52,10 +52,7 @@ class _Load:
     def __init__(self, metrics: FleetMetrics, *, settings: Settings, fleet: Fleet, lock: ReleaseLock) -> None:
         self._metrics = metrics
         target = fleet.scaling.in_flight or per_replica_in_flight(settings, lock, fleet.instance_types)
-        pool = fleet.warm_pool
-        self._waiting = pool is not None and pool.state == "running"
-        telling = "(serving + FILL(waiting, 0))" if self._waiting else "serving"
-        self._busy = f"CEIL(inflight * {telling} / {target:g})"
+        self._busy = f"CEIL(inflight * serving / {target:g})"
         self._asked = f"CEIL(FILL(requests, 0) / {per_replica_minute(lock)})"
 
     def missing(self) -> cloudwatch.MathExpression:
@@ -73,8 +70,6 @@ class _Load:
             "inflight": self._metrics.in_flight,
             "serving": size("GroupInServiceInstances", "in service"),
             "wanted": size("GroupDesiredCapacity", "wanted"),
-            # Replicas that wait in a running state tell of no requests, and lower the average.
-            **({"waiting": size("WarmPoolWarmedCapacity", "waiting")} if self._waiting else {}),
             **({"requests": self._metrics.requests} if asked else {}),
         }
         return cloudwatch.MathExpression(

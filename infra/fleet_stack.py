@@ -100,7 +100,7 @@ class FleetStack(ProjectStack):
             add_warm_pool(group, fleet.warm_pool)
         add_schedule(self, group, fleet)
         scale_fleet(self, group, metrics, settings=settings, fleet=fleet, lock=lock)
-        fleet_dashboard(watch, metrics, lock, settings.serve, on_chips=chips > 0)
+        fleet_dashboard(watch, metrics, lock, settings, fleet, on_chips=chips > 0)
         cdk.CfnOutput(self, "LoadBalancerDnsName", value=doors.load_balancer.load_balancer_dns_name)
         cdk.CfnOutput(self, "AutoScalingGroupName", value=group.auto_scaling_group_name)
 

@@ -47,10 +47,8 @@ class Scaling(Section):
 
 
 class WarmPool(Section):
-    """[fleet.warm_pool]: instances that have booted once and wait."""
+    """[fleet.warm_pool]: instances that have booted once and wait, stopped"""
 
-    state: Literal["stopped", "running"] = "stopped"
-    """``stopped`` costs the disk only and boots again; ``running`` costs the instance. No Inf1 hibernates."""
     min_size: Annotated[int, Field(ge=0, le=1000)] = 1
     """Fewest instances that wait."""
     max_prepared: Annotated[int, Field(ge=0, le=1000)] | None = None

@@ -68,7 +68,7 @@ def test_a_warm_pool_holds_what_the_settings_say(warm: World, cpu: World) -> Non
     """And there is none unasked."""
     assert warm.properties("fleet", "AWS::AutoScaling::WarmPool") == {
         "AutoScalingGroupName": {"Ref": next(iter(warm.all("fleet", GROUP)))},
-        "PoolState": "Running",
+        "PoolState": "Stopped",
         "MinSize": 2,
         "MaxGroupPreparedCapacity": 3,
         "InstanceReusePolicy": {"ReuseOnScaleIn": True},
@@ -169,7 +169,7 @@ def test_every_tls_policy_of_the_settings_is_the_load_balancers_of_that_name(tmp
         ({"schedule": [NIGHT, NIGHT]}, "same name"),
         ({"tls_policy": "TLS13-1-0-2021-06"}, "tls_policy"),
         ({"client_security_groups": ["sg-1"]}, "client_security_groups"),
-        ({"warm_pool": {"state": "hibernated"}}, "warm_pool.state"),
+        ({"warm_pool": {"state": "running"}}, "warm_pool.state"),
         ({"max_lifetime_days": 0}, "max_lifetime_days"),
         ({"scaling": {"in_minutes": 1}}, "below out_minutes"),
         ({"scaling": {"max_in_factor": 1.0}}, "max_in_factor"),

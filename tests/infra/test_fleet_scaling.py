@@ -189,16 +189,6 @@ def test_replicas_that_tell_nothing_leave_it_to_requests(tmp_path: Path) -> None
     assert not [name for name in world.all("fleet", ALARM) if name.startswith("Scale")]
 
 
-def test_replicas_in_a_running_pool_do_not_make_the_others_look_idle(warm: World, cpu: World) -> None:
-    """They tell of no requests: two of four that tell with 2 on average carry all the load, 4 each."""
-    alarm = _named(warm, ALARM, "ScaleOutAlarm")
-    load = {**_load(wanted=2, serving=2, in_flight=20.0, requests=0), "WarmPoolWarmedCapacity": 2.0}
-    target = per_replica_in_flight(warm.settings, lock_of("inf1"), ("inf1.xlarge",))
-
-    assert value(alarm, load) == 100 * (math.ceil(20 * 4 / target) - 2) / 2
-    assert "WarmPoolWarmedCapacity" not in str(_named(cpu, ALARM, "ScaleOutAlarm"))
-
-
 @pytest.mark.parametrize(
     ("settings", "target", "types", "batches", "speed", "expected"),
     [

@@ -144,7 +144,7 @@ TABLES = st.fixed_dictionaries(
 )
 RESERVES = st.sampled_from(
     [{"spot_percent": 0}, {"spot_percent": 40}, {"spot_percent": 100}, {"warm_pool": {}},
-     {"warm_pool": {"state": "running", "max_prepared": 4}}]
+     {"warm_pool": {"max_prepared": 4}}]
 )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ WARM: dict[str, Any] = {
     "compile": {"target": "inf1"},
     "fleet": {
         "instance_types": ["inf1.xlarge", "inf1.2xlarge"],
-        "warm_pool": {"state": "running", "min_size": 2, "max_prepared": 3, "reuse_on_scale_in": True},
+        "warm_pool": {"min_size": 2, "max_prepared": 3, "reuse_on_scale_in": True},
         "max_lifetime_days": 7,
     },
 }
