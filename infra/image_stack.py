@@ -51,6 +51,9 @@ HTTPS = 443
 TEST_MINUTES = 90
 GOLDEN_ATTEMPTS = 300
 """Two seconds and more each: ten minutes for loading the model and replaying the golden set."""
+OLDEST_CLI = "2.22.0"
+"""Of the aws command that knows ``s3api put-object --if-match``, which infra/data/traceship-host.sh needs.
+Source: AWS CLI v2 change log, 2.22."""
 
 
 class ImageStack(ProjectStack):
@@ -89,6 +92,7 @@ class ImageStack(ProjectStack):
             "DRIVER_SHA256": wanted.driver_sha256,
             "TOOLS_VERSION": wanted.tools_version,
             "TOOLS_SHA256": wanted.tools_sha256,
+            "OLDEST_CLI": OLDEST_CLI,
             "BUCKET": self._artifacts.bucket.bucket_name,
             "ACCOUNT": cdk.Aws.ACCOUNT_ID,
             "REGION": cdk.Aws.REGION,
