@@ -6,10 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import BinaryIO
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,7 +32,6 @@ SILENCE_SECONDS = 30.0
 AFTER_END_SECONDS = 60.0
 """How long the watch goes on without neuron-monitor, before both are started anew."""
 _WAITING_LINES = 100
-_DIRECT = build_opener(ProxyHandler({}))
 
 
 class MonitorEnded(TraceshipError):
@@ -185,15 +185,19 @@ def missing_devices(folder: Path, chips: int) -> list[int]:
 
 def trouble_of(url: str) -> str | None:
     """Why ``/ping`` did not answer 200, in its own words; None if it did."""
+    at = urlsplit(url)
+    connection = HTTPConnection(str(at.hostname), at.port, timeout=PING_TIMEOUT_SECONDS)
     try:
-        with _DIRECT.open(url, timeout=PING_TIMEOUT_SECONDS) as answer:
-            return None if answer.status == 200 else f"/ping answered {answer.status}"
-    except HTTPError as error:
-        with error:
-            body = error.read(500).decode(errors="replace")
-        return f"/ping answered {error.code}: {' '.join(body.split())}"
-    except OSError as error:
+        connection.request("GET", at.path)
+        answer = connection.getresponse()
+        if answer.status == HTTPStatus.OK:
+            return None
+        body = answer.read(500).decode(errors="replace")
+        return f"/ping answered {answer.status}: {' '.join(body.split())}"
+    except (OSError, HTTPException) as error:
         return f"/ping did not answer: {error}"
+    finally:
+        connection.close()
 
 
 def _say(error: TraceshipError) -> None:
