@@ -29,7 +29,6 @@ from infra.images import uri
 from infra.instances import instances
 from infra.logs import make_log_group
 from infra.machine.components import BUILD, TEST, document
-from infra.private_endpoints import apply_policy, service_policy
 from infra.roles import (
     EC2,
     be_built_by_image_builder,
@@ -187,7 +186,6 @@ class ImageStack(ProjectStack):
         )
         inside.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS), "AWS services by private endpoints")
         subnets = self._vpc.select_subnets(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED).subnet_ids
-        self._door()
         return imagebuilder.CfnInfrastructureConfiguration(
             self,
             "Infrastructure",
@@ -201,29 +199,6 @@ class ImageStack(ProjectStack):
             security_group_ids=[inside.security_group_id],
             terminate_instance_on_failure=True,
         )
-
-    def _door(self) -> None:
-        """Image Builder's own endpoint; the others are the network's."""
-        doors = ec2.SecurityGroup(
-            self,
-            "Doors",
-            vpc=self._vpc,
-            allow_all_outbound=False,
-            description="Private endpoint of Image Builder",
-        )
-        cidr = ec2.Peer.ipv4(self._settings.network.cidr)
-        doors.add_ingress_rule(cidr, ec2.Port.tcp(HTTPS), "HTTPS from the VPC")
-        endpoint = ec2.InterfaceVpcEndpoint(
-            self,
-            "ImageBuilder",
-            vpc=self._vpc,
-            service=ec2.InterfaceVpcEndpointAwsService.IMAGE_BUILDER,
-            subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
-            security_groups=[doors],
-            open=False,
-            private_dns_enabled=True,
-        )
-        apply_policy(endpoint, service_policy(self, "imagebuilder"))
 
     def _distribution(self) -> imagebuilder.CfnDistributionConfiguration:
         kind = imagebuilder.CfnDistributionConfiguration

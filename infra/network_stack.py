@@ -102,7 +102,7 @@ class NetworkStack(ProjectStack):
             allow_all_outbound=False,
         )
         doors.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(HTTPS), "HTTPS from the VPC")
-        for name, (service, prefix) in services(self._settings).items():
+        for name, (service, prefix) in services(self._settings, bakes=self._bakes).items():
             endpoint = ec2.InterfaceVpcEndpoint(
                 self._place,
                 name,

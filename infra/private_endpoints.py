@@ -47,6 +47,10 @@ FOR_EC2_JOBS = {
 }
 """What the ECS agent of an instance that runs compile jobs speaks to (ECS guide, "VPC endpoints")."""
 
+FOR_BAKING = {"ImageBuilder": (_Service.IMAGE_BUILDER, "imagebuilder")}
+"""The agent on a machine that builds or tests an image fetches its components. It is the network's, not the
+image stack's: each service may have one of those, and a VPC has one private name of Image Builder."""
+
 IMAGE_BUILDER = ("toe", "managed-resources")
 """Buckets of AWS's from which Image Builder's agent reads itself and its components (Image Builder guide,
 "VPC endpoint policy for Amazon S3")."""
@@ -58,13 +62,14 @@ _OBJECTS = ("s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadPa
 _LISTS = ("s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads")
 
 
-def services(settings: Settings) -> dict[str, tuple[ec2.InterfaceVpcEndpointAwsService, str]]:
-    """The doors that these settings need."""
+def services(settings: Settings, *, bakes: bool) -> dict[str, tuple[ec2.InterfaceVpcEndpointAwsService, str]]:
+    """The doors that these settings need. ``bakes``: a service has an image pipeline."""
     aws = settings.compile.aws
     return {
         **SERVICES,
         **(FOR_REQUESTS if aws.requests else {}),
         **(FOR_EC2_JOBS if aws.compute == "ec2" else {}),
+        **(FOR_BAKING if bakes else {}),
     }
 
 

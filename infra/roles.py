@@ -132,11 +132,14 @@ def read_blobs(artifacts: ArtifactsStack, blobs: Sequence[str]) -> list[iam.Poli
 
 
 def read_releases(artifacts: ArtifactsStack) -> list[iam.PolicyStatement]:
-    """Read every release, list them, and nothing else."""
-    places = ("releases/*", "blobs/*")
+    """Read every release, list them, and nothing else.
+
+    Blobs are listed too: to a role that may not list, S3 answers 403 and not 404 for one that is missing.
+    """
+    places = ("releases", "blobs")
     return [
-        _list_below(artifacts, "releases"),
-        _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(place) for place in places)),
+        _list_below(artifacts, *places),
+        _allow("Read", ["s3:GetObject"], *(artifacts.object_arn(f"{place}/*") for place in places)),
         use_key(artifacts, "kms:Decrypt"),
     ]
 

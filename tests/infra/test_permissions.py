@@ -524,6 +524,10 @@ def test_the_daily_look_reads_releases_and_writes_nothing_anywhere(cpu: World) -
     ]
 
     assert _readable(deployed, role) == {key for key in KEYS if key.startswith(("releases/", "blobs/"))}
+    for prefix, may in (("releases/", True), ("blobs/sha256/ab", True), ("captured/", False)):
+        # What it may not list is 403 and not 404 when it is missing, and would not be told as missing.
+        listing = _may(role, "s3:ListBucket", deployed.in_bucket("Artifacts"), **{"s3:prefix": prefix})
+        assert listing is may, prefix
     allowed = {
         action for action in {*DENIED, *WRITES} for target in targets if _may(role, action, target, **by_s3)
     }
@@ -616,12 +620,16 @@ def door_allows(caller: Identity, request: Request, door: Policy) -> bool:
     return decide(caller, Request(request.action, alone, request.context)) is Decision.ALLOW
 
 
-def test_every_action_of_a_role_in_the_network_passes_its_door(cpu: World, existing: World) -> None:
+def test_every_action_of_a_role_in_the_network_passes_its_door(
+    cpu: World, inf1: World, existing: World
+) -> None:
     """A right that no door lets through fails at three in the morning, and in no test of the role alone."""
     at_doors = {"s3": "s3", "ecr": "ecr", "logs": "logs", "kms": "kms", "states": "states", "ecs": "ecs"}
-    at_doors |= {name: name for name in ("ssm", "ssmmessages", "sts", "cloudwatch", "autoscaling")}
+    at_doors |= {
+        name: name for name in ("ssm", "ssmmessages", "sts", "cloudwatch", "autoscaling", "imagebuilder")
+    }
     outside = {"ec2", "batch", "events", "xray"}  # called by AWS itself, not from within
-    for world in (cpu, existing):
+    for world in (cpu, inf1, existing):
         doors = {
             statement["Action"].partition(":")[0]
             for body in world.all("network", "AWS::EC2::VPCEndpoint").values()
@@ -630,7 +638,8 @@ def test_every_action_of_a_role_in_the_network_passes_its_door(cpu: World, exist
         } | {"s3"}
         used = {
             action.partition(":")[0]
-            for role in ("compile", "fleet")
+            for role in ("compile", "fleet", "image")
+            if role in world.templates
             for body in world.all(role, "AWS::IAM::ManagedPolicy").values()
             for statement in body["Properties"]["PolicyDocument"]["Statement"]
             for action in (

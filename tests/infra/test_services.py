@@ -18,7 +18,7 @@ from infra.incompatible import LockOfAnotherPlace
 from infra.lock import CompileImagesDiffer, LockMissing
 from settings.load import load_all
 from settings.model import Settings
-from tests.infra.worlds import lock_of, make_app
+from tests.infra.worlds import IMAGE, lock_of, make_app
 
 TEXT = """
 [fleet]
@@ -138,6 +138,29 @@ def test_tags_tell_the_service(tmp_path: Path) -> None:
 
     told = {stack: service(stack) for stack in ("answers-fleet", "search-endpoint", "artifacts")}
     assert told == {"answers-fleet": "answers", "search-endpoint": "search", "artifacts": None}
+
+
+def test_two_services_with_machine_images_share_the_door_of_image_builder(tmp_path: Path) -> None:
+    """A VPC has one private name of each AWS service: CloudFormation would refuse the second endpoint."""
+    path = tmp_path / "traceship.toml"
+    images = "".join(f"[service.{name}.image]\n" for name in ("search", "answers"))
+    shared = "\n".join(["[image]", *(f'{key} = "{value}"' for key, value in IMAGE.items())])
+    path.write_text(f"{TEXT}\n{shared}\n{images}", encoding="utf-8")
+    app, settings = make_app(tmp_path / "out"), load_all(path)
+    add_stacks(app, [Service(each, _lock(each)) for each in settings])
+
+    app.synth()
+
+    templates = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.template.json")]
+    resources = [r for template in templates for r in template["Resources"].values()]
+    named = Counter(
+        json.dumps(r["Properties"]["ServiceName"])
+        for r in resources
+        if r["Type"] == "AWS::EC2::VPCEndpoint" and r["Properties"].get("PrivateDnsEnabled")
+    )
+    assert set(named.values()) == {1}
+    assert any("imagebuilder" in name for name in named)
+    assert sum(r["Type"] == "AWS::ImageBuilder::ImagePipeline" for r in resources) == 2
 
 
 def test_a_service_without_its_lock_is_refused_by_the_name_of_the_lock(tmp_path: Path) -> None:
