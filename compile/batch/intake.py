@@ -81,10 +81,12 @@ def take(to: Deployment, requests: dict[str, CompileRequest], report: Report) ->
         AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
     """
     told: dict[str, dict[str, Any]] = {}
-    left: dict[str, Row] = {}
+    rows: list[Row] = []
+    left: list[Row] = []
     for label, request in requests.items():
         try:
             row = make_row(to, label, request, report)
+            rows.append(row)
             refused = given_up(to, row)
             if is_there(to, row):
                 told[label] = {"status": "was there", "place": f"{SCHEME}{to.bucket}/{row.prefix}"}
@@ -96,12 +98,12 @@ def take(to: Deployment, requests: dict[str, CompileRequest], report: Report) ->
                 raise
             told[label] = {"status": "failed", **_said(error)}
             continue
-        left[label] = row
+        left.append(row)
         told[label] = {"status": "started", "place": f"{SCHEME}{to.bucket}/{row.prefix}"}
     answer: dict[str, Any] = {"status": "taken", "rows": told}
     if left:
-        rows = list(left.values())
-        run = start(to, rows, lambda: [row_item(to, row, parts_left(to, row), report) for row in rows])
+        # All of them name the execution, as for the client: one that runs is found when a row of it is done.
+        run = start(to, rows, lambda: [row_item(to, row, parts_left(to, row), report) for row in left])
         answer |= {"execution": run.arn, "attached": run.attached}
     return answer
 

@@ -75,6 +75,19 @@ def test_the_same_request_again_attaches_or_finds_what_is_there(world: World, as
     assert len(world.cloud.executions) == 1
 
 
+def test_the_same_request_attaches_while_only_some_of_its_rows_are_done(world: World, ask: Any) -> None:
+    """Spot may take the job that started the rows before it has answered; the rows run once all the same."""
+    rows = {"one": _row(), "two": _row(bucket=["1x32"])}
+    first = ask(rows)
+    deliver(next(iter(world.cloud.executions.values()))["input"]["items"][0]["arguments"])
+
+    again = ask(rows)
+
+    assert again["rows"]["one"]["status"] == "was there"
+    assert (again["execution"], again["attached"]) == (first["execution"], True)
+    assert len(world.cloud.executions) == 1
+
+
 @pytest.mark.parametrize("body", [b"{", b"{}", b"\x00" * 70_000], ids=["no json", "no request", "too long"])
 def test_a_malformed_request_is_refused_beside_it_and_nothing_runs(
     world: World, ask: Any, body: bytes
