@@ -38,6 +38,7 @@ FREE = frozenset(
         "AWS::Batch::ComputeEnvironment",
         "AWS::Batch::JobQueue",
         "AWS::CDK::Metadata",
+        "AWS::CloudFormation::WaitConditionHandle",
         "AWS::EC2::RouteTable",
         "AWS::EC2::SecurityGroup",
         "AWS::EC2::SecurityGroupEgress",
@@ -83,6 +84,7 @@ LEFT_OUT = {
     "AWS::ImageBuilder::ImagePipeline": "builds of machine images: an hour or two of two instances each, "
     "and a snapshot",
     "AWS::S3::Bucket": "older releases, captured data and access logs in S3",
+    "AWS::Scheduler::Schedule": "the job that reads all releases every day",
     "AWS::SNS::Topic": "messages of topics",
     "AWS::SQS::Queue": "messages of queues",
     "AWS::SageMaker::EndpointConfig": "disks of endpoints",

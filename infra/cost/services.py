@@ -68,7 +68,6 @@ def _fleet(stack: str, template: Template, name: str, group: Mapping[str, Any]) 
     split = policy.get("InstancesDistribution", {})
     launch = policy["LaunchTemplate"]
     data = _launch_data(template, launch["LaunchTemplateSpecification"])
-    disks = (mapping.get("Ebs", {}) for mapping in data.get("BlockDeviceMappings", []))
     entries = [
         _entry(
             action["Recurrence"], action.get("TimeZone"), action.get("MinSize"), action.get("MaxSize"),
@@ -84,9 +83,15 @@ def _fleet(stack: str, template: Template, name: str, group: Mapping[str, Any]) 
         entries=tuple(entries),
         on_demand_base=int(split.get("OnDemandBaseCapacity", 0)),
         on_demand_percent=int(split.get("OnDemandPercentageAboveBaseCapacity", 100)),
-        disk_gib=sum(int(disk.get("VolumeSize", 0)) for disk in disks),
+        disk_gib=disk_gib(data),
         detailed_monitoring=bool(data.get("Monitoring", {}).get("Enabled", False)),
     )
+
+
+def disk_gib(data: Mapping[str, Any]) -> int:
+    """All disks of a launch template."""
+    disks = (mapping.get("Ebs", {}) for mapping in data.get("BlockDeviceMappings", []))
+    return sum(int(disk.get("VolumeSize", 0)) for disk in disks)
 
 
 def _first_type(overrides: list[Mapping[str, Any]], data: Mapping[str, Any]) -> str:

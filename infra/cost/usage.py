@@ -11,7 +11,7 @@ from artifact.release import ReleaseLock
 from infra.cost.capacity import Load, Work
 from infra.cost.catalogue import EC2, SAGEMAKER, SPOT
 from infra.cost.schedule import HOURS_A_MONTH
-from infra.cost.services import Service, Template, resources
+from infra.cost.services import Service, Template, disk_gib, resources
 from settings.model import Serve
 
 GIB = 1024**3
@@ -156,11 +156,36 @@ def of_release(stack: str, lock: ReleaseLock) -> Iterator[Usage]:
 
 
 def of_compile_hour(stack: str, template: Template) -> Iterator[Usage]:
-    """An hour of one compile job, on-demand and with the memory that it begins with."""
-    for _, job in resources(template, "AWS::Batch::JobDefinition"):
-        container = job["ContainerProperties"]
-        needs = {each["Type"]: Fraction(each["Value"]) for each in container["ResourceRequirements"]}
-        disk = max(Fraction(container["EphemeralStorage"]["SizeInGiB"]) - FREE_DISK_GIB, Fraction())
-        yield Usage(stack, "processors", "fargate/vcpu", needs["VCPU"])
-        yield Usage(stack, "memory", "fargate/memory", needs["MEMORY"] / 1024)
-        yield Usage(stack, f"disk above {FREE_DISK_GIB} GB", "fargate/storage", disk)
+    """An hour of one compile job, on-demand and with the memory, or the machine, that it begins with.
+
+    Other jobs of the stack take requests and look at releases; the one with the most processors compiles.
+    """
+    jobs = [job["ContainerProperties"] for _, job in resources(template, "AWS::Batch::JobDefinition")]
+    if not jobs:
+        return
+    container = max(jobs, key=lambda each: _needs(each)["VCPU"])
+    machine = _batch_machine(template)
+    if machine is not None:
+        yield Usage(stack, f"{machine} on-demand", EC2 + machine, Fraction(1))
+        for _, launch in resources(template, "AWS::EC2::LaunchTemplate"):
+            size = disk_gib(launch["LaunchTemplateData"])
+            yield Usage(stack, f"its disk of {size} GB", "ebs/gp3", Fraction(size, HOURS_A_MONTH))
+        return
+    needs = _needs(container)
+    disk = max(Fraction(container["EphemeralStorage"]["SizeInGiB"]) - FREE_DISK_GIB, Fraction())
+    yield Usage(stack, "processors", "fargate/vcpu", needs["VCPU"])
+    yield Usage(stack, "memory", "fargate/memory", needs["MEMORY"] / 1024)
+    yield Usage(stack, f"disk above {FREE_DISK_GIB} GB", "fargate/storage", disk)
+
+
+def _needs(container: Mapping[str, Any]) -> dict[str, Fraction]:
+    """Processors, and MiB of memory."""
+    return {each["Type"]: Fraction(each["Value"]) for each in container["ResourceRequirements"]}
+
+
+def _batch_machine(template: Template) -> str | None:
+    """The instance type that on-demand jobs try first; None on Fargate."""
+    for _, environment in resources(template, "AWS::Batch::ComputeEnvironment"):
+        if environment["ComputeResources"]["Type"] == "EC2":
+            return str(environment["ComputeResources"]["InstanceTypes"][0])
+    return None

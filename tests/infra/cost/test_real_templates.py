@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,40 @@ from infra.cost.bill import Question, Run, region_cost
 from infra.cost.capacity import Load
 from infra.cost.errors import PricesInvalid, RegionUnpriced
 from infra.cost.services import services
+from infra.cost.usage import of_compile_hour
 from settings.model import Serve
 from tests.infra.snapshots import FOLDER
-from tests.infra.worlds import lock_of
+from tests.infra.worlds import World, lock_of
 
 TEMPLATES = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))
 }
 
 
-def test_every_resource_type_of_our_stacks_is_priced_free_or_named_as_left_out() -> None:
+def test_every_resource_type_of_our_stacks_is_priced_free_or_named_as_left_out(
+    cpu: World, existing: World
+) -> None:
     """A stack with a new kind of resource needs a word about its cost in coverage.py."""
-    types = {r["Type"] for template in TEMPLATES.values() for r in template["Resources"].values()}
+    templates = [*TEMPLATES.values(), *cpu.templates.values(), *existing.templates.values()]
+    types = {r["Type"] for template in templates for r in template["Resources"].values()}
 
     assert coverage.unknown(types) == ()
     assert not coverage.PRICED & coverage.FREE
+
+
+def test_a_compile_hour_is_of_the_job_that_compiles_where_the_stack_has_others(cpu: World) -> None:
+    """One takes requests, one looks at releases."""
+    found = {each.price: each.quantity for each in of_compile_hour("compile", cpu.templates["compile"])}
+
+    assert found == {"fargate/vcpu": 16, "fargate/memory": 32, "fargate/storage": 80}
+    assert len(list(of_compile_hour("compile", cpu.templates["compile"]))) == 3
+
+
+def test_a_compile_hour_on_ec2_is_of_the_first_type_and_its_disk(existing: World) -> None:
+    """Whatever else the job leaves of the machine is paid for too."""
+    found = {each.price: each.quantity for each in of_compile_hour("compile", existing.templates["compile"])}
+
+    assert found == {"ec2/c6i.4xlarge": 1, "ebs/gp3": Fraction(100, 730)}
 
 
 def test_every_fleet_and_endpoint_of_our_stacks_is_found() -> None:
