@@ -183,9 +183,10 @@ def check_zones(project: Project) -> None:
         TypeNotOffered: one does not.
         AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
     """
-    fleet = project.settings.fleet
-    if fleet is not None:
-        check_offerings(project.client("ec2"), fleet.instance_types, project.settings.project.zones)
+    settings = project.settings
+    if settings.fleet is not None:
+        zones = settings.project.zones or tuple(subnet.zone for subnet in settings.network.subnets)
+        check_offerings(project.client("ec2"), settings.fleet.instance_types, zones)
 
 
 def _refuse_placeholders(project: Project, lock: ReleaseLock) -> None:

@@ -12,7 +12,7 @@ from artifact.aws import AwsClient, translated
 from artifact.errors import UsageError
 
 ZONES_TAKEN = 2
-"""Of a region, where the settings name none (infra/stack.py)."""
+"""Of a region, where the settings name no zones or subnets (infra/stack.py)."""
 
 
 class TypeNotOffered(UsageError):
@@ -25,7 +25,8 @@ class TypeNotOffered(UsageError):
         super().__init__(
             what=f"zone {zone} does not offer {name}",
             why=f"EC2 says so for this account; {elsewhere}",
-            fix="name zones in project.zones that offer every type of fleet.instance_types"
+            fix="name zones in project.zones, or network.subnets in zones, that offer every type of "
+            "fleet.instance_types"
             if others
             else "name other types in fleet.instance_types, or another project.region",
         )

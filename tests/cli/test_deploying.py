@@ -14,7 +14,7 @@ from artifact.release import Ami, Image, ReleaseLock, release_prefix
 from cli.deploying import deploy
 from fleet.offerings import TypeNotOffered
 from settings.model import Settings
-from tests.infra.worlds import CPU, PINNED, lock_of, settings_of
+from tests.infra.worlds import CPU, EXISTING, PINNED, lock_of, settings_of
 
 MANIFEST = b"{}"
 
@@ -69,6 +69,17 @@ def _lock() -> ReleaseLock:
 def test_a_zone_without_the_fleets_type_ends_a_deploy_before_it_begins() -> None:
     """Nothing is synthesised: the project here has no folder for it."""
     project: Any = Project(settings_of(PINNED))
+
+    with pytest.raises(TypeNotOffered) as refused:
+        deploy(project)
+
+    assert refused.value.what == "zone eu-west-1c does not offer c5.xlarge"
+
+
+def test_in_a_network_that_is_there_the_zones_are_those_of_its_subnets() -> None:
+    """The region's first two have nothing to do with it."""
+    fleet = {"instance_types": ["m5.xlarge", "c5.xlarge"], "max_size": 2}
+    project: Any = Project(settings_of(EXISTING, {"fleet": fleet}))
 
     with pytest.raises(TypeNotOffered) as refused:
         deploy(project)
