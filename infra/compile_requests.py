@@ -146,3 +146,6 @@ def _watch(watch: Watch, machine: sfn.StateMachine, rule: events.Rule) -> None:
     watch.once("RequestsLost", lost, "EventBridge could not hand a compile request to its state machine")
     failed = machine.metric_failed(statistic="Sum")
     watch.once("RequestsFailed", failed, "A compile request was neither taken nor refused")
+    # Not among those that failed: AWS counts it apart.
+    stuck = machine.metric_timed_out(statistic="Sum")
+    watch.once("RequestsStuck", stuck, "A compile request waited for hours, and for no machine came one")

@@ -383,7 +383,12 @@ def test_releases_are_looked_at_daily_and_somebody_is_told(cpu: World) -> None:
     )
     command = submit["Parameters"]["ContainerOverrides"]["Command"]
     assert command == ["reverify", "s3://traceship-artifacts-111122223333-eu-west-1"]
-    assert alarms == {"ExecutionsFailed", "ExecutionsSucceeded", "FailedInvocations"}
+    assert alarms == {
+        "ExecutionsFailed",
+        "ExecutionsSucceeded",
+        "ExecutionsTimedOut",
+        "FailedInvocations",
+    }
     for alarm in cpu.all("compile", "AWS::CloudWatch::Alarm").values():
         assert alarm["Properties"]["AlarmActions"]
 
