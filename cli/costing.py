@@ -38,14 +38,14 @@ def cost(
         refresh: ask AWS for the prices first and write them to ``file``.
 
     Raises:
-        LockMissing, LockInvalid: see infra/lock.py.
+        LockMissing, LockInvalid, CanaryLockMissing: see infra/lock.py and infra/canary.py.
         RegionUnpriced, PricesInvalid, PriceListPartial …: see infra/cost/errors.py.
         What ``infra.app.add_stacks`` does.
     """
-    services = [(each.settings, each.lock()) for each in project.services]
+    services = [(each.settings, each.lock(), each.canary_lock()) for each in project.services]
     runs = {
         stack_name(settings, role): Run(lock=lock, serve=settings.serve)
-        for settings, lock in services
+        for settings, lock, _ in services
         for role in service_roles(settings)
     }
     place = project.shared.project.region or services[0][1].location.region

@@ -14,8 +14,13 @@ from settings.model import Settings
 CDK_JSON = Path(__file__).parents[2] / "cdk.json"
 
 
-def templates_of(services: Sequence[tuple[Settings, ReleaseLock]]) -> dict[str, dict[str, Any]]:
+def templates_of(
+    services: Sequence[tuple[Settings, ReleaseLock, ReleaseLock | None]],
+) -> dict[str, dict[str, Any]]:
     """The templates that ``cdk deploy`` would send; starts Node, some seconds.
+
+    Args:
+        services: of each its settings, its lock, and its canary's if it has one.
 
     Raises:
         What ``infra.app.add_stacks`` does.
@@ -30,5 +35,5 @@ def templates_of(services: Sequence[tuple[Settings, ReleaseLock]]) -> dict[str, 
     context = json.loads(CDK_JSON.read_text(encoding="utf-8"))["context"]
     with tempfile.TemporaryDirectory() as folder:
         app = cdk.App(outdir=folder, context=context, analytics_reporting=False)
-        add_stacks(app, [Service(settings, lock) for settings, lock in services])
+        add_stacks(app, [Service(*service) for service in services])
         return {stack.stack_name: dict(stack.template) for stack in app.synth().stacks}

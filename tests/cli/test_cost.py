@@ -41,6 +41,25 @@ def test_a_person_reads_quantity_price_sum_and_age(tmp_path: Path) -> None:
         assert words in answer.stdout, answer.stdout
 
 
+def test_a_canary_is_paid_for_too(tmp_path: Path) -> None:
+    """By its own lock, which stands beside the release's."""
+    example = CHECKOUT / "examples/inf1"
+    lock = (example / "release.lock.json").read_text(encoding="utf-8")
+    text = (example / "traceship.toml").read_text(encoding="utf-8")
+    (tmp_path / "traceship.toml").write_text(f"{text}\n[endpoint.canary]\ncount = 2\n", encoding="utf-8")
+    (tmp_path / "release.lock.json").write_text(lock, encoding="utf-8")
+    settings = ("--settings", str(tmp_path / "traceship.toml"))
+
+    alone = traceship(*settings, "cost", "--json", cwd=tmp_path)
+    (tmp_path / "release.canary.lock.json").write_text(lock, encoding="utf-8")
+    answer = traceship(*settings, "cost", "--json", cwd=tmp_path)
+
+    assert (alone.code, "canary-lock-missing" in alone.stderr) == (2, True)
+    assert answer.code == 0, answer.stderr
+    (canary,) = (line for line in answer.json["regions"][0]["lines"] if "second variant" in line["what"])
+    assert canary["quantity"] == 2 * 730
+
+
 def test_two_ways_to_say_the_load_contradict_each_other(tmp_path: Path) -> None:
     """Exit code 2."""
     answer = traceship(*SETTINGS, "cost", "--utilization", "50", "--requests-per-second", "1", cwd=tmp_path)
