@@ -11,7 +11,10 @@ def placeholders(settings: Settings, lock: ReleaseLock) -> tuple[str, ...]:
     serves = settings.fleet is not None or settings.endpoint is not None
     candidates = [
         ("serving image (serve.image)", serves and lock.serving_image.placeholder),
-        ("compile image (compile.image)", lock.compile_image.placeholder),
+        (
+            "compile image (compile.image)",
+            lock.compile_image.placeholder and not settings.compile.aws.build_image,
+        ),
         ("machine image (fleet.ami)", settings.fleet is not None and lock.ami.placeholder),
     ]
     return tuple(name for name, used in candidates if used)

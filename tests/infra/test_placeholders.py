@@ -26,6 +26,13 @@ def test_what_no_stack_uses_does_not_matter() -> None:
     assert placeholders(settings_of({}), lock_of("cpu")) == ("compile image (compile.image)",)
 
 
+def test_an_image_that_the_stack_builds_itself_need_not_be_named() -> None:
+    """The lock's is of the machine that compiled; jobs run another."""
+    builds = settings_of({"compile": {"aws": {"build_image": True}}})
+
+    assert placeholders(builds, lock_of("cpu")) == ()
+
+
 def test_what_was_looked_up_is_no_placeholder() -> None:
     """Then nothing stands in the way of a deploy."""
     ami = Ami(id="ami-12345678", placeholder=False)
