@@ -21,7 +21,7 @@ from cli.console import step
 from cli.endpoints import DeployIncomplete, check_endpoint, check_update, wanted_variants
 from cli.project import Project
 from fleet.offerings import check_offerings
-from infra.names import ENDPOINT, FLEET, stack_name, stack_names
+from infra.names import ENDPOINT, FLEET, PROJECT_TAG, stack_name, stack_names
 from infra.signing import signing_environment
 
 TOOLKIT_STACK = "CDKToolkit"
@@ -80,6 +80,19 @@ class NotBootstrapped(UsageError):
         )
 
 
+class StackOfAnother(UsageError):
+    """A stack with this name belongs to another project, which a deploy would overwrite."""
+
+    id = "stack-of-another"
+
+    def __init__(self, *, stack: str, owner: str) -> None:
+        super().__init__(
+            what=f"the stack {stack} belongs to the project {owner!r}",
+            why="its tag says so; a project and one of its services can be spelt as another project is",
+            fix="give one of the two another project.name, or the service another name",
+        )
+
+
 class UnknownStack(UsageError):
     """A stack was asked for that these settings do not describe."""
 
@@ -126,8 +139,9 @@ def deploy(
     if bootstrap:
         with step(f"bootstrap the CDK in {project.account}, {project.region}"):
             cdk.bootstrap(project.account, project.region)
-    elif not _exists(project.client("cloudformation"), TOOLKIT_STACK):
+    elif _find(project.client("cloudformation"), TOOLKIT_STACK) is None:
         raise NotBootstrapped(account=project.account, region=project.region)
+    check_owner(project.client("cloudformation"), chosen, project.shared.project.name)
     for service in project.services:
         if (stack := stack_name(service.settings, ENDPOINT)) in chosen:
             check_update(service, wanted_variants(cdk.out, stack))
@@ -189,6 +203,20 @@ def check_zones(project: Project) -> None:
         check_offerings(project.client("ec2"), settings.fleet.instance_types, zones)
 
 
+def check_owner(cloudformation: AwsClient, stacks: list[str], name: str) -> None:
+    """See that no stack is there already that another project made.
+
+    Raises:
+        StackOfAnother: the first one that is.
+        AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
+    """
+    for stack in stacks:
+        found = _find(cloudformation, stack) or {}
+        owner = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}.get(PROJECT_TAG, name)
+        if owner != name:
+            raise StackOfAnother(stack=stack, owner=owner)
+
+
 def _refuse_placeholders(project: Project, lock: ReleaseLock) -> None:
     from infra.placeholders import placeholders
 
@@ -212,17 +240,18 @@ def _service_stacks(project: Project) -> tuple[str, str]:
     return stack_name(project.settings, FLEET), stack_name(project.settings, ENDPOINT)
 
 
-def _exists(cloudformation: AwsClient, stack: str) -> bool:
+def _find(cloudformation: AwsClient, stack: str) -> dict[str, Any] | None:
+    """The stack as CloudFormation describes it; None where there is none."""
     from botocore.exceptions import ClientError
 
     with translated(f"look for the stack {stack}"):
         try:
-            cloudformation.describe_stacks(StackName=stack)
+            found: dict[str, Any] = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") == "ValidationError":
-                return False
+                return None
             raise
-    return True
+    return found
 
 
 def _check_outputs(out: Path, stacks: list[str], outputs: dict[str, dict[str, str]]) -> None:

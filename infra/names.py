@@ -184,6 +184,9 @@ def image_builder_log_group(recipe: str) -> str:
     return f"/aws/imagebuilder/{recipe}"
 
 
+PROJECT_TAG = "traceship:project"
+"""Tag of every stack and its resources, with the project's name."""
+
 FLEET_TAG = "traceship:fleet"
 """Tag of an Auto Scaling group, with its stack's name: what the group's instances may act on."""
 

@@ -35,7 +35,7 @@ class ProjectStack(cdk.Stack):
             env=cdk.Environment(account=project.account, region=project.region),
             description=description,
             tags={
-                "traceship:project": project.name,
+                names.PROJECT_TAG: project.name,
                 "traceship:stack": names.role_name(settings, role),
                 **self._service_tag(settings, role),
                 **settings.tags,

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 
 from artifact.release import Ami, Image, ReleaseLock, release_prefix
-from cli.deploying import deploy
+from cli.deploying import StackOfAnother, check_owner, deploy
 from fleet.offerings import TypeNotOffered
 from settings.model import Settings
 from tests.infra.worlds import CPU, EXISTING, PINNED, lock_of, settings_of
@@ -85,6 +86,23 @@ def test_in_a_network_that_is_there_the_zones_are_those_of_its_subnets() -> None
         deploy(project)
 
     assert refused.value.what == "zone eu-west-1c does not offer c5.xlarge"
+
+
+def test_a_stack_of_another_project_is_not_overwritten() -> None:
+    """A service `search` of the project `shop` names its fleet as the project `shop-search` does."""
+
+    class Formation:
+        def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - AWS's name
+            if StackName == "shop-search-network":
+                raise ClientError({"Error": {"Code": "ValidationError"}}, "DescribeStacks")
+            owner = "shop-search" if StackName == "shop-search-artifacts" else "shop"
+            return {"Stacks": [{"Tags": [{"Key": "traceship:project", "Value": owner}]}]}
+
+    check_owner(Formation(), ["shop-search-artifacts", "shop-search-network"], "shop-search")
+    with pytest.raises(StackOfAnother) as refused:
+        check_owner(Formation(), ["shop-search-artifacts", "shop-search-fleet"], "shop-search")
+
+    assert "shop-search-fleet belongs to the project 'shop'" in refused.value.what
 
 
 def test_zones_do_not_matter_where_no_fleet_is_deployed() -> None:
