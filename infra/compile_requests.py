@@ -148,4 +148,4 @@ def _watch(watch: Watch, machine: sfn.StateMachine, rule: events.Rule) -> None:
     watch.once("RequestsFailed", failed, "A compile request was neither taken nor refused")
     # Not among those that failed: AWS counts it apart.
     stuck = machine.metric_timed_out(statistic="Sum")
-    watch.once("RequestsStuck", stuck, "A compile request waited for hours, and for no machine came one")
+    watch.once("RequestsStuck", stuck, "A compile request had neither a machine nor an answer for four hours")
