@@ -1,7 +1,7 @@
 """A container image copied by its digest from one ECR repository to another, account or region.
 
 Through ECR's own API, so that neither a container engine nor another tool is needed where a release
-is promoted. Nothing is rebuilt or renamed: a manifest's bytes decide its digest, ECR refuses bytes
+is promoted. Nothing is rebuilt: a manifest's bytes decide its digest, ECR refuses bytes
 of another one, and every layer is hashed here on its way. A layer that is there is not sent again.
 
 Source: ECR API reference (BatchGetImage, GetDownloadUrlForLayer, UploadLayerPart, PutImage) and the OCI
@@ -28,6 +28,8 @@ MANIFEST_TYPES = (
 )
 TIMEOUT_SECONDS = 60
 """Without a byte of a layer."""
+TAG = "promoted-"
+"""And the digest: the tag of a copy. ECR lets an image without one expire (infra/artifacts_stack.py)."""
 _CHUNK = 1024 * 1024
 _SHA256 = "sha256:"
 
@@ -102,6 +104,13 @@ class Repository:
         kind = image.get("imageManifestMediaType") or json.loads(data).get("mediaType", MANIFEST_TYPES[0])
         return data, kind
 
+    def has_tag(self, tag: str) -> bool:
+        """Whether an image has this tag."""
+        wanted = [{"imageTag": tag}]
+        kinds = list(MANIFEST_TYPES)
+        answer = self.ecr.batch_get_image(**self._place, imageIds=wanted, acceptedMediaTypes=kinds)
+        return bool(answer.get("images"))
+
     def lacks(self, layer: str) -> bool:
         """Whether a layer is not there."""
         answer = self.ecr.batch_check_layer_availability(**self._place, layerDigests=[layer])
@@ -146,18 +155,24 @@ class Repository:
         self.ecr.complete_layer_upload(**self._place, uploadId=upload, layerDigests=[layer])
         return sent
 
-    def put(self, digest: str, manifest: bytes, kind: str) -> None:
-        """Store a manifest under its digest, without a tag: a digest is what stacks name."""
+    def put(self, digest: str, manifest: bytes, kind: str, *, tag: str | None) -> None:
+        """Store a manifest under its digest, which is what stacks name; ``tag``: what keeps it from
+        expiring. One that is there already gets the tag beside those that it has."""
         self.ecr.put_image(
-            **self._place, imageManifest=manifest.decode(), imageManifestMediaType=kind, imageDigest=digest
+            **self._place,
+            imageManifest=manifest.decode(),
+            imageManifestMediaType=kind,
+            imageDigest=digest,
+            **({} if tag is None else {"imageTag": tag}),
         )
 
 
 def copy_image(source: Repository, target: Repository, digest: str, *, report: Callable[[str], None]) -> int:
     """Make ``target`` hold the image ``digest`` (64 hex digits) of ``source``; returns the bytes sent.
 
-    An image that is there already costs one question. Layers first, the manifest last: an image is in
-    the registry whole or not at all, and a second run sends what is left.
+    It gets a tag of its own, because a repository of ours deletes what has none; the images of an index
+    stay as long as that does. An image that was copied before costs one question. Layers first, the
+    manifest last: an image is in the registry whole or not at all, and a second run sends what is left.
 
     Raises:
         ImageAbsent: ``source`` does not hold it.
@@ -165,11 +180,23 @@ def copy_image(source: Repository, target: Repository, digest: str, *, report: C
         AwsDenied, AwsUnreachable, AwsRefused: what ECR said.
     """
     with translated(f"copy the image sha256:{digest[:12]} to {target.name}"):
-        return _copied(source, target, _SHA256 + digest, report)
+        if target.has_tag(TAG + digest):
+            return 0
+        return _copied(source, target, _SHA256 + digest, report, tag=TAG + digest)
 
 
-def _copied(source: Repository, target: Repository, digest: str, report: Callable[[str], None]) -> int:
-    if target.manifest(digest) is not None:
+def _copied(
+    source: Repository,
+    target: Repository,
+    digest: str,
+    report: Callable[[str], None],
+    *,
+    tag: str | None = None,
+) -> int:
+    held = target.manifest(digest)
+    if held is not None:
+        if tag is not None:
+            target.put(digest, *held, tag=tag)
         return 0
     found = source.manifest(digest)
     if found is None:
@@ -183,7 +210,7 @@ def _copied(source: Repository, target: Repository, digest: str, report: Callabl
             size = target.write(layer, source.read(layer))
             report(f"copied {layer[:19]}, {size / 1e6:.1f} MB")
             sent += size
-    target.put(digest, data, kind)
+    target.put(digest, data, kind, tag=tag)
     return sent
 
 

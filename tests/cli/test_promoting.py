@@ -195,7 +195,7 @@ class Ecr:
         self.holds, self.put = holds, []  # type: ignore[var-annotated]
 
     def batch_get_image(self, *, imageIds: list[dict[str, str]], **_: Any) -> dict[str, Any]:  # noqa: N803
-        there = self.holds is not None and imageIds[0]["imageDigest"] == f"sha256:{self.digest}"
+        there = self.holds is not None and imageIds[0].get("imageDigest") == f"sha256:{self.digest}"
         return {"images": [{"imageManifest": self.holds}] if there else []}
 
     @property
@@ -234,6 +234,7 @@ def test_images_are_copied_by_digest_before_the_release_is_published(
     (put,) = here.put
     assert (put["registryId"], put["repositoryName"]) == (ACCOUNT, "shop/serving")
     assert put["imageDigest"] == f"sha256:{there.digest}"
+    assert put["imageTag"] == f"promoted-{there.digest}"
     assert asked == [(None, "ap-south-1"), ("prod", None)]
     assert _prod(dev).lock().serving_image.repository == "shop/serving"
 
