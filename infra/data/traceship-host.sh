@@ -108,13 +108,17 @@ try_slot() {
   esac
 }
 
-# Take any slot of the fleet, for a reason; the same answers.
+# Take any slot of the fleet, for a reason; the same answers. An instance fails on while its successor
+# starts, so what it took an hour ago or later is its own still: one instance must not eat the fleet's hour.
 take_slot() {
+  taken=$(cat "$STATE/taken" 2>/dev/null || echo 0)
+  [ $(($(date +%s) - taken)) -lt "$SLOT_SECONDS" ] && return 0
   printf '%s %s\n' "$INSTANCE_ID" "$1" >"$STATE/slot"
   slot=0
   while [ "$slot" -lt "$TRACESHIP_SLOTS" ]; do
     try_slot "$TRACESHIP_SLOT_PREFIX/$slot"
     tried=$?
+    [ "$tried" -eq 0 ] && date +%s >"$STATE/taken"
     [ "$tried" -eq 1 ] || return "$tried"
     slot=$((slot + 1))
   done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -241,6 +242,40 @@ def test_a_no_is_said_loudly_counted_and_asked_again(
     host.aws.objects.clear()
     host.look(seconds=ASK_AGAIN_SECONDS)
     assert host.marked() == 1
+
+
+def test_a_mark_that_was_refused_is_tried_again_with_the_slot_that_was_taken(host: Host) -> None:
+    """The fleet has one slot in an hour here, and it is this instance's own."""
+    host.aws.denied.add("health")
+    host.watch.hear(line(hardware_errors=1))
+    host.look()
+    assert host.marked() == 0
+
+    host.aws.denied.clear()
+    host.look(seconds=ASK_AGAIN_SECONDS)
+
+    assert host.marked() == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"no HTTP at all\r\n\r\n", b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n"]
+)
+def test_a_ping_that_is_cut_off_is_a_trouble_and_ends_no_watch(answer: bytes) -> None:
+    """The watch would begin to count again how long the server is away."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def say() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        saying = threading.Thread(target=say)
+        saying.start()
+        trouble = trouble_of(f"http://127.0.0.1:{listening.getsockname()[1]}/ping")
+        saying.join()
+
+    assert trouble is not None
 
 
 def test_silence_is_told_as_zero_reports_and_replaces_nobody(
