@@ -68,7 +68,7 @@ def add_stacks(
     chosen = [service for service in services if only is None or service.settings.service == only]
     for service in chosen:
         _check(service, foundation=foundation)
-    shared = services[0].settings
+    shared = services[0].settings.shared
     image = _compile_image(services)
     artifacts = ArtifactsStack(app, settings=shared)
     vpc = NetworkStack(

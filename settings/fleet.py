@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +20,8 @@ TlsPolicy = Literal[
     "TLS13-1-3-FIPS-2023-04",
 ]
 """Policies of TLS 1.2 and newer, without their common prefix. Source: SslPolicy of aws-cdk-lib 2.275."""
+
+_TAG = re.compile(r"(?!(\.{1,2}|_index)$)[A-Za-z0-9+=.,_:@-]{1,128}")
 
 
 class Scaling(Section):
@@ -64,4 +68,18 @@ class Mtls(Section):
     ca_bundle: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$")]
     """The authorities that callers' certificates may come from: a PEM file, ``s3://BUCKET/KEY``."""
     version: str | None = None
-    """Version of that object. Unset: the one in force when the stack is deployed."""
+    """Version of that object. Unset: the one in force when the load balancer first gets it; only another
+    ``version`` or ``ca_bundle`` brings another one."""
+
+
+def check_tags(keys: Iterable[str]) -> None:
+    """See that an instance whose metadata tell its tags starts with these.
+
+    Source: EC2 user guide, "View tags for your EC2 instances using instance metadata".
+
+    Raises:
+        ValueError: EC2 would refuse every launch, after a deploy that looked well.
+    """
+    for key in keys:
+        if _TAG.fullmatch(key) is None:
+            raise ValueError(f"the tag {key!r} of a fleet has a space, a / or another sign that EC2 refuses")

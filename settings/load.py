@@ -97,9 +97,12 @@ def _read(path: Path, stage: str | None) -> Raw:
 def _validated(path: Path, stage: str | None, service: RawService) -> Settings:
     try:
         settings = Settings.model_validate(service.values)
+        shared = None if service.shared is None else Settings.model_validate(service.shared)
     except ValidationError as error:
         raise _worded(path, _most_telling(error.errors()), service) from None
-    return settings.of(stage=stage, service=service.name, runs=service.runs)
+    if shared is not None:
+        shared = shared.of(stage=stage, service=None, runs=None)
+    return settings.of(stage=stage, service=service.name, runs=service.runs, shared=shared)
 
 
 def _stages(path: Path, stages: Any) -> dict[str, dict[str, Any]]:

@@ -18,8 +18,8 @@ from pydantic import (
 from artifact.keys import KeyUnusable, read_key
 from artifact.manifest import Casting, Pooling, Target, Task, Tier
 from settings.endpoint import Endpoint
-from settings.fleet import Mtls, Scaling, TlsPolicy, WarmPool
-from settings.schedule import Schedule, check_returns
+from settings.fleet import Mtls, Scaling, TlsPolicy, WarmPool, check_tags
+from settings.schedule import Schedule, check_returns, check_sizes
 from settings.section import Section
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
@@ -286,6 +286,7 @@ class Fleet(Section):
         if self.mtls is not None and self.certificate_arn is None:
             raise ValueError("mtls needs certificate_arn: without TLS nobody shows a certificate")
         check_returns(self.schedule)
+        check_sizes(self.schedule, min_size=self.min_size, max_size=self.max_size)
         return self
 
     @model_validator(mode="after")
@@ -397,6 +398,7 @@ class Settings(Section):
     _stage: str | None = PrivateAttr(None)
     _service: str | None = PrivateAttr(None)
     _runs: str | None = PrivateAttr(None)
+    _shared: Settings | None = PrivateAttr(None)
 
     project: Project = Project()
     model: Model = Model()
@@ -410,7 +412,7 @@ class Settings(Section):
     network: Network = Network()
     alarms: Alarms = Alarms()
     tags: dict[str, str] = Field(default={})
-    """Tags of every resource, `key = "value"` lines."""
+    """Tags of every resource, `key = "value"` lines; beside a fleet without spaces and ``/`` in keys."""
 
     @property
     def stage(self) -> str | None:
@@ -427,11 +429,24 @@ class Settings(Section):
         """The service whose release this one runs: itself, unless it says ``release = "NAME"``."""
         return self._runs
 
-    def of(self, *, stage: str | None, service: str | None, runs: str | None) -> Settings:
-        """These settings, with the names of what they are of."""
+    @property
+    def shared(self) -> Settings:
+        """What the stacks that all services share are made from: the same whichever service is asked."""
+        return self if self._shared is None else self._shared
+
+    def of(
+        self, *, stage: str | None, service: str | None, runs: str | None, shared: Settings | None = None
+    ) -> Settings:
+        """These settings, with the names of what they are of; ``shared``: see there."""
         named = self.model_copy()
-        named._stage, named._service, named._runs = stage, service, runs
+        named._stage, named._service, named._runs, named._shared = stage, service, runs, shared
         return named
+
+    @model_validator(mode="after")
+    def _tags_can_be_read_on_an_instance(self) -> Settings:
+        if self.fleet is not None:
+            check_tags(self.tags)
+        return self
 
     @model_validator(mode="after")
     def _zones_are_said_once(self) -> Settings:

@@ -95,6 +95,24 @@ def check_returns(entries: Sequence[Schedule]) -> None:
             raise ValueError(f"schedule {setting[0]} sets {bound} and no other entry sets it back")
 
 
+def check_sizes(entries: Sequence[Schedule], *, min_size: int, max_size: int) -> None:
+    """See that no entry asks for sizes outside of all bounds that the group ever has.
+
+    Raises:
+        ValueError: one does; Auto Scaling would take it and refuse the change when it is due.
+    """
+    least = min([min_size, *(entry.min for entry in entries if entry.min is not None)])
+    most = max([max_size, *(entry.max for entry in entries if entry.max is not None)])
+    for entry in entries:
+        for name in ("min", "max", "desired"):
+            size = getattr(entry, name)
+            if size is not None and not least <= size <= most:
+                raise ValueError(
+                    f"schedule {entry.name}: {name} {size} is outside of {least} to {most}, the sizes that "
+                    "the fleet and its schedule allow"
+                )
+
+
 def _check_item(item: str, name: str, least: int, largest: int, words: tuple[str, ...]) -> None:
     match = _ITEM.fullmatch(item)
     if match is None or (match["step"] and not (match["all"] or match["last"])):

@@ -73,6 +73,8 @@ class RawService:
     values: Raw
     said: Raw
     """What it says for itself, so that an error can be told where it was written."""
+    shared: Raw | None = None
+    """What the stacks are made from that all services share; None without names."""
 
 
 def split(path: Path, raw: Raw) -> list[RawService]:
@@ -134,7 +136,17 @@ def _service(path: Path, common: Raw, name: str, said: Any, compiling: list[str]
         raise ServiceInvalid(what=f"{path}: `{place}.release` cannot be used", why=problem, fix=fix)
     own = {key: value for key, value in said.items() if key != RELEASE}
     base = {key: value for key, value in common.items() if key not in OWN or key in own}
-    return RawService(name=name, runs=runs, values=merged(base, own), said=own)
+    return RawService(name=name, runs=runs, values=merged(base, own), said=own, shared=_shared(common))
+
+
+def _shared(common: Raw) -> Raw:
+    """Tags, alarms and compile stack as the tables outside have them: what the first service says for itself
+    is nothing that the others have in common with it."""
+    shared = {key: common[key] for key in ("project", "network", "alarms", "tags") if key in common}
+    compiling = common.get("compile")
+    if isinstance(compiling, dict) and SHARED in compiling:
+        shared["compile"] = {SHARED: compiling[SHARED]}
+    return shared
 
 
 def _release_problems(name: str, said: Raw, compiling: list[str]) -> Iterator[tuple[str, str]]:

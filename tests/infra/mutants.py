@@ -340,6 +340,9 @@ MUTANTS = (
     Mutant(
         "waits-on-demand", "no hibernation", WARM_POOL, put("PoolState", to="Hibernated"), settings="warm"
     ),
+    Mutant(
+        "waits-on-demand", "nothing that runs on", WARM_POOL, put("PoolState", to="Running"), settings="warm"
+    ),
     Mutant("schedule-comes-back", "time zone", SCHEDULED, put("TimeZone", to=None), settings="spot"),
     Mutant("schedule-comes-back", "the way back", SCHEDULED, without(SCHEDULED[1], "30 6"), settings="spot"),
     Mutant(

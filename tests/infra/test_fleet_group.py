@@ -19,6 +19,7 @@ from tests.infra.worlds import CERTIFICATE, CPU, NIGHT, SPOT, World, lock_of, ma
 
 GROUP = "AWS::AutoScaling::AutoScalingGroup"
 HOOK = "AWS::AutoScaling::LifecycleHook"
+FRIDAY = {"name": "friday", "cron": "0 9 * * 5"}
 LISTENER = "AWS::ElasticLoadBalancingV2::Listener"
 
 
@@ -74,6 +75,18 @@ def test_a_warm_pool_holds_what_the_settings_say(warm: World, cpu: World) -> Non
         "InstanceReusePolicy": {"ReuseOnScaleIn": True},
     }
     assert cpu.all("fleet", "AWS::AutoScaling::WarmPool") == {}
+
+
+def test_the_pool_is_not_there_before_the_hook_that_its_instances_wait_for(warm: World) -> None:
+    """One that is stopped while it boots for the first time never writes its units."""
+    (pool,) = warm.all("fleet", "AWS::AutoScaling::WarmPool").values()
+    hooks = {
+        name
+        for name, body in warm.all("fleet", HOOK).items()
+        if body["Properties"].get("LifecycleHookName") == READY_HOOK
+    }
+
+    assert set(pool["DependsOn"]) == hooks
 
 
 def test_a_new_instance_waits_until_it_says_that_it_is_proven(cpu: World) -> None:
@@ -167,6 +180,12 @@ def test_every_tls_policy_of_the_settings_is_the_load_balancers_of_that_name(tmp
         ({"spot_percent": 101}, "spot_percent"),
         ({"schedule": [NIGHT]}, "night sets min and no other entry"),
         ({"schedule": [NIGHT, NIGHT]}, "same name"),
+        ({"schedule": [{**FRIDAY, "desired": 3}]}, "desired 3 is outside of 1 to 2"),
+        ({"schedule": [{**FRIDAY, "desired": 0}]}, "desired 0 is outside of 1 to 2"),
+        (
+            {"schedule": [{**FRIDAY, "min": 4}, {**FRIDAY, "name": "later", "min": 2}]},
+            "min 4 is outside of 1 to 2",
+        ),
         ({"tls_policy": "TLS13-1-0-2021-06"}, "tls_policy"),
         ({"client_security_groups": ["sg-1"]}, "client_security_groups"),
         ({"warm_pool": {"state": "running"}}, "warm_pool.state"),

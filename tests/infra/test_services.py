@@ -163,6 +163,29 @@ def test_two_services_with_machine_images_share_the_door_of_image_builder(tmp_pa
     assert sum(r["Type"] == "AWS::ImageBuilder::ImagePipeline" for r in resources) == 2
 
 
+def test_what_is_shared_has_the_tags_and_the_topic_that_all_have(tmp_path: Path) -> None:
+    """Not those of the service that happens to stand first, which would change with the order."""
+    path, topic = tmp_path / "traceship.toml", "arn:aws:sns:eu-west-1:111122223333:"
+    common = f'[compile.aws]\nreverify_hour = 3\n[alarms]\ntopic_arn = "{topic}all"\n[tags]\nowner = "ml"\n'
+    own = f'\n[service.search.tags]\nowner = "search"\n[service.search.alarms]\ntopic_arn = "{topic}search"\n'
+    path.write_text(common + TEXT + own, encoding="utf-8")
+    app, settings = make_app(tmp_path / "out"), load_all(path)
+    add_stacks(app, [Service(each, _lock(each)) for each in settings])
+    stacks = {each.stack_name: each for each in app.node.children if isinstance(each, cdk.Stack)}
+    templates = {
+        p.name.split(".")[0]: p.read_text() for p in Path(app.synth().directory).glob("*.template.json")
+    }
+
+    owners = {name: stack.tags.tag_values()["owner"] for name, stack in stacks.items()}
+    assert {name for name, owner in owners.items() if owner == "search"} == {
+        "traceship-search-fleet",
+        "traceship-search-endpoint",
+    }
+    assert f"{topic}all" in templates["traceship-compile"]
+    assert f"{topic}search" not in templates["traceship-compile"]
+    assert f"{topic}search" in templates["traceship-search-fleet"]
+
+
 def test_a_service_without_its_lock_is_refused_by_the_name_of_the_lock(tmp_path: Path) -> None:
     """The others' locks are no help."""
     app, settings = make_app(tmp_path / "out"), _settings(tmp_path)

@@ -80,6 +80,9 @@ def test_a_key_like_no_other_lists_the_valid_ones(tmp_path: Path) -> None:
         ('[endpoint]\ninstance_type = "x"\nmin_count = 5\nmax_count = 2\n', "endpoint", "min_count 5"),
         ("[model]\nnormalize = true\n", "file", "pooling"),
         ('[fleet]\ninstance_types = ["x"]\nami = "latest"\n', "fleet.ami", "latest"),
+        ('[fleet]\ninstance_types = ["x"]\n[tags]\n"Cost Center" = "7"\n', "file", "Cost Center"),
+        ('[fleet]\ninstance_types = ["x"]\n[tags]\n"a/b" = "7"\n', "file", "a/b"),
+        ('[fleet]\ninstance_types = ["x"]\n[tags]\n"_index" = "7"\n', "file", "_index"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_place(
@@ -91,6 +94,14 @@ def test_a_value_that_cannot_be_used_is_named_with_its_place(
 
     assert refused.match(value)
     assert refused.value.exit_code == 2
+
+
+def test_tags_with_spaces_are_fine_where_no_instance_tells_them(tmp_path: Path) -> None:
+    """An endpoint's are."""
+    text = '[endpoint]\ninstance_type = "ml.c5.large"\n[tags]\n"Cost Center" = "7"\n"a.b:c" = "8"\n'
+    assert load(_file(tmp_path, text)).tags == {"Cost Center": "7", "a.b:c": "8"}
+    text = '[fleet]\ninstance_types = ["x"]\n[tags]\n"a.b:c" = "8"\n'
+    assert load(_file(tmp_path, text)).tags == {"a.b:c": "8"}
 
 
 @pytest.mark.parametrize("content", [b"not toml", b"[project\n", b"\xff\xfe", b"a = 1\na = 2\n"])
