@@ -90,12 +90,14 @@ def add_warm_pool(group: autoscaling.AutoScalingGroup, pool: WarmPool) -> None:
     Stopped, because leaving the pool is a launch of its own, whose hook waits until the instance has told
     that it serves; it does so when it boots, which a running one would not do again.
     """
-    group.add_warm_pool(
+    warm = group.add_warm_pool(
         pool_state=autoscaling.PoolState.STOPPED,
         min_size=pool.min_size,
         max_group_prepared_capacity=pool.max_prepared,
         reuse_on_scale_in=pool.reuse_on_scale_in,
     )
+    # Without the hook a first instance would be stopped in the middle of its only first boot.
+    warm.node.add_dependency(group.node.find_child(f"LifecycleHook{names.READY_HOOK}"))
 
 
 def add_schedule(stack: ProjectStack, group: autoscaling.AutoScalingGroup, fleet: Fleet) -> None:

@@ -105,9 +105,10 @@ def spot_is_expected_to_go(resource: Resource, template: Template) -> bool:
 @rule(
     "waits-on-demand",
     WARM_POOL,
-    what="A warm pool belongs to a group without Spot and is bounded",
-    why="Spot cannot be stopped and started by Auto Scaling; an unbounded pool costs as much as the fleet",
-    fix="set OnDemandPercentageAboveBaseCapacity to 100, PoolState to Stopped or Running",
+    what="A warm pool belongs to a group without Spot, and its instances are stopped",
+    why="Spot is taken back while it waits; and an instance answers the launch hook when it boots, which a "
+    "running or hibernated one does not do again when it leaves the pool",
+    fix="set OnDemandPercentageAboveBaseCapacity to 100, PoolState to Stopped",
 )
 def waits_on_demand(resource: Resource, template: Template) -> bool:
     groups = [
@@ -116,7 +117,7 @@ def waits_on_demand(resource: Resource, template: Template) -> bool:
     return (
         bool(groups)
         and not any(_has_spot(group) for group in groups)
-        and resource.at("PoolState") in ("Stopped", "Running")
+        and resource.at("PoolState") == "Stopped"
     )
 
 
