@@ -142,7 +142,7 @@ def _service(path: Path, common: Raw, name: str, said: Any, compiling: list[str]
 def _shared(common: Raw) -> Raw:
     """Tags, alarms and compile stack as the tables outside have them: what the first service says for itself
     is nothing that the others have in common with it."""
-    shared = {key: common[key] for key in ("project", "network", "alarms", "tags") if key in common}
+    shared: Raw = {key: common[key] for key in ("project", "network", "alarms", "tags") if key in common}
     compiling = common.get("compile")
     if isinstance(compiling, dict) and SHARED in compiling:
         shared["compile"] = {SHARED: compiling[SHARED]}
