@@ -15,7 +15,7 @@ package() { # name, sha256: fetched by its digest, or not at all
 running=$(uname -r)
 [ "$running" = "$KERNEL.x86_64" ] || fail "the parent image runs kernel $running, the settings say $KERNEL.x86_64"
 
-cli=$(aws --version | sed -n 's|^aws-cli/\([0-9.]*\).*|\1|p')
+cli=$(aws --version | sed -n 's|^aws-cli/\([0-9.]*\).*|\1|p') || fail "the parent image has no aws command that runs"
 oldest=$(printf '%s\n' "$cli" "$OLDEST_CLI" | sort -V | head -n 1)
 # An instance that has itself replaced takes a slot by a conditional write, which older ones do not know.
 [ -n "$cli" ] && [ "$oldest" = "$OLDEST_CLI" ] || fail "the parent's aws command is $cli, older than $OLDEST_CLI"

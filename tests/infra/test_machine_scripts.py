@@ -153,6 +153,7 @@ def test_a_machine_is_built(machine: Machine) -> None:
         ("aws", f'{VERSION}printf other >"${{!#}}"', "not the file whose digest"),
         ("aws", "echo aws-cli/2.9.11 Python/3.9", "aws command is 2.9.11, older than 2.22.0"),
         ("aws", "echo nonsense", "aws command is , older than"),
+        ("aws", "exit 127", "has no aws command"),
         ("modinfo", "exit 1", "was not built for kernel"),
         ("modinfo", "echo 2.25.0.0", "driver 2.25.0.0 was built"),
         ("systemctl", '[ "$3" != docker ]', "docker does not start"),
