@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_every_command_of_the_page_works_in_order(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, module in (("python3", ""), ("traceship", " -m cli")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable}{module} "$@"\n')
+        (programs / name).write_text(f'#!/bin/sh\nexec {quote(sys.executable)}{module} "$@"\n')
         (programs / name).chmod(0o755)
     path = {"PATH": f"{programs}:{os.environ['PATH']}"}
     blocks = _blocks()

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tests.kit.command import CHECKOUT
@@ -95,11 +96,10 @@ class Root:
                     (self.folder / "usr" / folder / program.name).symlink_to(
                         f"/host-usr/{folder}/{program.name}"
                     )
+        program = quote(f"{CHECKOUT}/tests/host/standins.py")
         for name in STAND_INS:
             path = self.folder / "usr/bin" / name
-            path.write_text(
-                f'#!/bin/sh\nexec {sys.executable} {CHECKOUT}/tests/host/standins.py {name} "$@"\n'
-            )
+            path.write_text(f'#!/bin/sh\nexec {quote(sys.executable)} {program} {name} "$@"\n')
             path.chmod(0o755)
 
     def _mounts(self) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -78,7 +79,7 @@ def _script_takes(aws: Aws, folder: Path, count: int) -> int:
     """Code of the script's own function, in a shell with the stand-in for ``aws``."""
     folder.mkdir()
     stand_in = CHECKOUT / "tests/host/standins.py"
-    (folder / "aws").write_text(f'#!/bin/sh\nexec {sys.executable} {stand_in} aws "$@"\n')
+    (folder / "aws").write_text(f'#!/bin/sh\nexec {quote(sys.executable)} {quote(str(stand_in))} aws "$@"\n')
     (folder / "aws").chmod(0o755)
     text = SCRIPT.read_text().replace("STATE=/run/traceship", f"STATE={folder}")
     functions = text[: text.index('mkdir -p "$STATE"')]

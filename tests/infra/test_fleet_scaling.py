@@ -104,7 +104,7 @@ def test_under_steady_load_the_size_settles(scaling: Scaling, size: int, needed:
         back = _change(shrinking(scaling), 100 * (now - needed) / now)
         assert out is None or back is None
         change = out if out is not None else back
-        if change is None or (now == 1 and change < 0):
+        if change is None or (now == 1 and change < 0) or _after(now, change) == 0:
             break
         sizes.append(_after(now, change))
     else:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import boto3
@@ -90,7 +91,7 @@ def archive(files: dict[str, bytes]) -> bytes:
 def fake_python(folder: Path) -> Path:
     """An interpreter for whom every module is the fake server."""
     program = folder / "python"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE_SERVER} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {quote(sys.executable)} {quote(str(FAKE_SERVER))} "$@"\n')
     program.chmod(0o755)
     return program
 

@@ -31,7 +31,8 @@ requests = true
 reverify_hour = 3
 """
 ENGINE = """\
-#!{python}
+#!/bin/sh
+"exec" '{python}' "$0" "$@"
 import json, sys
 with open({calls!r}, "a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\\n")
