@@ -211,7 +211,7 @@ def test_the_cdk_cli_stops_at_overrides_that_cdk_nag_cannot_see(tmp_path: Path) 
     command = [str(CHECKOUT / "node_modules/.bin/cdk"), "synth", "--quiet", "--no-notices"]
 
     result = subprocess.run(
-        [*command, "--app", f"'{sys.executable}' '{script}'", "--output", str(out)],
+        [*command, "--app", f"{os.path.relpath(sys.executable, CHECKOUT)} {script}", "--output", str(out)],
         cwd=CHECKOUT,
         env=environment,
         capture_output=True,
