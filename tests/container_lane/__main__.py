@@ -34,7 +34,7 @@ COMPILE_TESTS = (
     "tests/inference_code/test_question_answering.py",
     "tests/inference_code/test_text_classification.py",
 )
-SERVING_TESTS = ("tests/inference_code",)
+SERVING_TESTS = ("tests/inference_code", "tests/host/test_watch.py", "tests/host/test_reports.py")
 
 
 def main() -> int:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from inference_code.host.reports import ECC_KINDS, MAX_LINE_BYTES, Report, ReportUnreadable, parse_report
 from tests.host.monitor import line, report
 
-pytestmark = pytest.mark.container
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -36,7 +36,6 @@ from tests.host.loopback_aws import Aws
 from tests.host.monitor import line
 from tests.kit.command import CHECKOUT
 
-pytestmark = pytest.mark.container
 INSTANCE = "i-0123456789abcdef0"
 ENVIRONMENT = {
     "INSTANCE_ID": INSTANCE,
