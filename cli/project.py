@@ -103,7 +103,7 @@ class Project:
         """
         lock = read_lock(self.lock_path)
         if lock is None:
-            raise LockMissing(path=self.lock_path, sections="this command")
+            raise LockMissing(path=self.lock_path, who="this command")
         return lock
 
     def canary_lock(self) -> ReleaseLock | None:

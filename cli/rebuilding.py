@@ -132,7 +132,7 @@ def read_lock_at(path: Path) -> ReleaseLock:
     """
     lock = read_lock(path)
     if lock is None:
-        raise LockMissing(path=path, sections="`traceship rebuild` without an artifact's folder")
+        raise LockMissing(path=path, who="`traceship rebuild` without an artifact's folder")
     return lock
 
 

@@ -88,7 +88,7 @@ def _check(service: Service, *, foundation: bool) -> None:
     sections = () if foundation else names.service_roles(settings)
     if sections and lock is None:
         tables = " and ".join(f"[{section}]" for section in sections)
-        raise LockMissing(path=Path(names.lock_file(settings)), sections=tables)
+        raise LockMissing(path=Path(names.lock_file(settings)), who=f"{tables} of the settings")
     canary = wanted_canary(settings, service.canary) if sections else None
     if canary is not None and lock is not None:
         check_canary(settings, lock, canary)

@@ -14,10 +14,10 @@ class LockMissing(UsageError):
 
     id = "lock-missing"
 
-    def __init__(self, *, path: Path, sections: str) -> None:
+    def __init__(self, *, path: Path, who: str) -> None:
         super().__init__(
             what=f"there is no {path}",
-            why=f"{sections} of the settings needs a release to serve, and the lock says which",
+            why=f"{who} needs a release, and the lock says which",
             fix="run `traceship deploy --foundation`, then `traceship ship`",
         )
 

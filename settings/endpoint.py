@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from settings.scaling_cron import check_cron
+from settings.cron import parse_six
 from settings.section import Section
 from settings.timezone import check_zone
 
@@ -32,12 +32,17 @@ class Scaling(Section):
     """Pause after instances were taken away, before more are."""
 
 
+def _is_cron(text: str) -> str:
+    parse_six(text)
+    return text
+
+
 class ScheduledScaling(Section):
     """[[endpoint.schedule]]"""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     """Name of the action, such as ``evening``."""
-    cron: Annotated[str, AfterValidator(check_cron)]
+    cron: Annotated[str, AfterValidator(_is_cron)]
     """When: minute, hour, day of month, month, day of week, year, such as ``0 20 ? * MON-FRI *``."""
     timezone: Annotated[str, AfterValidator(check_zone)] = "UTC"
     """The IANA time zone that ``cron`` is meant in."""

@@ -6,26 +6,14 @@ PutScheduledUpdateGroupAction). What AWS would refuse at the end of a deploy is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from settings.cron import parse_five
 from settings.section import Section
 from settings.timezone import check_zone
-
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of month", 1, 31, ()),
-    ("month", 1, 12, _MONTHS),
-    ("day of week", 0, 7, _DAYS),
-)
-"""Name, least and largest value, and the names that stand for values from the least on; 7 is Sunday too."""
-_ITEM = re.compile(r"(?:(?P<all>\*)|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9][0-9]?))?")
 
 Size = Annotated[int, Field(ge=0, le=1000)]
 
@@ -49,7 +37,7 @@ class Schedule(Section):
     @field_validator("cron")
     @classmethod
     def _is_cron(cls, text: str) -> str:
-        check_cron(text)
+        parse_five(text)
         return " ".join(text.split())
 
     @field_validator("timezone")
@@ -65,20 +53,6 @@ class Schedule(Section):
         if sizes != sorted(sizes):
             raise ValueError(f"schedule {self.name}: min, desired and max must rise in that order")
         return self
-
-
-def check_cron(text: str) -> None:
-    """See that ``text`` is five fields of cron.
-
-    Raises:
-        ValueError: it is not; the message names the field.
-    """
-    fields = text.split()
-    if len(fields) != len(_FIELDS):
-        raise ValueError(f"{text!r} has {len(fields)} fields; cron has {len(_FIELDS)}")
-    for field, (name, least, largest, words) in zip(fields, _FIELDS):
-        for item in field.split(","):
-            _check_item(item, name, least, largest, words)
 
 
 def check_returns(entries: Sequence[Schedule]) -> None:
@@ -111,23 +85,3 @@ def check_sizes(entries: Sequence[Schedule], *, min_size: int, max_size: int) ->
                     f"schedule {entry.name}: {name} {size} is outside of {least} to {most}, the sizes that "
                     "the fleet and its schedule allow"
                 )
-
-
-def _check_item(item: str, name: str, least: int, largest: int, words: tuple[str, ...]) -> None:
-    match = _ITEM.fullmatch(item)
-    if match is None or (match["step"] and not (match["all"] or match["last"])):
-        raise ValueError(f"{item!r} is no {name} of cron")
-    if match["all"]:
-        return
-    first = _number(match["first"], name, least, largest, words)
-    last = first if match["last"] is None else _number(match["last"], name, least, largest, words)
-    if last < first:
-        raise ValueError(f"{item!r} is no {name} of cron: it ends before it begins")
-
-
-def _number(text: str, name: str, least: int, largest: int, words: tuple[str, ...]) -> int:
-    if text.lower() in words:
-        return least + words.index(text.lower())
-    if not re.fullmatch(r"[0-9]{1,2}", text) or not least <= int(text) <= largest:
-        raise ValueError(f"{text!r} is no {name} of cron: it lies between {least} and {largest}")
-    return int(text)

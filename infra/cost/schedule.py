@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from infra.cost.cron import Cron
+from settings.cron import Cron
 
 HOURS_A_MONTH = 730
 """A twelfth of a year of 8,760 hours: what AWS's own price examples count."""

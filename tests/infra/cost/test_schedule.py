@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from infra.cost.cron import parse, zone_of
 from infra.cost.errors import ScheduleUnreadable
 from infra.cost.schedule import LOOK_BACK, Bounds, Entry, hours_a_month, shares
+from settings.cron import FIVE, SIX
+from settings.endpoint import ScheduledScaling
+from settings.schedule import Schedule
 
 MINUTE = timedelta(minutes=1)
 BASE = Bounds(1, 4)
@@ -134,7 +137,7 @@ def _utc(year: int, month: int, day: int) -> datetime:
     [
         "", "0 8 * *", "0 8 * * * *", "60 8 * * *", "0 24 * * *", "0 8 0 * *", "0 8 * 13 *", "0 8 * * 8",
         "0 8 * * MOON", "0 8-6 * * *", "*/0 8 * * *", "0 8 ? * *", "cron(0 8 * * * *)", "cron(0 8 ? * ? *)",
-        "cron(0 8 L * ? *)", "cron(0 8 ? * 6#3 *)", "rate(1 hour)", "0 8 * * 1--5",
+        "cron(0 8 L,3 * ? *)", "cron(0 8 ? * L *)", "cron(0 8 ? * 6#3 *)", "rate(1 hour)", "0 8 * * 1--5",
     ],
 )  # fmt: skip
 def test_what_aws_would_refuse_is_refused(expression: str) -> None:
@@ -143,6 +146,32 @@ def test_what_aws_would_refuse_is_refused(expression: str) -> None:
         parse(expression)
 
     assert expression in refused.value.what
+
+
+def test_the_last_day_of_a_month_is_the_last_one() -> None:
+    """In a leap year, too."""
+    cron = parse("cron(0 8 L * ? *)")
+    days = [m.date().isoformat() for m in cron.firings(_utc(2028, 1, 1), _utc(2028, 5, 1), ZoneInfo("UTC"))]
+
+    assert days == ["2028-01-31", "2028-02-29", "2028-03-31", "2028-04-30"]
+
+
+ITEMS = {
+    field.name: st.sampled_from(["*", str(field.low), str(field.high), f"{field.low}-{field.high}/2", "*/3"])
+    for field in (*FIVE, *SIX)
+}
+
+
+@given(st.tuples(*(ITEMS[field.name] for field in SIX)), st.sampled_from(["L", "?", "1,15"]))
+def test_what_the_settings_take_the_bill_can_read(fields: tuple[str, ...], day: str) -> None:
+    """One grammar for both: a schedule that deploys must not end the cost command."""
+    words = list(fields)
+    words[2], words[4] = day, (words[4] if day == "?" else "?")
+    entry = {"name": "night", "cron": " ".join(words), "min_count": 1, "max_count": 2}
+    five = {"name": "night", "cron": " ".join([*fields[:2], "1,15", *fields[3:5]]), "min": 1}
+
+    assert parse(f"cron({ScheduledScaling.model_validate(entry).cron})")
+    assert parse(Schedule.model_validate(five).cron)
 
 
 def test_a_zone_that_nobody_knows_is_refused() -> None:
