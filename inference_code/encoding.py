@@ -18,7 +18,7 @@ from inference_code.errors import BadRequest, InputTooLong
 from inference_code.requests import Text
 from inference_code.rows import Marks, Row
 from inference_code.vocabulary import Vocabulary
-from inference_code.word_memory import WordMemory, remembers
+from inference_code.word_memory import WordMemory, memory_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ class Encoder:
         self.vocabulary = Vocabulary(self._whole, tokenizer_json)
         self._open_words = self._whole.unsettled_words if isinstance(self._whole, MosesTokenizer) else 1
         self._cut.enable_truncation(self._limit, strategy="longest_first")
-        self._memory = WordMemory(self._whole, tokenizer_json) if remembers(tokenizer_json) else None
+        self._memory = memory_of(self._whole, tokenizer_json)
 
     def encode(self, text: Text, *, marked: bool = False, cut: bool | None = None) -> Row:
         """Return the row of one input.

@@ -36,6 +36,19 @@ def remembers(tokenizer_json: bytes) -> bool:
     )
 
 
+def memory_of(tokenizer: Any, tokenizer_json: bytes) -> WordMemory | None:
+    """A memory for ``tokenizer``, which neither pads nor truncates; None where it must be asked each time."""
+    if not remembers(tokenizer_json):
+        return None
+    bare, whole = (tokenizer.encode(_PROBE, add_special_tokens=special).ids for special in (False, True))
+    return WordMemory(tokenizer, tokenizer_json) if bare and len(_places(bare, whole)) == 1 else None
+
+
+def _places(part: list[int], whole: list[int]) -> list[int]:
+    """Where ``part`` stands in ``whole``: once, if special tokens stand around a text and nowhere in it."""
+    return [at for at in range(len(whole) - len(part) + 1) if whole[at : at + len(part)] == part]
+
+
 def _within_a_word(token: dict[str, Any]) -> bool:
     """An added token is searched for in the text before it is split, so it may not hold a blank itself."""
     content = token["content"]
@@ -49,22 +62,13 @@ class WordMemory:
         """
         Args:
             tokenizer: made of ``tokenizer_json``, which ``remembers``; neither pads nor truncates.
-
-        Raises:
-            ValueError: its special tokens do not stand around a text.
         """
         self._tokenizer = tokenizer
         self._added = [token["content"] for token in json.loads(tokenizer_json).get("added_tokens") or ()]
         self._known: dict[str, Sequence[int]] = {}
         bare, whole = (tokenizer.encode(_PROBE, add_special_tokens=special) for special in (False, True))
-        ends = [
-            at
-            for at in range(len(whole.ids) - len(bare.ids) + 1)
-            if whole.ids[at : at + len(bare.ids)] == bare.ids
-        ]
-        if len(ends) != 1 or not bare.ids:
-            raise ValueError("the special tokens do not stand around a text")
-        before, after = ends[0], ends[0] + len(bare.ids)
+        (before,) = _places(bare.ids, whole.ids)
+        after = before + len(bare.ids)
         self._ids = whole.ids[:before], whole.ids[after:]
         self._types = whole.type_ids[:before], whole.type_ids[before], whole.type_ids[after:]
         self.special = len(whole.ids) - len(bare.ids)

@@ -49,7 +49,8 @@ SIX = (
 class Cron:
     """The values that each field allows. ``weekdays``: 0 is Sunday.
 
-    ``last_day``: of the month, in place of ``days``; ``either_day``: both days are restricted, and one of them is enough (crontab(5)).
+    ``last_day``: of the month, in place of ``days``. ``either_day``: both days are restricted, and one of
+    them is enough (crontab(5)).
     """
 
     minutes: frozenset[int]

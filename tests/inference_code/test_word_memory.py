@@ -14,7 +14,7 @@ from inference_code import word_memory
 from inference_code.encoding import Encoder
 from inference_code.load import LoadedModel
 from inference_code.requests import Text
-from inference_code.word_memory import WordMemory, remembers
+from inference_code.word_memory import WordMemory, memory_of, remembers
 from tests.kit.handmade import Recipe, tokenizer
 
 WORDNESS = [
@@ -175,6 +175,30 @@ def test_a_tokenizer_that_may_look_across_blanks_is_asked_every_time(changed: di
     """Only what is known to work word by word is remembered."""
     assert remembers(_json())
     assert not remembers(_json(**changed))
+
+
+@pytest.mark.parametrize("around", ["a $A [SEP]", "$A [SEP] $A"])
+def test_a_tokenizer_whose_special_tokens_cannot_be_told_is_asked_every_time(around: str) -> None:
+    """Remembering is an optimisation: where it cannot be had, the artifact is served without it."""
+    processor = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"Sequence": {"id": "A", "type_id": 0}}
+            if part == "$A"
+            else {"SpecialToken": {"id": part, "type_id": 0}}
+            for part in around.split()
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {
+            "a": {"id": "a", "ids": [5], "tokens": ["a"]},
+            "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]},
+        },
+    }
+    data = _json(post_processor=processor)
+
+    assert remembers(data)
+    assert memory_of(_tokenizer(data), data) is None
+    assert memory_of(TOKENIZER, _json()) is not None
 
 
 def test_the_encoder_remembers_where_it_may(models: Callable[..., LoadedModel]) -> None:
