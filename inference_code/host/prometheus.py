@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from artifact.serving import METRICS
 from inference_code.host.figures import Figures
+
+Values = Mapping[tuple[str, ...], float]
 
 
 class Page:
@@ -40,44 +42,25 @@ class _Families(Collector):
             "Lines of neuron-monitor that are no report.",
             value=figures.unreadable,
         )
-        use = GaugeMetricFamily(
-            "traceship_neuron_core_use_ratio", "Use of a core in the last report.", labels=["core"]
+        yield _gauge(
+            "traceship_neuron_core_use_ratio",
+            "Use of a core in the last report.",
+            ("core",),
+            {(str(core),): percent / 100 for core, percent in latest.cores.items()},
         )
-        for core, percent in sorted(latest.cores.items()):
-            use.add_metric([str(core)], percent / 100)
-        yield use
-        memory = GaugeMetricFamily(
-            "traceship_neuron_memory_bytes", "Memory that processes with graphs use.", labels=["place"]
+        yield _gauge(
+            "traceship_neuron_memory_bytes",
+            "Memory that processes with graphs use.",
+            ("place",),
+            {("device",): latest.device_bytes, ("host",): latest.host_bytes},
         )
-        memory.add_metric(["device"], latest.device_bytes)
-        memory.add_metric(["host"], latest.host_bytes)
-        yield memory
-        latency = GaugeMetricFamily(
+        yield _gauge(
             "traceship_neuron_execution_seconds",
             "Latency of executions in the last report.",
-            labels=["quantile"],
+            ("quantile",),
+            {(str(int(name[1:]) / 100),): seconds for name, seconds in latest.latency.items()},
         )
-        for name, seconds in sorted(latest.latency.items()):
-            latency.add_metric([str(int(name[1:]) / 100)], seconds)
-        yield latency
-        executions = CounterMetricFamily(
-            "traceship_neuron_executions_total", "Executions on the chips.", labels=["outcome"]
-        )
-        for outcome, count in sorted(figures.executions.items()):
-            executions.add_metric([outcome], count)
-        yield executions
-        errors = CounterMetricFamily(
-            "traceship_neuron_execution_errors_total", "Errors of executions.", labels=["kind"]
-        )
-        for kind, count in sorted(figures.errors.items()):
-            errors.add_metric([kind], count)
-        yield errors
-        ecc = CounterMetricFamily(
-            "traceship_neuron_ecc_events_total", "Memory errors of the chips.", labels=["device", "kind"]
-        )
-        for (device, kind), count in sorted(figures.ecc.items()):
-            ecc.add_metric([str(device), kind], count)
-        yield ecc
+        yield from self._counted()
         yield GaugeMetricFamily(
             "traceship_neuron_devices", "Chips whose device node is there.", value=figures.devices
         )
@@ -89,9 +72,42 @@ class _Families(Collector):
             "Replacements that were asked for in vain.",
             value=figures.refused,
         )
-        info = GaugeMetricFamily("traceship_host_info", "Always 1.", labels=["service", "digest"])
-        info.add_metric(list(self._labels), 1)
-        yield info
+        yield _gauge("traceship_host_info", "Always 1.", ("service", "digest"), {self._labels: 1})
+
+    def _counted(self) -> Iterator[Metric]:
+        figures = self._figures
+        yield _counter(
+            "traceship_neuron_executions_total",
+            "Executions on the chips.",
+            ("outcome",),
+            {(outcome,): count for outcome, count in figures.executions.items()},
+        )
+        yield _counter(
+            "traceship_neuron_execution_errors_total",
+            "Errors of executions.",
+            ("kind",),
+            {(kind,): count for kind, count in figures.errors.items()},
+        )
+        yield _counter(
+            "traceship_neuron_ecc_events_total",
+            "Memory errors of the chips.",
+            ("device", "kind"),
+            {(str(device), kind): count for (device, kind), count in figures.ecc.items()},
+        )
+
+
+def _gauge(name: str, about: str, labels: Sequence[str], values: Values) -> Metric:
+    return _filled(GaugeMetricFamily(name, about, labels=labels), values)
+
+
+def _counter(name: str, about: str, labels: Sequence[str], values: Values) -> Metric:
+    return _filled(CounterMetricFamily(name, about, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> Metric:
+    for labels, value in sorted(values.items()):
+        family.add_metric(list(labels), value)
+    return family
 
 
 class PageServer:
