@@ -92,6 +92,8 @@ def _logs(service: Service, work: Work, serve: Serve) -> Iterator[Usage]:
         lines += work.instance_hours * each_hour * METRICS_LINE_BYTES
     gigabytes = lines / GIB
     note = f"{REQUEST_LINE_BYTES} bytes for a request's line (serve.request_log = {serve.request_log!r})"
+    if serve.request_log == "all":
+        note += "; '1/100' writes a hundredth of them"
     yield Usage(stack, "log, written", "logs/ingest", gigabytes, note=note, estimate=True)
     kept = f"{LOG_MONTHS} months of it, as if it were not compressed"
     yield Usage(stack, "log, kept", "logs/storage", gigabytes * LOG_MONTHS, note=kept, estimate=True)
