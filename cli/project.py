@@ -17,7 +17,7 @@ from artifact.failpoints import failpoint
 from artifact.release import ReleaseLock
 from compile.durable import naming, sync_file, sync_folder
 from infra.canary import read_canary, wanted_canary
-from infra.lock import LockMissing, read_lock
+from infra.lock import LockMissing, read_lock, seen_by
 from infra.names import canary_lock_file, lock_file
 from settings.load import load, load_all
 from settings.model import Settings
@@ -101,7 +101,7 @@ class Project:
         Raises:
             LockMissing, LockInvalid: see there.
         """
-        lock = read_lock(self.lock_path)
+        lock = seen_by(self.settings, read_lock(self.lock_path))
         if lock is None:
             raise LockMissing(path=self.lock_path, who="this command")
         return lock
@@ -124,6 +124,16 @@ class Project:
         if endpoint is None or endpoint.canary is None:
             raise NoCanary(settings=self.settings_path)
         return replace(self, canary=True)
+
+    def check_ships(self) -> None:
+        """See that the service has a release of its own to make.
+
+        Raises:
+            ReleaseOfAnother: it runs what another one ships.
+        """
+        settings = self.settings
+        if settings.runs != settings.service:
+            raise ReleaseOfAnother(service=str(settings.service), runs=str(settings.runs))
 
     def write_lock(self, lock: ReleaseLock) -> None:
         """Replace the lock in one step; a reader sees the old one or the new one, after a power cut too."""
@@ -179,6 +189,19 @@ class Project:
 
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         return boto3.Session(region_name=region, profile_name=self.profile)
+
+
+class ReleaseOfAnother(UsageError):
+    """A service was to make a release, and runs another one's."""
+
+    id = "release-of-another"
+
+    def __init__(self, *, service: str, runs: str) -> None:
+        super().__init__(
+            what=f"the service {service} makes no release of its own",
+            why=f'it runs what {runs} ships (release = "{runs}"), whose model its settings do not describe',
+            fix=f"name that one: `traceship --service {runs} …`; what it ships, both run after a deploy",
+        )
 
 
 class WrongAccount(UsageError):

@@ -26,10 +26,10 @@ from artifact.release import (
 from artifact.verify import VerifiedArtifact
 from cli.console import step, talk
 from cli.project import Project
-from cli.shipping import ami_of, destination_of, location_of
+from cli.shipping import destination_of, location_of
 from cli.transfer import transfer
 from fleet.image_copy import Repository, copy_image
-from infra.lock import read_lock
+from infra.lock import ami_of, read_lock
 from infra.names import release_name, repository
 from infra.pins import parse_pin, parse_repository
 from infra.signing import signing_environment
@@ -79,13 +79,14 @@ def promote(source: Project, target: Project) -> Promoted:
 
     Raises:
         LockMissing, LockInvalid: of the source.
-        SamePlace, ImageNotPromoted: see there.
+        SamePlace, ImageNotPromoted, ReleaseOfAnother: see there.
         SignatureMissing, WrongKey, …: the target pins keys, and none of them signed the release.
         ReleaseMissing, DownloadChanged, …: the source's bucket does not hold what its lock names.
         ReleaseTaken, BucketMissing, ImageAbsent, AwsDenied, …: about the target; its lock is untouched.
     """
     from compile.publish import check_bucket, publish
 
+    target.check_ships()
     before, to = source.lock(), destination_of(target)
     if before.location == location_of(before.digest, to):
         raise SamePlace(place=f"s3://{to.bucket}/{before.location.prefix}")

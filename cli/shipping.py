@@ -26,10 +26,8 @@ from artifact.errors import TraceshipError
 from artifact.failpoints import failpoint
 from artifact.interpreter import module_command
 from artifact.release import (
-    PLACEHOLDER_AMI,
     PLACEHOLDER_DIGEST,
     SIGNATURE_FILE,
-    Ami,
     ArtifactFacts,
     Device,
     Image,
@@ -48,7 +46,7 @@ from cli.project import Project
 from cli.signers import Signer
 from cli.signing import is_signed_by, signed_by, signed_files, signer_of
 from cli.transfer import transfer
-from infra.lock import LockInvalid, read_lock
+from infra.lock import LockInvalid, ami_of, read_lock
 from infra.names import artifacts_bucket, key_alias_arn, release_name, repository
 from settings.model import Settings
 
@@ -93,12 +91,14 @@ def compile_artifact(project: Project, *, fresh: bool = False, runner: Runner | 
         runner: in place of the one that the settings name.
 
     Raises:
+        ReleaseOfAnother: the service runs what another one ships.
         What the compile stage raises; no artifact is left behind then.
     """
     from cli.compiling import caches, compile_on, result_text, runner_of
     from cli.reporting import keep_result
     from compile.cache.through import key_of
 
+    project.check_ships()
     planned = _with_buckets(project)
     settings = planned.compile
     chosen = runner or runner_of(
@@ -248,8 +248,10 @@ def publish_artifact(
         vouching: in place of the settings' signer and what is recorded of the compile.
 
     Raises:
+        ReleaseOfAnother: the service runs what another one ships.
         What ``compile.publish.publish`` raises; the lock is untouched then.
     """
+    project.check_ships()
     artifact, to = verify(root), destination_of(project)
     journal, before = Journal(project.service_state), _lock_before(project, artifact, to)
     kept = Kept(project.service_state, journal, artifact)
@@ -417,13 +419,6 @@ def _image(pinned: str | None, repository: str) -> Image:
         return Image(repository=repository, digest=PLACEHOLDER_DIGEST, placeholder=True)
     name, _, digest = pinned.partition("@sha256:")
     return Image(repository=name, digest=digest, placeholder=False)
-
-
-def ami_of(settings: Settings) -> Ami:
-    """The AMI of the settings, a placeholder where they name none."""
-    if settings.fleet is None or settings.fleet.ami is None:
-        return Ami(id=PLACEHOLDER_AMI, placeholder=True)
-    return Ami(id=settings.fleet.ami, placeholder=False)
 
 
 def _compile_request(settings: Settings, out: Path) -> CompileRequest:

@@ -25,7 +25,7 @@ def main() -> int:
 
     from infra.app import Service, build
     from infra.canary import read_canary
-    from infra.lock import read_lock
+    from infra.lock import read_lock, seen_by
     from infra.names import lock_file
     from infra.policy import synthesise
 
@@ -37,7 +37,11 @@ def main() -> int:
         if only is not None:
             load_all(path, stage=stage, service=only)  # refuses one that there is not
         services = [
-            Service(each, read_lock(path.parent / lock_file(each)), read_canary(each, path.parent))
+            Service(
+                each,
+                seen_by(each, read_lock(path.parent / lock_file(each))),
+                read_canary(each, path.parent),
+            )
             for each in settings
         ]
         build(app, services, foundation=_is_true(app.node.try_get_context("foundation")), only=only)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from artifact.canonical import NotCanonical, decode
 from artifact.errors import UsageError
-from artifact.release import ReleaseLock
+from artifact.release import PLACEHOLDER_AMI, Ami, ReleaseLock
+from settings.model import Settings
 
 
 class LockMissing(UsageError):
@@ -46,6 +49,20 @@ class CompileImagesDiffer(UsageError):
             why=f"they share one compile stack, and their locks name {' and '.join(images)}",
             fix="set compile.image once, outside of the services, then `traceship ship` each of them",
         )
+
+
+def ami_of(settings: Settings) -> Ami:
+    """The AMI of the settings, a placeholder where they name none."""
+    if settings.fleet is None or settings.fleet.ami is None:
+        return Ami(id=PLACEHOLDER_AMI, placeholder=True)
+    return Ami(id=settings.fleet.ami, placeholder=False)
+
+
+def seen_by(settings: Settings, lock: ReleaseLock | None) -> ReleaseLock | None:
+    """The lock as a service runs it: one that another service shipped has the AMI of that one's fleet."""
+    if lock is None or settings.runs == settings.service:
+        return lock
+    return msgspec.structs.replace(lock, ami=ami_of(settings))
 
 
 def read_lock(path: Path) -> ReleaseLock | None:

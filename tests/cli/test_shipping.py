@@ -15,7 +15,7 @@ from artifact.aws import BucketMissing
 from artifact.errors import TraceshipError
 from artifact.release import archive_key, manifest_key
 from cli.__main__ import main
-from cli.project import Project
+from cli.project import Project, ReleaseOfAnother
 from cli.shipping import compile_artifact, publish_artifact
 from cli.signers import SigningKeyUnusable
 from cli.signing import SignerNotTrusted
@@ -193,3 +193,18 @@ def test_a_lock_that_cannot_be_read_is_written_anew(project: Project, s3: Any) -
 
     assert not shipped.unchanged
     assert project.lock().digest == built.digest
+
+
+@pytest.mark.parametrize("step", ["compile", "publish"])
+def test_a_service_that_runs_another_ones_release_ships_none(tmp_path: Path, step: str) -> None:
+    """Its settings do not describe that model: another one, proven and wrong, would take its place."""
+    text = '[service.search.model]\nsource = "elsewhere"\n[service.twin]\nrelease = "search"\n'
+    (tmp_path / "traceship.toml").write_text(text)
+    twin = Project(tmp_path / "traceship.toml", stage=None, service="twin")
+
+    with pytest.raises(ReleaseOfAnother, match="twin") as refused:
+        compile_artifact(twin) if step == "compile" else publish_artifact(twin, tmp_path / "made")
+
+    assert "--service search" in refused.value.fix
+    assert refused.value.exit_code == 2
+    assert not twin.lock_path.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ import aws_cdk as cdk
 import msgspec
 import pytest
 
-from artifact.release import Image, ReleaseLock, release_prefix
+from artifact.release import Ami, Image, ReleaseLock, release_prefix
 from infra import names, policy
 from infra.app import Service, add_stacks, build
 from infra.incompatible import LockOfAnotherPlace
-from infra.lock import CompileImagesDiffer, LockMissing
+from infra.lock import CompileImagesDiffer, LockMissing, seen_by
 from settings.load import load_all
 from settings.model import Settings
 from tests.infra.worlds import IMAGE, lock_of, make_app
@@ -290,3 +291,39 @@ def test_one_service_alone_leaves_what_all_share_as_it_is(shop: dict[str, Any], 
         "traceship-network",
     ]
     assert all(found[stack] == shop[stack] for stack in found)
+
+
+def test_each_fleet_of_one_release_boots_its_own_machine_image(tmp_path: Path) -> None:
+    """A release is shipped with one AMI, that of its own service; another fleet's type may want another."""
+    (tmp_path / "traceship.toml").write_text(
+        TEXT.replace("fleet = { max_size = 9 }", 'fleet = { ami = "ami-0123456789abcdef0" }')
+    )
+    search, answers, batch = load_all(tmp_path / "traceship.toml")
+    shipped = _lock(search, ami=Ami(id="ami-0aaaaaaaaaaaaaaaa", placeholder=False))
+
+    seen = seen_by(batch, shipped)
+
+    assert seen is not None
+    assert (seen.ami.id, seen.ami.placeholder) == ("ami-0123456789abcdef0", False)
+    assert msgspec.structs.replace(seen, ami=shipped.ami) == shipped
+    assert seen_by(search, shipped) == shipped
+    app = make_app(tmp_path / "out")
+    add_stacks(app, [Service(search, shipped), Service(answers, _lock(answers)), Service(batch, seen)])
+    app.synth()
+    images = {
+        stack: re.findall(r'"ImageId": "(ami-[0-9a-f]+)"', path.read_text())
+        for stack in ("search", "batch")
+        for path in (tmp_path / "out").glob(f"traceship-{stack}-fleet.template.json")
+    }
+    assert images == {"search": ["ami-0aaaaaaaaaaaaaaaa"], "batch": ["ami-0123456789abcdef0"]}
+
+
+def test_a_follower_without_an_image_of_its_own_has_a_placeholder(tmp_path: Path) -> None:
+    """Not the other fleet's, which nobody chose for it."""
+    search, _, batch = _settings(tmp_path)
+
+    seen = seen_by(batch, _lock(search, ami=Ami(id="ami-0aaaaaaaaaaaaaaaa", placeholder=False)))
+
+    assert seen is not None
+    assert seen.ami.placeholder
+    assert seen_by(batch, None) is None
