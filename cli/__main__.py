@@ -34,7 +34,7 @@ _COMMANDS = {
     "promote": "make the release of one stage the release of another, by digest",
     "gc": "list what the bucket holds and nothing needs; delete it on request",
     "deploy": "check the release, then `cdk deploy` the stacks",
-    "destroy": "`cdk destroy` the stacks and say what is kept",
+    "destroy": "delete the stacks and say what is kept",
     "serve": "serve an artifact on this machine",
     "invoke": "send texts to the endpoint, a replica or a local server",
     "status": "what runs where, with which digest, and is it healthy",

@@ -50,7 +50,8 @@ class Cdk:
     @classmethod
     def of(cls, project: Project, *, quiet: bool = False) -> Cdk:
         """The app of a project, or of the one service of it that was named."""
-        out = project.state / "cdk.out"
+        stage = "" if project.stage is None else f"@{project.stage}"
+        out = project.state / f"cdk.out{stage}"
         return cls(project.settings_path, project.stage, project.service, out=out, quiet=quiet)
 
     @property
@@ -77,10 +78,6 @@ class Cdk:
         arguments = ["deploy", *stacks, "--require-approval", "never", "--outputs-file", str(outputs)]
         self._run([*arguments, "--app", str(self.out), "--progress", "events"], doing="deploy the stacks")
         return json.loads(outputs.read_text()) if outputs.exists() else {}
-
-    def destroy(self, stacks: list[str]) -> None:
-        """Destroy ``stacks`` without asking; whoever calls has asked."""
-        self._run(["destroy", *stacks, "--force", "--app", str(self.out)], doing="destroy the stacks")
 
     def _run(self, arguments: list[str], *, doing: str) -> None:
         if not _CLI.exists():

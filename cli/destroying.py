@@ -1,12 +1,16 @@
-"""``cdk destroy`` for the stacks that exist, and the list of what CloudFormation kept."""
+"""The stacks that exist deleted, last deployed first, and the list of what CloudFormation kept.
+
+Asked of CloudFormation itself, which needs names only: an assembly of the last deploy may be of another
+stage or of one service, and synthesising a new one needs locks that may be gone.
+"""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import Any
 
-from artifact.aws import AwsClient, translated
-from cli.cdk import Cdk
+from artifact.aws import AwsClient, is_local, translated
+from artifact.errors import TraceshipError, UsageError
 from cli.console import step
 from cli.deploying import UnknownStack
 from cli.project import Project
@@ -14,6 +18,36 @@ from infra.names import ARTIFACTS, artifacts_bucket, logs_bucket, stack_name, st
 
 KEPT = ("Retain", "RetainExceptOnCreate")
 """Deletion policies with which a resource outlives its stack; ours is the second."""
+LOOK_SECONDS, LOCAL_LOOK_SECONDS = 5, 0.2
+LOOKS = 1440
+"""Two hours: an endpoint or a group of a thousand instances takes its time."""
+
+
+class StackProtected(UsageError):
+    """A stack that holds data is protected, and everything was to go."""
+
+    id = "stack-protected"
+
+    def __init__(self, *, stacks: list[str], others: list[str]) -> None:
+        rest = f"destroy the others by name: `traceship destroy {' '.join(others)}`; or " if others else ""
+        super().__init__(
+            what=f"{', '.join(stacks)} is protected, so nothing was destroyed",
+            why="project.retain_data keeps what it holds from being deleted by mistake",
+            fix=f"{rest}set project.retain_data = false and deploy it, which takes the protection off",
+        )
+
+
+class DestroyIncomplete(TraceshipError):
+    """CloudFormation could not delete a stack."""
+
+    id = "destroy-incomplete"
+
+    def __init__(self, *, stack: str, why: str) -> None:
+        super().__init__(
+            what=f"{stack} could not be destroyed; what was deployed after it is gone",
+            why=why,
+            fix="take that cause away, then run the command again: it goes on with this stack",
+        )
 
 
 def existing(project: Project, asked: tuple[str, ...]) -> list[str]:
@@ -35,24 +69,52 @@ def existing(project: Project, asked: tuple[str, ...]) -> list[str]:
 
 
 def destroy(project: Project, stacks: list[str]) -> list[str]:
-    """Destroy ``stacks`` and return what their templates say is retained.
+    """Destroy ``stacks``, in their order, and return what their templates say is retained.
 
-    Everything needed is in the assembly of the last deploy; where that is gone it is
-    synthesised again, without the service stacks if there is no lock any more.
+    Raises:
+        StackProtected: one of them is; nothing was deleted.
+        DestroyIncomplete: CloudFormation gave up on one; those before it are gone.
+        AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
     """
-    cdk = Cdk.of(project)
-    if not all((cdk.out / f"{stack}.template.json").exists() for stack in stacks):
-        with step("synthesise the stacks"):
-            cdk.synth(foundation=not all(each.lock_path.exists() for each in project.services))
-    kept = [row for stack in stacks for row in _retained(cdk.out / f"{stack}.template.json")]
+    cloudformation = project.client("cloudformation")
+    with translated("look at the stacks"):
+        found = {name: cloudformation.describe_stacks(StackName=name)["Stacks"][0] for name in stacks}
+        protected = [name for name in stacks if found[name].get("EnableTerminationProtection")]
+        if protected:
+            others = [name for name in stacks if name not in protected]
+            raise StackProtected(stacks=protected, others=others)
+        kept = [row for name in stacks for row in _retained(cloudformation, name)]
     name, retain_data = project.shared.project.name, project.shared.project.retain_data
     if stack_name(project.shared, ARTIFACTS) in stacks and not retain_data:
         with step("empty the buckets, which the settings say need not be kept"):
             for bucket in (artifacts_bucket, logs_bucket):
                 _empty(project.client("s3"), bucket(name, project.account, project.region), project.account)
-    with step(f"destroy {', '.join(stacks)}"):
-        cdk.destroy(stacks)
+    for stack in stacks:
+        with step(f"destroy {stack}"):
+            _delete(cloudformation, stack, str(found[stack]["StackId"]))
     return kept
+
+
+def _delete(cloudformation: AwsClient, name: str, stack_id: str) -> None:
+    """Delete a stack and wait; by its id, because one that is gone has no name any more."""
+    from botocore.exceptions import WaiterError
+
+    pause = LOCAL_LOOK_SECONDS if is_local() else LOOK_SECONDS
+    with translated(f"destroy {name}"):
+        cloudformation.delete_stack(StackName=stack_id)
+        try:
+            cloudformation.get_waiter("stack_delete_complete").wait(
+                StackName=stack_id, WaiterConfig={"Delay": pause, "MaxAttempts": LOOKS}
+            )
+        except WaiterError as error:
+            raise DestroyIncomplete(stack=name, why=_reason(cloudformation, stack_id) or str(error)) from None
+
+
+def _reason(cloudformation: AwsClient, stack_id: str) -> str:
+    """What the stack's latest failure says; empty where it has none."""
+    events = cloudformation.describe_stack_events(StackName=stack_id)["StackEvents"]
+    failed = (event for event in events if event["ResourceStatus"] == "DELETE_FAILED")
+    return next((f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason', '?')}" for e in failed), "")
 
 
 def _empty(s3: AwsClient, bucket: str, owner: str) -> None:
@@ -68,10 +130,12 @@ def _empty(s3: AwsClient, bucket: str, owner: str) -> None:
                 )
 
 
-def _retained(template: Path) -> list[str]:
-    resources = json.loads(template.read_text())["Resources"]
+def _retained(cloudformation: AwsClient, stack: str) -> list[str]:
+    """Stack, type and logical id of what outlives it, by the template that is deployed."""
+    found: Any = cloudformation.get_template(StackName=stack)["TemplateBody"]
+    template: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
     return [
-        f"{template.name.split('.')[0]}: {body['Type']} {name}"
-        for name, body in resources.items()
+        f"{stack}: {body['Type']} {name}"
+        for name, body in template["Resources"].items()
         if body.get("DeletionPolicy") in KEPT
     ]

@@ -11,7 +11,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print what was destroyed and what is kept as JSON.")
 @click.pass_context
 def command(ctx: click.Context, stacks: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """`cdk destroy` STACKS (default: all) and say what is kept.
+    """Delete STACKS (default: all that exist), last deployed first, and say what is kept.
 
     Buckets and keys are kept unless project.retain_data is false.
     """

@@ -147,22 +147,22 @@ def test_a_stack_with_more_than_its_template_is_seen(keeper: Keeper) -> None:
     assert [problem for problem in problems if f"/{key} " in problem and "extra" in problem] != []
 
 
-def test_destroy_stops_at_what_is_protected_and_then_keeps_the_data(keeper: Keeper) -> None:
-    """Protection refuses; without it everything goes but what is listed, and that is exactly what is left."""
+def test_destroy_refuses_what_is_protected_and_then_keeps_the_data(keeper: Keeper) -> None:
+    """Protection refuses before anything goes; without it exactly what is listed is left."""
     artifacts = stack_name(SETTINGS, ARTIFACTS)
     refused = keeper.destroy()
-    still_there = keeper.world.status(artifacts)
+    still_there = {keeper.world.status(stack) for stack in STACKS}
     keeper.client("cloudformation").update_termination_protection(
         StackName=artifacts, EnableTerminationProtection=False
     )
 
     done = keeper.destroy()
 
-    assert refused.code != 0
-    assert still_there == "CREATE_COMPLETE"
+    assert (refused.code, refused.error["id"]) == (2, "stack-protected")
+    assert still_there == {"CREATE_COMPLETE"}
     assert done.code == 0, done.stderr
     kept = _kept(keeper)
-    assert done.json["kept"] == [row for row in kept if row.startswith(f"{artifacts}:")]
+    assert sorted(done.json["kept"]) == sorted(kept)
     left = keeper.world.census().since(keeper.before)
     listed = [kind for kind in (row.split(" ")[1] for row in kept) if kind not in WITHOUT_OWN_LIST]
     assert listed
