@@ -48,11 +48,6 @@ def archive_key(name: str, digest: str) -> str:
     return f"{release_prefix(name, digest)}/{ARCHIVE}"
 
 
-def signature_key(name: str, digest: str) -> str:
-    """S3 key of the envelope that vouches for the manifest, where the release is signed."""
-    return f"{release_prefix(name, digest)}/{SIGNATURE_FILE}"
-
-
 class Location(Record, frozen=True, kw_only=True):
     """Where the release was published. ``account`` is checked on every S3 call."""
 

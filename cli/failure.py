@@ -10,8 +10,6 @@ from artifact.descriptors import TooFewDescriptors, check_descriptors
 from artifact.errors import TraceshipError, UsageError
 from compile.durable import no_room
 
-UNEXPECTED = 1
-
 
 class Misuse(UsageError):
     """The command line itself cannot be understood."""

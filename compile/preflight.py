@@ -22,18 +22,6 @@ _PROBLEM_TYPES: tuple[ProblemType, ...] = (
     "regression",
 )
 
-GATES = (
-    "agreement",
-    "batch",
-    "coverage",
-    "finite",
-    "golden",
-    "inputs",
-    "padding",
-    "parity",
-    "sensitivity",
-    "tokenizer",
-)
 WAIVABLE = ("agreement", "batch", "coverage", "padding", "sensitivity")
 """The rest has no waiver: a looser tier is chosen with ``--tier``, and an artifact with NaN, other
 token ids or wrong golden answers would be refused by the server anyway."""

@@ -33,7 +33,6 @@ CONNECTIONS_A_LCU = 25
 
 Source: Elastic Load Balancing pricing page."""
 SECONDS_AN_HOUR = 3600
-MINUTES_AN_HOUR = 60
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from local_aws.extension.json_protocol import AwsError
 from local_aws.extension.registry import Response
 
 AUTO_SCALING = "http://autoscaling.amazonaws.com/doc/2011-01-01/"
-LOAD_BALANCING = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"
 Request = dict[str, Any]
 
 
