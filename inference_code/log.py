@@ -20,7 +20,7 @@ import msgspec
 
 from artifact.errors import UsageError
 from artifact.serving import ENV_LOG
-from inference_code.log_writer import LineWriter
+from inference_code.log_writer import LineWriter, WaitingWriter
 
 logger = logging.getLogger("traceship.serve")
 
@@ -58,9 +58,9 @@ class JsonLines(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Hands lines to a writer that never makes the caller wait."""
+    """Hands lines to a writer."""
 
-    def __init__(self, writer: LineWriter) -> None:
+    def __init__(self, writer: LineWriter | WaitingWriter) -> None:
         super().__init__()
         self.writer = writer
         self.setFormatter(JsonLines())
@@ -127,9 +127,18 @@ def one_in(environ: Mapping[str, str]) -> int:
 def configure() -> LineWriter:
     """Send our lines, and the warnings of asyncio and boto, to stderr through the writer that is returned."""
     writer = LineWriter(sys.stderr.fileno(), _notice)
+    _log_to(writer)
+    return writer
+
+
+def configure_waiting() -> None:
+    """The same without the writer's thread: whoever logs may have to wait. For a process that is to fork."""
+    _log_to(WaitingWriter(sys.stderr.fileno()))
+
+
+def _log_to(writer: LineWriter | WaitingWriter) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[LineHandler(writer)], force=True)
     logger.setLevel(logging.INFO)
-    return writer
 
 
 def _notice(dropped: int) -> bytes:

@@ -100,6 +100,21 @@ class LineWriter:
         return True
 
 
+class WaitingWriter:
+    """Writes each line to ``fd`` at once, however long that takes: no thread would come along in a fork."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def put(self, line: bytes) -> None:
+        """Write ``line``; if nobody will ever read it, drop it."""
+        with contextlib.suppress(OSError):
+            _write_all(self._fd, line)
+
+    def close(self, timeout: float) -> None:
+        """Nothing waits."""
+
+
 def _chunks(lines: list[bytes]) -> Iterator[bytes]:
     """Join lines up to the size that a pipe takes whole, so that processes do not cut each other's lines."""
     chunk = bytearray()

@@ -27,8 +27,8 @@ from inference_code.options import ServeOptions
 from inference_code.protocol import Connections
 from inference_code.recorder import Recorder
 from inference_code.service import Service
+from inference_code.workers.beginning import PROGRAM
 from inference_code.workers.cores import allotted, neuron_cores, threads_asked
-from inference_code.workers.process import PROGRAM
 
 _WORKERS_END_SECONDS = 1.0
 _EXIT_SECONDS = 1.0

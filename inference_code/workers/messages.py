@@ -11,19 +11,52 @@ MAX_BYTES = 262_144
 """Of one packet. The largest names the kept tokens of a full batch."""
 
 
-class Start(msgspec.Struct, frozen=True):
-    """How a worker begins; it lies in a sealed file of its own, since manifests are long.
+class Own(msgspec.Struct, frozen=True):
+    """What one worker gets. ``number``: its own; ``arena``: descriptor of the memory that it shares,
+    ``slots`` of it; ``threads``: of torch, at the most.
+    """
 
-    ``files``: descriptors of the artifact's sealed files by path. ``arena``: of the shared memory.
-    ``slots`` of it. ``threads``: of torch, at the most. ``pack``: its weights, where that is possible.
+    number: int
+    arena: int
+    slots: int
+    threads: int
+
+
+class Start(msgspec.Struct, frozen=True):
+    """How a process begins; it lies in a sealed file of its own, since manifests are long.
+
+    ``files``: descriptors of the artifact's sealed files by path. ``pack``: the weights, where that is
+    possible. ``own``: of the worker that the process is to be; None: it is to fork workers.
     """
 
     manifest: Manifest
     files: dict[str, int]
-    arena: int
+    pack: bool
+    own: Own | None
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The graphs are loaded, in a process of so many ``threads``; with more than one it may not fork."""
+
+    threads: int
+
+
+class Fork(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Fork a worker. Its channel and its arena come along as descriptors.
+
+    ``number``: the worker's; ``server``: process id of the server, its parent to be.
+    """
+
+    number: int
+    server: int
     slots: int
     threads: int
-    pack: bool
+
+
+class Forked(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The process id of the worker, now a child of the server; 0: there was no room for a process."""
+
+    pid: int
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -85,3 +118,4 @@ class Beat(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 FromServer = Run | Beat
 FromWorker = Ready | Refused | Ran | Failed | Beat
+FromForkServer = Loaded | Refused | Forked

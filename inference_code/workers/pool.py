@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
 from artifact.errors import TraceshipError
 from artifact.manifest import Bucket
-from artifact.sealed import Sealed
-from artifact.verify import VerifiedArtifact
 from inference_code.batching import AnyPlanner, Planner
 from inference_code.engine import Engine
 from inference_code.errors import WorkerLost
-from inference_code.graphs import files_of
 from inference_code.load import Model
 from inference_code.log import logger
 from inference_code.metrics import Metrics
@@ -22,8 +18,13 @@ from inference_code.rows import Outputs, Row
 from inference_code.selfcheck import SelfCheckFailed, costs, selfcheck
 from inference_code.shapes import FreePlanner, any_shape
 from inference_code.threads import in_thread
+from inference_code.workers.beginning import PROGRAM, Begun, Starter
 from inference_code.workers.cores import Share
-from inference_code.workers.process import PROGRAM, WorkerHangs, WorkerProcess
+from inference_code.workers.faults import WorkerHangs
+from inference_code.workers.fork_server import ForkServer, ForksUnsafe
+from inference_code.workers.process import WorkerProcess
+from inference_code.workers.programs import Programs
+from inference_code.workers.supply import Supply
 
 _LOADING_SECONDS = 900.0
 """Until the graphs are loaded; minutes are normal for large ones on Inf1."""
@@ -72,8 +73,11 @@ class Pool:
         self._deadline = deadline
         self._metrics = metrics or Metrics()
         self._batch_seconds = _PROVING_SECONDS
-        self._program = program
-        self._supply = _Supply(model.artifact)
+        self._supply = Supply(model.artifact)
+        self._programs = Programs(model.manifest, self._supply, program)
+        self._starter: Starter = self._programs
+        if model.manifest.requires.target == "cpu":
+            self._starter = ForkServer(model.manifest, self._supply, program)
         self._loop = asyncio.get_running_loop()
         self._workers: dict[int, WorkerProcess] = {}
         self._engine: Engine | None = None
@@ -118,8 +122,7 @@ class Pool:
         )
 
     async def _started(self) -> list[WorkerProcess]:
-        with await in_thread(self._supply.files) as files:
-            started = [self._spawn(share, files) for share in self._shares]
+        started = await self._begun(self._shares)
         await asyncio.gather(*(self._proven(worker) for worker in started))
         return started
 
@@ -141,10 +144,20 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*(worker.close() for worker in self.workers))
+        await self._starter.close()
         self._supply.close()
 
-    def _spawn(self, share: Share, files: Mapping[str, Sealed]) -> WorkerProcess:
-        worker = WorkerProcess(self._model.manifest, files, share, self._lost, self._program)
+    async def _begun(self, shares: Sequence[Share]) -> list[WorkerProcess]:
+        try:
+            begun = await self._starter.start(shares, _LOADING_SECONDS)
+        except ForksUnsafe as error:
+            logger.warning("workers are not forked", extra={"why": error.why})
+            self._starter = self._programs
+            begun = await self._starter.start(shares, _LOADING_SECONDS)
+        return [self._worker(share, one) for share, one in zip(shares, begun)]
+
+    def _worker(self, share: Share, begun: Begun) -> WorkerProcess:
+        worker = WorkerProcess(self._model.manifest, share, begun, self._lost)
         self._workers[share.number] = worker
         self._metrics.worker(worker.name).started(worker.pid)
         return worker
@@ -180,8 +193,7 @@ class Pool:
             worker = None
             self._metrics.worker(str(share.number)).restarts += 1
             try:
-                with await in_thread(self._supply.files) as files:
-                    worker = self._spawn(share, files)
+                (worker,) = await self._begun([share])
                 await self._proven(worker)
                 if worker not in self.workers:
                     # It ended after its last answer; nobody else replaces one that never served.
@@ -214,39 +226,3 @@ class Pool:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Supply:
-    """The sealed files that workers inherit. The weights stay, so that all map one copy of them.
-
-    Graphs are let go once they are inherited: on Inf1 each holds its own weights, and would take
-    the host's memory twice. For a later worker they are read and hashed anew.
-    """
-
-    def __init__(self, artifact: VerifiedArtifact) -> None:
-        self._artifact = artifact
-        weights = artifact.manifest.weights
-        self._weights = {} if weights is None else {weights: artifact.take(weights)}
-
-    def files(self) -> contextlib.AbstractContextManager[Mapping[str, Sealed]]:
-        """All files of the graphs, for as long as they are needed.
-
-        Raises:
-            ArtifactChanged: a file is no longer what was verified.
-        """
-        paths = files_of(self._artifact.manifest) - self._weights.keys()
-        return _lent({path: self._artifact.take(path) for path in sorted(paths)}, self._weights)
-
-    def close(self) -> None:
-        """Nothing more will be asked for."""
-        for sealed in self._weights.values():
-            sealed.close()
-
-
-@contextlib.contextmanager
-def _lent(given: Mapping[str, Sealed], kept: Mapping[str, Sealed]) -> Iterator[Mapping[str, Sealed]]:
-    try:
-        yield {**given, **kept}
-    finally:
-        for sealed in given.values():
-            sealed.close()

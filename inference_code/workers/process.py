@@ -1,4 +1,4 @@
-"""A worker as the server sees it: a child process, a channel, two slots. Lives on the event loop.
+"""A worker as the server sees it: a child process, a channel, a few slots. Lives on the event loop.
 
 It ends in one way: its channel closes, because the process ended, was killed, or was killed by
 ``end`` since it hung. Then every batch that it had fails, and ``lost`` is called once.
@@ -7,98 +7,27 @@ It ends in one way: its channel closes, because the process ended, was killed, o
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from artifact.errors import ProofFailed, TraceshipError
 from artifact.manifest import Bucket, Manifest
-from artifact.sealed import Sealed
 from inference_code.encoding import fill
 from inference_code.engine import Done
 from inference_code.errors import InferenceFailed, WorkerLost
 from inference_code.log import logger
 from inference_code.rows import Outputs, Row
-from inference_code.workers.arena import Arena
+from inference_code.workers.beginning import BUFFER, Begun
 from inference_code.workers.cores import Share
-from inference_code.workers.messages import (
-    MAX_BYTES,
-    Beat,
-    Failed,
-    FromWorker,
-    Ran,
-    Ready,
-    Refused,
-    Run,
-    Start,
-)
+from inference_code.workers.faults import GraphRaised, WorkerEnded, WorkerRefused
+from inference_code.workers.messages import MAX_BYTES, Beat, Failed, FromWorker, Ran, Ready, Run
 
-PROGRAM = (sys.executable, "-m", "inference_code.workers.program")
 _EXIT_SECONDS = 2.0
 _REAP_SECONDS = 0.02
-_BUFFER = 4 * MAX_BYTES
 _END_SECONDS = 1.0
 """Nothing is in flight by then: a worker that does not end at once hangs. The drain keeps a second for it."""
-
-
-class WorkerRefused(TraceshipError):
-    """A worker could not load the graphs; id, reason and exit code are those that it gave."""
-
-    id = "worker-refused"
-
-    def __init__(self, refused: Refused) -> None:
-        super().__init__(what=refused.what, why=refused.why, fix=refused.fix)
-        self.id = refused.id  # type: ignore[misc]
-        self.exit_code = refused.exit_code  # type: ignore[misc]
-
-
-class WorkerEnded(TraceshipError):
-    """A worker's process ended by itself or was killed before it could serve."""
-
-    id = "worker-ended"
-
-    def __init__(self, *, number: int, code: int) -> None:
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        memory = (
-            ", which is how the kernel ends what takes too much memory" if code == -signal.SIGKILL else ""
-        )
-        super().__init__(
-            what=f"worker {number} ended before it could serve",
-            why=f"{how}{memory}",
-            fix="read its lines in the log; give the machine more memory, or set TRACESHIP_WORKERS lower",
-        )
-
-
-class GraphRaised(ProofFailed):
-    """A graph raised in a worker. In a self-check that is no proof; a client is told ``InferenceFailed``."""
-
-    id = "graph-raised"
-
-    def __init__(self, *, number: int, error: str) -> None:
-        super().__init__(
-            what=f"worker {number} cannot run a graph",
-            why=f"it raised {error}",
-            fix="read its trace in the log; replace this machine, or if every machine fails, compile again",
-        )
-
-
-class WorkerHangs(TraceshipError):
-    """A worker's process is there and does not get its graphs loaded."""
-
-    id = "worker-hangs"
-
-    def __init__(self, *, number: int, seconds: float) -> None:
-        super().__init__(
-            what=f"worker {number} does not load its graphs",
-            why=f"it was not done after {seconds:g} seconds",
-            fix="look for the driver's messages in the log; replace the machine if it happens again",
-        )
 
 
 @dataclass(frozen=True)
@@ -114,17 +43,11 @@ class WorkerProcess:
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        files: Mapping[str, Sealed],
-        share: Share,
-        lost: Callable[[WorkerProcess], None],
-        program: Sequence[str] = PROGRAM,
+        self, manifest: Manifest, share: Share, begun: Begun, lost: Callable[[WorkerProcess], None]
     ) -> None:
-        """Start the process; call from the main thread, with whose end the kernel ends the child.
-
-        Raises:
-            MemoryFileRefused: there is no shared memory.
+        """
+        Args:
+            lost: called with this object, once, when the process is gone.
         """
         self.share = share
         self.manifest = manifest
@@ -134,43 +57,15 @@ class WorkerProcess:
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._lost = lost
-        self._arena = Arena(manifest, share.slots)
+        self._process, self._channel, self._arena = begun.process, begun.channel, begun.arena
         self._batches: dict[int, _Batch] = {}
         self._free = list(range(share.slots))
         self._ended = False
         self._beats = 0
         self._beat_sent: float | None = None
         self._decoder = msgspec.msgpack.Decoder(FromWorker)
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            for end in (self._channel, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            self._process = self._spawn(theirs, files, program)
         self._channel.setblocking(False)
         self._loop.add_reader(self._channel, self._readable)
-
-    def _spawn(
-        self, theirs: socket.socket, files: Mapping[str, Sealed], program: Sequence[str]
-    ) -> subprocess.Popen[bytes]:
-        start = Start(
-            manifest=self.manifest,
-            files={path: file.descriptor for path, file in files.items()},
-            arena=self._arena.descriptor,
-            slots=self.share.slots,
-            threads=self.share.threads,
-            pack=self.share.pack,
-        )
-        with Sealed([msgspec.msgpack.encode(start)]) as sealed:
-            descriptors = (theirs.fileno(), sealed.descriptor, start.arena, *start.files.values())
-            command = [*program, str(theirs.fileno()), str(sealed.descriptor)]
-            return subprocess.Popen(
-                command,
-                pass_fds=descriptors,
-                env={**os.environ, **self.share.environ},
-                stdin=subprocess.DEVNULL,
-                # A terminal's Ctrl-C is for the server, which lets its workers finish.
-                start_new_session=True,
-            )
 
     @property
     def name(self) -> str:
@@ -273,7 +168,7 @@ class WorkerProcess:
 
     def _readable(self) -> None:
         try:
-            packet = self._channel.recv(_BUFFER)
+            packet = self._channel.recv(BUFFER)
         except BlockingIOError:
             return
         except ConnectionError:

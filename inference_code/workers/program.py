@@ -1,7 +1,9 @@
-"""A worker: ``python -m inference_code.workers.program CHANNEL START``, two inherited descriptors.
+"""``python -m inference_code.workers.program CHANNEL START``, two inherited descriptors: a worker, or
+the fork server of several.
 
-Started by ``process.py`` alone. It reads the artifact from sealed descriptors, runs one batch after
-the other, and ends when the server's end of the channel is closed, whatever closed it.
+Started by ``programs.py`` and ``fork_server.py`` alone. It reads the artifact from sealed descriptors. A
+worker runs one batch after the other, and ends when the server's end of the channel is closed, whatever
+closed it.
 """
 
 from __future__ import annotations
@@ -29,12 +31,14 @@ from inference_code.errors import InferenceFailed
 from inference_code.graphs import Graphs, Loader, load_graphs
 from inference_code.packing import can_pack, packed
 from inference_code.workers.arena import Arena
+from inference_code.workers.forking import fork_workers
 from inference_code.workers.messages import (
     MAX_BYTES,
     Beat,
     Failed,
     FromServer,
     FromWorker,
+    Own,
     Ran,
     Ready,
     Refused,
@@ -46,14 +50,14 @@ from inference_code.workers.threads import best_threads
 if TYPE_CHECKING:
     from artifact.graphs import Graph
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _OOM_SCORE = "500"
 
 
 def main(arguments: Sequence[str] | None = None, load: Loader = load_graphs) -> int:
     """Load, say so, run until the server is gone; return the exit code."""
     channel_fd, start_fd = map(int, sys.argv[1:] if arguments is None else arguments)
-    log.configure()
+    log.configure_waiting()
     _belong_to_the_server()
     channel = socket.socket(fileno=channel_fd)
     with Sealed.inherited(start_fd) as sealed:
@@ -61,26 +65,43 @@ def main(arguments: Sequence[str] | None = None, load: Loader = load_graphs) -> 
     with contextlib.suppress(ConnectionError):
         try:
             graphs = _loaded(start, load)
-            threads = best_threads(graphs, start.threads)
         except TraceshipError as error:
             _say(channel, Refused(error.id, error.exit_code, error.what, error.why, error.fix))
             return error.exit_code
-        # What was loaded stays: the collector need not look through it again and again.
+        # What was loaded stays: the collector need not look through it again and again, nor write to
+        # pages that forks share.
         gc.collect()
         gc.freeze()
-        _say(channel, Ready(threads))
-        _work(channel, graphs, Arena(start.manifest, start.slots, start.arena))
+        own = start.own
+        if own is None:
+            _be_called("fork-server")
+            forked = fork_workers(channel)
+            if forked is None:
+                return 0
+            parent, channel, own = forked
+            _belong_to_the_server(parent)
+        log.configure()
+        _be_called(f"worker-{own.number}")
+        _work(channel, graphs, own)
     return 0
 
 
-def _belong_to_the_server() -> None:
+def _belong_to_the_server(parent: int | None = None) -> None:
     """End with it, leave signals to it, and be the first to go where memory runs out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Also in the middle of an inference, where the closed channel would be noticed late.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        # It was gone before that could be asked for.
+        os._exit(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+
+
+def _be_called(name: str) -> None:
+    """What ps and top show."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode("ascii"))
 
 
 def _loaded(start: Start, load: Loader) -> Graphs:
@@ -100,7 +121,9 @@ def _packed(plain: Mapping[str, Graph]) -> Mapping[str, Graph]:
         return plain
 
 
-def _work(channel: socket.socket, graphs: Graphs, arena: Arena) -> None:
+def _work(channel: socket.socket, graphs: Graphs, own: Own) -> None:
+    _say(channel, Ready(best_threads(graphs, own.threads)))
+    arena = Arena(graphs.manifest, own.slots, own.arena)
     decoder = msgspec.msgpack.Decoder(FromServer)
     while packet := channel.recv(MAX_BYTES):
         asked = decoder.decode(packet)

@@ -177,7 +177,11 @@ FORBIDDEN_CALLS = {
     *("np.load", "numpy.load", "torch.load", "yaml.load", "torch.hub.load", "pd.read_pickle"),
     *(f"os.{name}" for name in ("execv", "execve", "execvp", "execvpe", "spawnv", "spawnve", "fork")),
 }
-_MAY_START_PROCESSES = {"inference_code/workers/process.py", "artifact/signals.py"}
+_MAY_START_PROCESSES = {
+    "inference_code/workers/beginning.py",
+    "inference_code/workers/forking.py",
+    "artifact/signals.py",
+}
 
 
 def _forbidden(source: str, *, processes: bool) -> list[str]:

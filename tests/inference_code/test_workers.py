@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -29,10 +30,51 @@ BUSY = Recipe(buckets=((1, 8),), busy=60)
 SECONDS = 60.0
 
 
+def children(server: RunningServer, called: str) -> list[int]:
+    """Process ids of the server's children whose names begin so, in the order of their start."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                name, _, rest = (folder / "stat").read_text(encoding="utf-8").rpartition(")")
+                fields = rest.split()
+                state, parent, started = fields[0], int(fields[1]), int(fields[19])
+                if (
+                    parent == server.process.pid
+                    and state != "Z"
+                    and name.partition("(")[2].startswith(called)
+                ):
+                    found.append((started, int(folder.name)))
+    return [pid for _, pid in sorted(found)]
+
+
+THREADED = """\
+import sys
+import threading
+
+if "inference_code.workers.program" in sys.orig_argv:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+"""A fork server that may not fork: each worker is a program that loads the graphs by itself, as on Inf1."""
+
+
+@pytest.fixture(params=["forks", "programs"])
+def env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Of servers whose workers are started in the one way, and in the other."""
+    if request.param == "forks":
+        return {}
+    (tmp_path / "sitecustomize.py").write_text(THREADED, encoding="utf-8")
+    return {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
+
+
 def workers(server: RunningServer) -> list[int]:
     """Process ids of the server's workers."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    return [int(pid) for pid in children.read_text(encoding="ascii").split()]
+    return children(server, "worker-")
+
+
+def fork_servers(server: RunningServer) -> list[int]:
+    """Process ids of what its workers are forked from: one, or none."""
+    return children(server, "fork-server")
 
 
 def await_that(happened: Callable[[], bool], why: str) -> None:
@@ -56,10 +98,12 @@ def mapped(pid: int, name: str) -> set[str]:
     return {line.split()[4] for line in lines if name in line}
 
 
-def test_a_killed_worker_costs_its_own_requests_only(worlds: Callable[..., World], tmp_path: Path) -> None:
+def test_a_killed_worker_costs_its_own_requests_only(
+    worlds: Callable[..., World], tmp_path: Path, env: dict[str, str]
+) -> None:
     """503 that says so, /ping fails while there is none, and another one serves the same answers."""
     world = worlds(BUSY)
-    with running(world.root, cwd=tmp_path) as server, ThreadPoolExecutor(4) as clients:
+    with running(world.root, cwd=tmp_path, env=env) as server, ThreadPoolExecutor(4) as clients:
         server.await_ready()
         (pid,) = workers(server)
         asked = [clients.submit(server.ask, "w1 w2") for _ in range(4)]
@@ -83,10 +127,12 @@ def test_a_killed_worker_costs_its_own_requests_only(worlds: Callable[..., World
     assert after.status == 200
 
 
-def test_with_two_workers_one_death_is_hardly_noticed(worlds: Callable[..., World], tmp_path: Path) -> None:
+def test_with_two_workers_one_death_is_hardly_noticed(
+    worlds: Callable[..., World], tmp_path: Path, env: dict[str, str]
+) -> None:
     """/ping stays 200 and requests are answered while the other is started and proven."""
     world = worlds(BUSY)
-    with running(world.root, cwd=tmp_path, env={"TRACESHIP_WORKERS": "2"}) as server:
+    with running(world.root, cwd=tmp_path, env={**env, "TRACESHIP_WORKERS": "2"}) as server:
         server.await_ready()
         first, second = workers(server)
         shared = mapped(first, "memfd:sealed") & mapped(second, "memfd:sealed")
@@ -106,10 +152,10 @@ def test_with_two_workers_one_death_is_hardly_noticed(worlds: Callable[..., Worl
 
 
 def test_a_worker_that_hangs_is_replaced_and_its_request_fails_in_time(
-    worlds: Callable[..., World], tmp_path: Path
+    worlds: Callable[..., World], tmp_path: Path, env: dict[str, str]
 ) -> None:
     """Stopped in the middle, as by a driver that never answers: 503 before the deadline."""
-    limits = {"TRACESHIP_DEADLINE_SECONDS": "30"}
+    limits = {**env, "TRACESHIP_DEADLINE_SECONDS": "30"}
     recipe = Recipe(buckets=((1, 8),))
     with running(worlds(recipe).root, cwd=tmp_path, env=limits) as server:
         server.await_ready()
@@ -128,9 +174,9 @@ def test_a_worker_that_hangs_is_replaced_and_its_request_fails_in_time(
     assert ended(pid)
 
 
-def test_an_idle_worker_that_hangs_is_noticed_too(world: World, tmp_path: Path) -> None:
+def test_an_idle_worker_that_hangs_is_noticed_too(world: World, tmp_path: Path, env: dict[str, str]) -> None:
     """/ping must not say 200 for longer than the beat while nothing would be answered."""
-    with running(world.root, cwd=tmp_path) as server:
+    with running(world.root, cwd=tmp_path, env=env) as server:
         server.await_ready()
         (pid,) = workers(server)
         os.kill(pid, signal.SIGSTOP)
@@ -140,25 +186,29 @@ def test_an_idle_worker_that_hangs_is_noticed_too(world: World, tmp_path: Path) 
         assert server.ask("w1").status == 200
 
 
-def test_no_worker_outlives_a_killed_server(world: World, tmp_path: Path) -> None:
+def test_no_worker_outlives_a_killed_server(world: World, tmp_path: Path, env: dict[str, str]) -> None:
     """NeuronCores of an orphan would be taken for good."""
-    with running(world.root, cwd=tmp_path, env={"TRACESHIP_WORKERS": "2"}) as server:
+    with running(world.root, cwd=tmp_path, env={**env, "TRACESHIP_WORKERS": "2"}) as server:
         server.await_ready()
-        pids = workers(server)
+        pids = [*workers(server), *fork_servers(server)]
         server.process.kill()
         server.process.wait()
 
-        assert len(pids) == 2
+        assert len(pids) == (2 if "PYTHONPATH" in env else 3)
         await_that(lambda: all(ended(pid) for pid in pids), "a worker outlives its server")
 
 
-def test_a_worker_is_not_replaced_from_files_that_changed(copied: World, tmp_path: Path) -> None:
-    """A later worker's graphs are read anew, and must be those that were verified."""
-    with running(copied.root, cwd=tmp_path) as server:
+def test_a_worker_is_not_replaced_from_files_that_changed(
+    copied: World, tmp_path: Path, env: dict[str, str]
+) -> None:
+    """Graphs that are read anew must be those that were verified."""
+    with running(copied.root, cwd=tmp_path, env=env) as server:
         server.await_ready()
         (pid,) = workers(server)
         graph = copied.root / "graphs/b1_s8.pt"
         graph.write_bytes(graph.read_bytes()[:-1] + b"x")
+        for loaded in fork_servers(server):
+            os.kill(loaded, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
         refused = server.await_event("worker not replaced")
         ping = server.call("GET", "/ping")
@@ -168,16 +218,19 @@ def test_a_worker_is_not_replaced_from_files_that_changed(copied: World, tmp_pat
     assert ping.json["error"] == "not-ready"
 
 
-def test_signals_to_the_whole_group_leave_the_workers_to_the_server(world: World, tmp_path: Path) -> None:
+def test_signals_to_the_whole_group_leave_the_workers_to_the_server(
+    world: World, tmp_path: Path, env: dict[str, str]
+) -> None:
     """A service manager's SIGTERM goes to every process: what was accepted is still answered."""
-    with running(world.root, "--lame-duck", "20", cwd=tmp_path) as server:
+    with running(world.root, "--lame-duck", "20", cwd=tmp_path, env=env) as server:
         server.await_ready()
-        (pid,) = workers(server)
-        os.kill(pid, signal.SIGTERM)
-        os.kill(pid, signal.SIGINT)
+        pids = [*workers(server), *fork_servers(server)]
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGINT)
 
         assert server.ask("w1").status == 200
-        assert not ended(pid)
+        assert not any(ended(pid) for pid in pids)
 
 
 _PROGRAMS = {
