@@ -201,7 +201,8 @@ def _forbidden(source: str, *, processes: bool) -> list[str]:
             continue
         if not processes:
             found += [name for name in names if name.split(".")[0] in {"subprocess", "multiprocessing"}]
-    return found
+    # A fork runs what is loaded, and no data.
+    return [name for name in found if not (processes and name == "os.fork")]
 
 
 def _sources() -> list[Path]:
