@@ -126,18 +126,18 @@ control.sendall(msgspec.msgpack.encode(Loaded(1)))
 control.recv(4096)
 """
 _FAULTS = {
-    "no process": ("control.sendall(msgspec.msgpack.encode(Forked(0)))\ncontrol.recv(1)\n", NoProcess),
-    "silence": ("threading.Event().wait()\n", WorkerHangs),
-    "its end": ("sys.exit(9)\n", WorkerEnded),
+    "no process": ("control.sendall(msgspec.msgpack.encode(Forked(0)))\ncontrol.recv(1)\n", 30.0, NoProcess),
+    "silence": ("threading.Event().wait()\n", 1.0, WorkerHangs),
+    "its end": ("sys.exit(9)\n", 30.0, WorkerEnded),
 }
 
 
-@pytest.mark.parametrize(("answer", "error"), _FAULTS.values(), ids=_FAULTS)
+@pytest.mark.parametrize(("answer", "patience", "error"), _FAULTS.values(), ids=_FAULTS)
 def test_what_goes_wrong_at_a_fork_is_told(
-    world: World, monkeypatch: pytest.MonkeyPatch, answer: str, error: type[TraceshipError]
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: str, patience: float, error: type[TraceshipError]
 ) -> None:
     """And nothing of the worker that did not come to be is left open."""
-    monkeypatch.setattr(module, "_FORK_SECONDS", 1.0)
+    monkeypatch.setattr(module, "_FORK_SECONDS", patience)
     model = verified(world.root)
     supply = Supply(model.artifact)
     starter = ForkServer(model.manifest, supply, (sys.executable, "-c", _ANSWERS + answer))
