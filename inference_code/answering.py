@@ -6,7 +6,6 @@ What the HTTP server and the hooks of the stock container share, free of either.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -21,8 +20,7 @@ from inference_code.task import Answered
 from inference_code.tasks import answers, task_of
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """Requests whose parameters are settled, with the rows of each of their inputs, in order.
 
     lined: the body had a request a line, and so has the answer.
@@ -104,7 +102,9 @@ def settled(request: Request, model: Model, *, most: int) -> Prepared:
             found = f"at least {weight}, windows and masks counted"
             raise TooManyInputs(found=found, limit=most)
         rows_of.append(rows)
-    return Prepared(requests=(replace(request, parameters=parameters),), rows_of=tuple(rows_of))
+    return Prepared(
+        requests=(msgspec.structs.replace(request, parameters=parameters),), rows_of=tuple(rows_of)
+    )
 
 
 def offered(asked: Prepared, model: Model) -> list[str]:

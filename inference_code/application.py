@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -25,7 +24,7 @@ from inference_code.errors import (
     TooManyRequests,
 )
 from inference_code.exchange import Exchange, Response
-from inference_code.identity import identity_of
+from inference_code.identity import identity_in
 from inference_code.log import logger
 from inference_code.recorder import Recorder
 from inference_code.service import Service
@@ -40,8 +39,7 @@ _LARGE_ANSWER = 16_384
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """What a request is for. ``route``: as the log names it; ``refusal``: why it is for nothing."""
 
     route: str
@@ -83,7 +81,7 @@ class Application:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a request, and have it counted and logged."""
-        trail, identity, asked = Trail(), identity_of(exchange.headers), self._asked(exchange)
+        trail, identity, asked = Trail(), identity_in(exchange.headers), self._asked(exchange)
         metrics = asked.service.metrics if asked.service is not None and asked.dialect is not None else None
         if metrics is not None:
             metrics.began()
@@ -148,7 +146,7 @@ class Application:
         if exchange.method != allowed:
             raise MethodNotAllowed(allow=allowed)
         if asked.route == METRICS:
-            accept = dict(exchange.headers).get(b"accept", b"")
+            accept = (exchange.all(b"accept") or (b"",))[-1]
             text, content_type = await self._aside(True, lambda: self._recorder.exposition.page(accept))
             return Response(status=200, body=text, content_type=content_type)
         if asked.route == MODELS:
@@ -214,8 +212,10 @@ class Application:
 def _below(path: str) -> tuple[str | None, str]:
     """``/models/NAME/ping`` to name and ``/ping``; any other path to itself, without a name."""
     start = f"{MODELS}/"
+    if not path.startswith(start):
+        return None, path
     name, slash, rest = path.removeprefix(start).partition("/")
-    return (name, f"/{rest}") if path.startswith(start) and slash else (None, path)
+    return (name, f"/{rest}") if slash else (None, path)
 
 
 def error_response(error: RequestError, body: bytes) -> Response:

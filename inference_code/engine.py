@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from artifact.errors import TraceshipError
 from artifact.manifest import Bucket, bucket_name
 from inference_code.admission import Admission
@@ -116,8 +118,7 @@ class Job:
             self.future.set_exception(error)
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True):
     number: int
     row: Row
     job: Job

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import http
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Protocol
+
+import msgspec
 
 from inference_code.errors import BodyIncomplete, BodyTooLarge
 
@@ -20,14 +21,13 @@ _STATUS_LINES = {
 }
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """What goes back. ``headers`` beside those of the body and the connection, names in lower case."""
 
     status: int
     body: bytes = b""
     content_type: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def with_headers(self, more: Headers) -> Response:
         """The same answer with more headers, which come first."""
@@ -45,7 +45,7 @@ class Connection(Protocol):
 
 
 class Exchange:
-    """``path`` without query, its escapes undone; names of ``headers`` in lower case, one entry a line.
+    """``path`` without query, its escapes undone; ``headers`` by their names in lower case, one value a line.
 
     ``keep_alive``: whether another request may follow on the connection; ``answered``: nothing more is
     written; ``lost``: nobody is there to read an answer.
@@ -72,7 +72,7 @@ class Exchange:
         connection: Connection,
         method: str,
         path: str,
-        headers: list[tuple[bytes, bytes]],
+        headers: Mapping[bytes, Sequence[bytes]],
         *,
         keep_alive: bool,
         expects_continue: bool = False,
@@ -94,9 +94,9 @@ class Exchange:
         """Whether somebody reads its body."""
         return self._most is not None
 
-    def all(self, name: bytes) -> list[bytes]:
+    def all(self, name: bytes) -> Sequence[bytes]:
         """A header's values, one for each time that it stands there."""
-        return [value for found, value in self.headers if found == name]
+        return self.headers.get(name, ())
 
     async def body(self, most: int) -> bytes:
         """All of the body, once.

@@ -5,17 +5,17 @@ Every value is of a narrow alphabet and length before it goes anywhere; anything
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from inference_code.trace import AMAZON, TRACEPARENT, TRACESTATE, Trace, trace_of
 
 REQUEST_ID = b"x-request-id"
 INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
-_NAMES = frozenset({REQUEST_ID, INFERENCE_ID, ATTRIBUTES, TRACEPARENT, TRACESTATE, AMAZON})
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _INFERENCE_ID = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,63}")
@@ -23,8 +23,7 @@ _ATTRIBUTES = re.compile(rb"[\x20-\x7e]{1,1024}")
 """Lengths of SageMaker's two: API reference, InvokeEndpoint."""
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """``request_id``: the caller's, or a new one. The rest is None where it was not sent."""
 
     request_id: str
@@ -53,19 +52,23 @@ def identity_of(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
     """Read the headers of a request, whose names are in lower case."""
     found: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        if name in _NAMES:
-            found.setdefault(name, []).append(value)
+        found.setdefault(name, []).append(value)
+    return identity_in(found)
+
+
+def identity_in(headers: Mapping[bytes, Sequence[bytes]]) -> Identity:
+    """``identity_of`` headers that are sorted by their names."""
     trace = None
-    if TRACEPARENT in found or AMAZON in found:
-        trace = trace_of(*(found.get(name, []) for name in (TRACEPARENT, TRACESTATE, AMAZON)))
+    if TRACEPARENT in headers or AMAZON in headers:
+        trace = trace_of(*(headers.get(name, ()) for name in (TRACEPARENT, TRACESTATE, AMAZON)))
     return Identity(
-        request_id=_one(found, REQUEST_ID, _REQUEST_ID) or uuid.uuid4().hex,
+        request_id=_one(headers, REQUEST_ID, _REQUEST_ID) or os.urandom(16).hex(),
         trace=trace,
-        inference_id=_one(found, INFERENCE_ID, _INFERENCE_ID),
-        attributes=_one(found, ATTRIBUTES, _ATTRIBUTES),
+        inference_id=_one(headers, INFERENCE_ID, _INFERENCE_ID),
+        attributes=_one(headers, ATTRIBUTES, _ATTRIBUTES),
     )
 
 
-def _one(found: dict[bytes, list[bytes]], name: bytes, wanted: re.Pattern[bytes]) -> str | None:
-    values = found.get(name, [])
+def _one(headers: Mapping[bytes, Sequence[bytes]], name: bytes, wanted: re.Pattern[bytes]) -> str | None:
+    values = headers.get(name, ())
     return values[0].decode("ascii") if len(values) == 1 and wanted.fullmatch(values[0]) else None

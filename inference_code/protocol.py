@@ -76,7 +76,8 @@ class GuardedProtocol(asyncio.Protocol):
         self._wire_bytes = self._body_bytes = 0
         self._began = 0.0
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, list[bytes]] = {}
+        self._header_lines = 0
         self._latest: Exchange | None = None
         self._running: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
@@ -143,8 +144,8 @@ class GuardedProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._receiving != "head":
             self._begin()
-        self._url, self._headers = b"", []
-        self._url_bytes = self._counted = 0
+        self._url, self._headers = b"", {}
+        self._url_bytes = self._counted = self._header_lines = 0
 
     def on_url(self, url: bytes) -> None:
         self._url_bytes += len(url)
@@ -157,21 +158,19 @@ class GuardedProtocol(asyncio.Protocol):
         self._counted += len(name) + len(value) + 4
         if self._counted > MAX_HEAD_BYTES:
             self._fail(431, "head-too-large", f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
-        if len(self._headers) >= MAX_HEADERS:
+        self._header_lines += 1
+        if self._header_lines > MAX_HEADERS:
             self._fail(431, "too-many-headers", f"The request has more than {MAX_HEADERS} headers.")
-        self._headers.append((name.lower(), value))
+        self._headers.setdefault(name.lower(), []).append(value)
 
     def on_headers_complete(self) -> None:
         headers, version = self._headers, self._parser.get_http_version()
-        names = [name for name, _ in headers]
-        hosts = names.count(b"host")
+        hosts = len(headers.get(b"host", ()))
         if hosts > 1 or (hosts == 0 and version != "1.0"):
             self._fail(400, "bad-host", "The request must have exactly one Host header.")
-        if b"transfer-encoding" in names:
+        if b"transfer-encoding" in headers:
             self._check_codings(version)
-        expects = b"expect" in names and any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
-        )
+        expects = any(value.lower() == b"100-continue" for value in headers.get(b"expect", ()))
         exchange = Exchange(
             self,
             self._parser.get_method().decode("ascii"),
@@ -265,7 +264,7 @@ class GuardedProtocol(asyncio.Protocol):
         """The parser takes "gzip, chunked" for chunked, and chunks in HTTP/1.0, where a proxy reads none."""
         if self._parser.should_upgrade():
             self._fail(400, "bad-http", "An offer to upgrade cannot carry a chunked body.")
-        codings = [value.strip().lower() for name, value in self._headers if name == b"transfer-encoding"]
+        codings = [value.strip().lower() for value in self._headers[b"transfer-encoding"]]
         if codings != [b"chunked"] or version == "1.0":
             self._fail(400, "bad-http", "The only transfer coding is chunked, in HTTP/1.1.")
 

@@ -9,8 +9,9 @@ what an input of a task is and which parameters it knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from inference_code.errors import BadRequest
 from inference_code.parameters import Check, Schema
@@ -48,8 +49,7 @@ TEXT_OR_ANY_PAIR: Schema = {
 """Of what ``read_text_or_any_pair`` takes."""
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """One input. ``field`` is its place in the request, for errors."""
 
     field: str
@@ -57,8 +57,7 @@ class Text:
     pair: str | None
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What to answer. ``items`` are of the task's own kind; ``parameters`` only what was sent.
 
     hub: the answer is nested as Hugging Face's inference API does it, not as a pipeline.

@@ -1,11 +1,16 @@
-"""What goes into a graph for one input, and what comes out: rows of tokens and their outputs."""
+"""What goes into a graph for one input, and what comes out: rows of tokens and their outputs.
+
+What is made for each request is a ``msgspec.Struct`` here and in the modules around: a frozen dataclass
+takes nine times as long to make (docs/decisions/0027-lean-front.md).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
 
 from inference_code.errors import InferenceFailed
 
@@ -18,8 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True):
     """Where the tokens of a row come from, one entry per token.
 
     ``offsets`` are first and last-plus-one character in the text that holds the token; ``words``
@@ -39,8 +43,7 @@ class Wanted(NamedTuple):
     keep: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """Tokens with special tokens: ids and token types of equal length.
 
     ``marks`` is there where an answer needs it. ``others`` are the further candidates of
@@ -86,8 +89,7 @@ class Row:
         return Row(ids=of(self.ids), types=of(self.types), marks=marks)
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(msgspec.Struct, frozen=True):
     """One row of what a graph returned: per output an array without batch axis and padding.
 
     Where the row keeps some tokens only, the arrays hold those.

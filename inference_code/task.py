@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from artifact.manifest import Manifest
 from inference_code.encoding import Encoder
 from inference_code.parameters import Parameter, Schema
@@ -19,8 +21,7 @@ Item = TypeVar("Item")
 Parameters = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Answered(Generic[Item]):
+class Answered(msgspec.Struct, Generic[Item], frozen=True):
     """One input, the rows that it became, and a graph's outputs for each of them."""
 
     item: Item

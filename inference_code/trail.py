@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from inference_code.rows import Row
 
@@ -26,11 +27,10 @@ class Ran(Protocol):
     workers: set[str]
 
 
-@dataclass(slots=True)
-class Trail:
+class Trail(msgspec.Struct):
     """Marks are ``time.monotonic`` seconds, 0.0 where the request never came so far."""
 
-    started: float = field(default_factory=time.monotonic)
+    started: float = msgspec.field(default_factory=time.monotonic)
     read: float = 0.0
     prepared: float = 0.0
     begun: float = 0.0
