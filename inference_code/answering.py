@@ -31,6 +31,11 @@ class Prepared(msgspec.Struct, frozen=True):
     lined: bool = False
 
     @property
+    def form(self) -> str:
+        """The media type of the answer where the client takes any: that of the question."""
+        return media.LINES if self.lined else media.JSON
+
+    @property
     def rows(self) -> list[Row]:
         """All rows in order: what to run."""
         return [row for rows in self.rows_of for row in rows]

@@ -192,7 +192,9 @@ class Application:
         asked = await self._aside(
             len(body) > _LARGE_BODY, lambda: dialect.prepared(body, model, most, content)
         )
-        form = media.chosen(exchange.all(b"accept"), dialect.offered(asked, model))
+        accept = exchange.all(b"accept")
+        # Most clients take anything, and then the rest need not be found out.
+        form = asked.form if media.takes_all(accept) else media.chosen(accept, dialect.offered(asked, model))
         trail.asked(asked.rows_of)
         job = engine.submit(asked.rows)
         try:

@@ -42,6 +42,15 @@ class AnyPlanner(Protocol):
     def shape(self, bucket: Bucket, rows: Sequence[Row]) -> Bucket: ...
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """A bucket with the longest class that it holds, and what one run of it costs."""
+
+    bucket: Bucket
+    reach: int
+    cost: float
+
+
 class Planner:
     """Knows the buckets and what one run of each costs."""
 
@@ -51,14 +60,16 @@ class Planner:
             costs: seconds of one run by bucket name, measured on this machine. Without it the
                 padded tokens stand for the cost.
         """
-        self._buckets = sorted(buckets, key=lambda b: (b.batch * b.length, b.batch))
-        self._cost = {b: costs[_name(b)] if costs else float(b.batch * b.length) for b in buckets}
+        cost = {b: costs[_name(b)] if costs else float(b.batch * b.length) for b in buckets}
         self.lengths = sorted({b.length for b in buckets})
         """Tokens that a row of each class has at most, ascending."""
-        self._alone = [min(self._cost[b] for b in buckets if b.length >= most) for most in self.lengths]
-        self._reach = {b: self.lengths.index(b.length) for b in buckets}
+        self._alone = [min(cost[b] for b in buckets if b.length >= most) for most in self.lengths]
+        self._choices = [
+            _Choice(bucket=b, reach=self.lengths.index(b.length), cost=cost[b])
+            for b in sorted(buckets, key=lambda b: (b.batch * b.length, b.batch))
+        ]
         self.largest_batch = max(b.batch for b in buckets)
-        self.row_seconds = min(self._cost[b] / b.batch for b in buckets) if costs else 0.0
+        self.row_seconds = min(cost[b] / b.batch for b in buckets) if costs else 0.0
         """What a row takes in a full batch; 0 where nothing was measured."""
 
     def class_of(self, length: int) -> int:
@@ -75,13 +86,13 @@ class Planner:
         """
         best: tuple[float, int] | None = None
         chosen: tuple[Bucket, list[int]] | None = None
-        for bucket in self._buckets:
-            if self._reach[bucket] < head:
+        for choice in self._choices:
+            if choice.reach < head:
                 continue
-            taken, saved = self._best_of(bucket, counts, head, most)
+            taken, saved = self._best_of(choice, counts, head, most)
             rank = (saved, sum(taken))
             if best is None or rank > best:
-                best, chosen = rank, (bucket, taken)
+                best, chosen = rank, (choice.bucket, taken)
         assert chosen is not None, "a row is longer than every bucket"
         return chosen
 
@@ -102,20 +113,20 @@ class Planner:
         return Plan(bucket=bucket, positions=tuple(positions))
 
     def _best_of(
-        self, bucket: Bucket, counts: Sequence[int], head: int, most: int
+        self, choice: _Choice, counts: Sequence[int], head: int, most: int
     ) -> tuple[list[int], float]:
         """The rows that are dearest alone, the head among them, and what they save together."""
         taken = [0] * len(counts)
         taken[head] = 1
-        room = min(bucket.batch, most) - 1
-        saved = self._alone[head] - self._cost[bucket]
-        for at in range(self._reach[bucket], -1, -1):
+        room = min(choice.bucket.batch, most) - 1
+        saved = self._alone[head] - choice.cost
+        for at in range(choice.reach, -1, -1):
+            if not room:
+                break
             more = min(room, counts[at] - taken[at])
             taken[at] += more
             room -= more
             saved += more * self._alone[at]
-            if not room:
-                break
         return taken, saved
 
 

@@ -201,15 +201,18 @@ def _fill_one(array: IntArray, name: str, rows: Sequence[Row], padding: Padding)
     empty = _EMPTY[name](padding)
     array.fill(empty)
     for at, row in enumerate(rows):
-        for beside, line in enumerate(row.lines):
+        lines = row.lines
+        for beside, line in enumerate(lines):
             if name == "attention_mask":
                 array[at, beside, : len(line.ids)] = 1
             elif name == "input_ids":
                 array[at, beside, : len(line.ids)] = line.ids
             elif empty != 0 or any(line.types):
                 array[at, beside, : len(line.types)] = line.types
-        array[at, len(row.lines) :] = array[at, 0]
-    array[len(rows) :] = array[0]
+        if len(lines) < array.shape[1]:
+            array[at, len(lines) :] = array[at, 0]
+    if len(rows) < array.shape[0]:
+        array[len(rows) :] = array[0]
 
 
 def _parts(text: Text) -> list[str]:

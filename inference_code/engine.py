@@ -34,6 +34,7 @@ from inference_code.log import logger
 from inference_code.metrics import Metrics
 from inference_code.patience import Patience
 from inference_code.rows import Outputs, Row
+from inference_code.timer import Timer
 
 Done = Callable[["list[Outputs] | Exception", float], None]
 """Takes the outputs of a batch, or why there are none, and the seconds that it ran."""
@@ -144,7 +145,8 @@ class Engine:
         self._waiting = 0
         self._failures = 0
         self._pump_is_due = False
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._patience_over = Timer(self._loop, self._pump_soon)
+        self._deadline = Timer(self._loop, self._expire)
 
     @property
     def waiting(self) -> int:
@@ -237,7 +239,7 @@ class Engine:
             if lane.load == 0 and self._waiting < self._planner.largest_batch:
                 until = self._patience.until(self._loop.time())
                 if until is not None:
-                    self._at("pump", until, self._pump_soon)
+                    self._patience_over.set(until)
                     return
             if not self._run_one(lane):
                 return
@@ -325,7 +327,7 @@ class Engine:
         while self._jobs:
             job = self._jobs[0]()
             if job is not None and not job.over:
-                self._at("deadline", job.deadline, self._expire)
+                self._deadline.set(job.deadline)
                 return
             self._jobs.popleft()
 
@@ -345,17 +347,3 @@ class Engine:
             self._waiting -= len(queue) - len(living)
             queue.clear()
             queue.extend(living)
-
-    def _at(self, name: str, when: float, action: Callable[[], None]) -> None:
-        """Call ``action`` then, unless the timer of that name is set for that very time."""
-        timer = self._timers.get(name)
-        if timer is not None:
-            if timer.when() == when:
-                return
-            timer.cancel()
-
-        def fire() -> None:
-            del self._timers[name]
-            action()
-
-        self._timers[name] = self._loop.call_at(when, fire)

@@ -5,7 +5,7 @@ Every value is of a narrow alphabet and length before it goes anywhere; anything
 
 from __future__ import annotations
 
-import os
+import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,6 +17,7 @@ REQUEST_ID = b"x-request-id"
 INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 
+_CHANCE = random.Random()  # noqa: S311 - an id is no secret; the kernel gives the seed
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _INFERENCE_ID = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,63}")
 _ATTRIBUTES = re.compile(rb"[\x20-\x7e]{1,1024}")
@@ -62,7 +63,7 @@ def identity_in(headers: Mapping[bytes, Sequence[bytes]]) -> Identity:
     if TRACEPARENT in headers or AMAZON in headers:
         trace = trace_of(*(headers.get(name, ()) for name in (TRACEPARENT, TRACESTATE, AMAZON)))
     return Identity(
-        request_id=_one(headers, REQUEST_ID, _REQUEST_ID) or os.urandom(16).hex(),
+        request_id=_one(headers, REQUEST_ID, _REQUEST_ID) or f"{_CHANCE.getrandbits(128):032x}",
         trace=trace,
         inference_id=_one(headers, INFERENCE_ID, _INFERENCE_ID),
         attributes=_one(headers, ATTRIBUTES, _ATTRIBUTES),

@@ -58,7 +58,9 @@ class LineWriter:
                 return
             self._lines.append(line)
             self._waiting += len(line)
-        self._filled.set()
+        # While it is set, the thread has yet to take what waits; setting it costs more than looking.
+        if not self._filled.is_set():
+            self._filled.set()
 
     def close(self, timeout: float) -> None:
         """Write what waits and end the thread; after ``timeout`` seconds of a stalled reader, give up."""

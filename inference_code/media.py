@@ -24,6 +24,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {LINES: ("application/x-jsonlines", "ap
 _READ = {JSON: JSON, LINES: LINES, CSV: CSV, **dict.fromkeys(ALIASES[LINES], LINES)}
 _REMEMBERED = 64
 """Headers of which the meaning is kept: clients send the same ones again and again."""
+_EVERYTHING = {b"", b"*/*"}
 _UTF8 = {"utf-8", "utf8", "us-ascii"}
 _HEADER = {"present", "absent"}
 _QUALITY = re.compile(r"[01]|[01]?\.[0-9]{1,16}|[01]\.")
@@ -66,6 +67,11 @@ def _content(given: tuple[bytes, ...], encodings: tuple[bytes, ...], readable: t
                 found=f"{shown} with the encoding {_shown(encoding)}", wanted=f"{wanted}, not compressed"
             )
     return Content(kind=kind, header=kind == CSV and header == "present")
+
+
+def takes_all(accept: Sequence[bytes]) -> bool:
+    """Whether the Accept headers plainly allow everything alike: the first of what is offered is chosen."""
+    return not accept or (len(accept) == 1 and accept[0] in _EVERYTHING)
 
 
 def chosen(accept: Sequence[bytes], offered: Sequence[str]) -> str:

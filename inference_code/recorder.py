@@ -55,14 +55,16 @@ class Recorder:
         elif status < 400:
             return
         if self._log.wants(status):
-            facts = _facts(trail, ended)
-            model = {} if metrics is None else {"model": metrics.model}
-            asked = {"method": method, "route": route, "status": status}
-            self._log.write(time.time(), {**identity.facts(), **model, **asked, **facts})
+            facts = identity.facts()
+            if metrics is not None:
+                facts["model"] = metrics.model
+            facts |= {"method": method, "route": route, "status": status}
+            _add(facts, trail, ended)
+            self._log.write(time.time(), facts)
 
 
-def _facts(trail: Trail, ended: float) -> dict[str, object]:
-    facts: dict[str, object] = {"ms": _ms(ended - trail.started)}
+def _add(facts: dict[str, object], trail: Trail, ended: float) -> None:
+    facts["ms"] = _ms(ended - trail.started)
     if trail.error:
         facts["error"] = trail.error
     stages = trail.stages(ended)
@@ -72,8 +74,8 @@ def _facts(trail: Trail, ended: float) -> dict[str, object]:
         facts |= {"inputs": trail.inputs, "tokens": trail.tokens}
     if trail.buckets:
         facts |= {"buckets": trail.buckets, "workers": trail.workers}
-    return facts
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
+    """To two digits. ``round`` would print the number and read it again, seven times for each line."""
+    return int(seconds * 100_000 + 0.5) / 100

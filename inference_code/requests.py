@@ -17,6 +17,7 @@ from inference_code.errors import BadRequest
 from inference_code.parameters import Check, Schema
 
 _ENVELOPE = 'send {"inputs": …}, and "parameters" if there are any'
+_ROOT = frozenset({"inputs", "parameters"})
 _TEXT = 'send a text, {"text", "text_pair"}, or a list of those'
 
 BODY: Schema = {"type": "object", "required": ["inputs"], "additionalProperties": False}
@@ -88,8 +89,7 @@ def parse(
     Raises:
         BadRequest: a wrong type, an unknown key or an unknown parameter, by name.
     """
-    beside = set(known) if at_root else set()
-    value = fields("the body", value, {"inputs", "parameters", *beside}, _ENVELOPE)
+    value = fields("the body", value, _ROOT | known.keys() if at_root else _ROOT, _ENVELOPE)
     if "inputs" not in value:
         raise BadRequest(field='"inputs"', why="it is missing", fix=_ENVELOPE)
     inputs = value["inputs"]
@@ -100,7 +100,7 @@ def parse(
         else tuple(read(f"inputs[{at}]", item) for at, item in enumerate(inputs))
     )
     parameters = _parameters(value.get("parameters"), known)
-    for name in beside.intersection(value):
+    for name in value.keys() - _ROOT:
         if name in parameters:
             raise BadRequest(field=f'"{name}"', why="parameters has it, too", fix="send it once")
         parameters[name] = known[name](name, value[name])

@@ -68,6 +68,11 @@ class Row(msgspec.Struct, frozen=True):
         return max(len(line.ids) for line in self.lines) if self.others else len(self.ids)
 
     @property
+    def tokens(self) -> int:
+        """Of all lines together."""
+        return sum(len(line.ids) for line in self.lines) if self.others else len(self.ids)
+
+    @property
     def wanted(self) -> Wanted:
         """What is to be cut out of a graph's outputs for this row."""
         return Wanted(length=self.length, keep=self.keep)

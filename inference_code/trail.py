@@ -45,7 +45,7 @@ class Trail(msgspec.Struct):
     def asked(self, rows_of: Sequence[Sequence[Row]]) -> None:
         """The body was understood: the rows of each input."""
         self.inputs = len(rows_of)
-        self.tokens = sum(len(line.ids) for rows in rows_of for row in rows for line in row.lines)
+        self.tokens = sum(row.tokens for rows in rows_of for row in rows)
         self.prepared = time.monotonic()
 
     def left_queue(self, job: Ran) -> None:

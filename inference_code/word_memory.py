@@ -80,7 +80,7 @@ class WordMemory:
         words = text.split(" ") if whole else _PIECE.findall(text)
         known = self._known
         try:
-            return list(chain.from_iterable([known[word] for word in words]))
+            return list(chain.from_iterable(map(known.__getitem__, words)))
         except KeyError:
             # A copy: another thread may have everything forgotten meanwhile.
             found = {word: known.get(word) for word in words}
