@@ -15,6 +15,8 @@ from inference_code.errors import NotJson
 
 MAX_DEPTH = 32
 """Nested arrays and objects. A request needs four."""
+_FAR_APART = 1024
+"""Bytes between two quotes from which on finding them is faster than counting."""
 
 
 def decode(body: bytes) -> Any:
@@ -51,9 +53,25 @@ def _told_by_quotes(body: bytes, strings: list[str]) -> bool:
     escaped. A repeated key, which the value lacks, would be two quotes more than its strings account
     for. A quote may be spelled by its number instead; such bodies are looked at.
     """
-    if b"\\u0022" in body:
-        return False
-    return body.count(b'"') == 2 * len(strings) + sum(one.count('"') for one in strings)
+    wanted = 2 * len(strings)
+    # One byte is looked for some fifty times as fast as six.
+    if b"\\" in body:
+        if b"\\u0022" in body:
+            return False
+        wanted += sum(one.count('"') for one in strings if '"' in one)
+    return _has_quotes(body, wanted)
+
+
+def _has_quotes(body: bytes, wanted: int) -> bool:
+    """Whether it has so many. Where they are few they are found much faster than they are counted."""
+    if len(body) < _FAR_APART * wanted:
+        return body.count(b'"') == wanted
+    at = -1
+    for _ in range(wanted):
+        at = body.find(b'"', at + 1)
+        if at < 0:
+            return False
+    return body.find(b'"', at + 1) < 0
 
 
 def _strings(value: Any) -> list[str]:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from inference_code import strict_json
 from inference_code.errors import NotJson
 
+LONG = b"word " * 4096
+"""So long that the quotes around it are few."""
 CHARACTERS = ['"', '\\"', "\\u0022", "\\\\", "\\n", "\\u00e9", "a", "é", ":", ",", "{", "\\\\u0022"]
 STRINGS = st.lists(st.sampled_from(CHARACTERS[1:]), max_size=4).map(lambda parts: '"' + "".join(parts) + '"')
 VALUES = st.recursive(
@@ -53,6 +55,9 @@ def test_a_repeated_key_is_refused_however_it_is_spelled(text: str) -> None:
         pytest.param(b'{"a":1,"\\u0061":2}', id="spelled by its number"),
         pytest.param(b'{"":"","b":"\\u0022\\u0022","":""}', id="quotes that are not told by their number"),
         pytest.param(b'[{"b":{"a":1,"a":1}}]', id="nested"),
+        pytest.param(b'{"a":"' + LONG + b'","a":1}', id="beside a long text"),
+        pytest.param(b'{"b":"' + LONG + b'\\n","a":"\\"","a":""}', id="beside a long text with escapes"),
+        pytest.param(b'{"a":"","a":"' + LONG + b'"}', id="before a long text"),
     ],
 )
 def test_the_known_ways_to_hide_a_key(body: bytes) -> None:
