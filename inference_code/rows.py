@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -36,7 +36,7 @@ class Marks(msgspec.Struct, frozen=True):
     sequences: Sequence[int | None]
 
 
-class Wanted(NamedTuple):
+class Wanted(msgspec.Struct, frozen=True, array_like=True):
     """Which of a row's tokens have outputs that are wanted: the first ``length``, or those of ``keep``."""
 
     length: int

@@ -76,7 +76,7 @@ class WordMemory:
 
     def tokens(self, text: str) -> list[int]:
         """Ids of a text without special ones."""
-        whole = any(token in text for token in self._added)
+        whole = any(map(text.__contains__, self._added))
         words = text.split(" ") if whole else _PIECE.findall(text)
         known = self._known
         try:
