@@ -92,7 +92,7 @@ class Arena:
         return self._view(place.dtype, place.shape, slot * self._slot + self._inputs + place.offset)
 
     def _view(self, dtype: str, shape: tuple[int, ...], offset: int) -> Any:
-        return np.ndarray(shape, dtype=dtype, buffer=self._memory, offset=offset)
+        return np.frombuffer(self._memory, dtype=dtype, count=math.prod(shape), offset=offset).reshape(shape)
 
 
 def _made(size: int) -> int:

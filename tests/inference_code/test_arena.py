@@ -75,6 +75,14 @@ def test_a_place_outside_the_slot_is_refused(place: Placed) -> None:
         arena.read(1, [[place]])
 
 
+def test_a_worker_cannot_hand_over_pointers() -> None:
+    """An array of objects would have the server follow whatever addresses a worker wrote."""
+    arena = Arena(_manifest(), slots=1)
+
+    with pytest.raises(ValueError, match="OBJECT"):
+        arena.read(0, [[Placed(dtype="|O", shape=(1,), offset=0)]])
+
+
 def test_neither_side_can_shrink_it() -> None:
     """The other one would be killed by reading what is gone."""
     arena = Arena(_manifest(), slots=1)

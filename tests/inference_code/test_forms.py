@@ -332,3 +332,23 @@ def test_rows_are_read_back_by_pythons_reader(rows: list[list[Any]]) -> None:
     for cells, wanted in zip(found, rows):
         assert [w if isinstance(w, str) else float(c) for c, w in zip(cells, wanted)] == wanted
         assert all(c == w for c, w in zip(cells, wanted) if isinstance(w, str))
+
+
+@pytest.mark.parametrize("accept", [[], [b""], [b"*/*"]])
+def test_who_takes_anything_gets_the_first_of_what_is_offered(
+    models: Callable[..., LoadedModel], accept: list[bytes]
+) -> None:
+    """The short way to a form and the long one end at the same."""
+    for body, kind in [(_json("w1"), media.JSON), (b'"w1"', media.LINES), (b"w1", media.CSV)]:
+        asked = _asked(models(POOLED), body, kind)
+
+        assert media.takes_all(accept)
+        assert asked.form == media.chosen(accept, offered(asked, models(POOLED)))
+
+
+@pytest.mark.parametrize(
+    "accept", [[b"text/csv"], [b"*/*;q=0"], [b"*/*, text/csv;q=0.5"], [b"*/*", b"text/csv"]]
+)
+def test_who_says_more_than_that_does_not_take_anything(accept: list[bytes]) -> None:
+    """What else stands there may prefer, or refuse."""
+    assert not media.takes_all(accept)
