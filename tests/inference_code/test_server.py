@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import itertools
 import json
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any
@@ -19,12 +20,15 @@ import pytest
 from artifact.golden import largest_difference
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from inference_code.server import listen
+from tests.inference_code.held import go_on, held, held_start
 from tests.inference_code.running import Reply, RunningServer, running, send
 from tests.kit.handmade import Recipe, World
 
 JSON = {"Content-Type": "application/json"}
 SLOW = Recipe(buckets=((1, 8),), busy=600)
 """About half a second for each inference."""
+ONE_BY_ONE = Recipe(buckets=((1, 8),))
+"""One row in a batch: while it runs, the next one waits."""
 
 
 def test_answers_equal_the_untraced_models(server: RunningServer, world: World) -> None:
@@ -374,11 +378,13 @@ def test_the_platforms_variables_are_enough(world: World, tmp_path: Path) -> Non
         "TRACESHIP_MODEL_DIR": str(world.root),
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "TRACESHIP_DIGEST": world.digest,
+        **held_start(tmp_path),
     }
     server = RunningServer(None, cwd=tmp_path, env=env)
     try:
         first = server.await_listening().call("GET", "/ping")
         early = server.ask("w1")
+        go_on(tmp_path)
         server.await_ready()
         ready = server.ask("w1")
     finally:
@@ -392,7 +398,7 @@ def test_the_platforms_variables_are_enough(world: World, tmp_path: Path) -> Non
 
 def test_sigterm_while_loading_ends_with_0(world: World, tmp_path: Path) -> None:
     """A platform may change its mind before the model is up; there is nobody to be patient for."""
-    with running(world.root, "--lame-duck", "20", cwd=tmp_path) as server:
+    with running(world.root, "--lame-duck", "20", cwd=tmp_path, env=held_start(tmp_path)) as server:
         server.await_listening()
         server.call("GET", "/ping")
         server.signal(SIGTERM)
@@ -404,13 +410,14 @@ def test_sigterm_while_loading_ends_with_0(world: World, tmp_path: Path) -> None
 
 def test_a_lame_duck_fails_ping_and_answers_everybody(worlds: Callable[..., World], tmp_path: Path) -> None:
     """After SIGTERM balancers are told to look away while old and new requests are answered."""
-    world = worlds(SLOW)
+    world = worlds(ONE_BY_ONE)
     with running(world.root, "--lame-duck", "20", cwd=tmp_path) as server, ThreadPoolExecutor(2) as clients:
         server.await_ready()
-        in_flight = [clients.submit(server.ask, text) for text in ("w1 w2", "w3")]
-        _await_queue(server)
-        server.signal(SIGTERM)
-        ping = _await_draining(server)
+        with held(server):
+            in_flight = [clients.submit(server.ask, text) for text in ("w1 w2", "w3")]
+            _await_queue(server)
+            server.signal(SIGTERM)
+            ping = _await_draining(server)
         replies = [future.result() for future in in_flight]
         late = server.ask("w4")
 
@@ -424,14 +431,16 @@ def test_closing_answers_what_is_in_flight_and_exits_with_0(
     worlds: Callable[..., World], tmp_path: Path
 ) -> None:
     """Then the port closes, and the platform sees a clean stop; a second SIGTERM ends the patience."""
-    with running(worlds(SLOW).root, "--lame-duck", "20", cwd=tmp_path) as server:
+    with running(worlds(ONE_BY_ONE).root, "--lame-duck", "20", cwd=tmp_path) as server:
         server.await_ready()
         with ThreadPoolExecutor(2) as clients:
-            in_flight = [clients.submit(server.ask, text) for text in ("w1 w2", "w3")]
-            _await_queue(server)
-            server.signal(SIGTERM)
-            _await_draining(server)
-            server.signal(SIGTERM)
+            with held(server):
+                in_flight = [clients.submit(server.ask, text) for text in ("w1 w2", "w3")]
+                _await_queue(server)
+                server.signal(SIGTERM)
+                _await_draining(server)
+                server.signal(SIGTERM)
+                _await_closed(server)
             statuses = [future.result().status for future in in_flight]
         started = time.monotonic()
         code = server.wait()
@@ -445,33 +454,31 @@ def test_closing_answers_what_is_in_flight_and_exits_with_0(
 
 def test_a_full_queue_answers_429_with_retry_after(worlds: Callable[..., World], tmp_path: Path) -> None:
     """Beyond the limit nothing waits; what was accepted is still answered."""
-    with running(worlds(SLOW).root, cwd=tmp_path, env={"TRACESHIP_QUEUE_LIMIT": "1"}) as server:
+    with running(worlds(ONE_BY_ONE).root, cwd=tmp_path, env={"TRACESHIP_QUEUE_LIMIT": "1"}) as server:
         server.await_ready()
         with ThreadPoolExecutor(8) as clients:
-            replies = list(clients.map(lambda n: server.ask(f"w{n}"), range(8)))
-        healthy = server.call("GET", "/ping").status
+            with held(server):
+                asked = [clients.submit(server.ask, f"w{n}") for n in range(8)]
+                # One runs and at most one waits: the other six, at least, are told at once.
+                refused = [future.result() for future in itertools.islice(as_completed(asked), 6)]
+                healthy = server.call("GET", "/ping").status
+            replies = [future.result() for future in asked]
 
-    statuses = {reply.status for reply in replies}
-    refused = [reply for reply in replies if reply.status == 429]
-    assert statuses == {200, 429}
+    assert {reply.status for reply in refused} == {429}
     assert all(reply.headers["retry-after"] == "1" for reply in refused)
+    assert {reply.status for reply in replies} == {200, 429}
     assert healthy == 200
 
 
 def test_a_deadline_ends_the_wait(worlds: Callable[..., World], tmp_path: Path) -> None:
     """504 for what was being run, 503 for what never began; /ping fails while the model is stuck."""
     with (
-        running(worlds(SLOW).root, cwd=tmp_path, env={"TRACESHIP_DEADLINE_SECONDS": "0.05"}) as server,
+        running(worlds(SLOW).root, cwd=tmp_path, env={"TRACESHIP_DEADLINE_SECONDS": "1"}) as server,
         ThreadPoolExecutor(2) as clients,
     ):
         server.await_ready()
-        barrier = threading.Barrier(2)
-
-        def ask(text: str) -> Any:
-            barrier.wait()
-            return server.ask(text)
-
-        replies = list(clients.map(ask, ["w1", "w2"]))
+        with held(server):
+            replies = list(clients.map(server.ask, ["w1", "w2"]))
 
     assert sorted(reply.status for reply in replies) == [503, 504]
     assert {reply.json["error"] for reply in replies} == {"deadline-passed", "deadline-in-queue"}
@@ -490,6 +497,13 @@ def _await_queue(server: RunningServer) -> None:
     """Until one request runs and the other waits."""
     while server.metric("traceship_queue_rows") != 1:
         assert server.process.poll() is None
+
+
+def _await_closed(server: RunningServer) -> None:
+    """Until nobody can connect any more."""
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(("127.0.0.1", server.port), timeout=30).close()
 
 
 def _await_draining(server: RunningServer) -> Reply:
