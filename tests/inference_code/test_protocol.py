@@ -19,7 +19,7 @@ from inference_code.errors import BodyIncomplete
 from inference_code.exchange import Exchange, Response
 from inference_code.http_server import HttpServer
 from inference_code.protocol import Connections, GuardedProtocol
-from tests.inference_code.running import RunningServer, read_all, send
+from tests.inference_code.running import RunningServer, send
 from tests.kit.http_load import Client, request
 from tests.kit.trickling import CutOff, siege
 
@@ -27,6 +27,17 @@ POST = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json
 BODY = b'{"inputs":"w1"}'
 CHUNKS = b"f\r\n" + BODY + b"\r\n0\r\n\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+PATIENCE = 30.0
+"""Seconds without a byte after which a connection counts as left open; idle ones are kept for longer."""
+
+
+def _until_closed(connection: socket.socket) -> bytes:
+    """Everything until the server closes it; ``TimeoutError`` where it does not."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
 
 
 def test_the_platforms_times_are_kept() -> None:
@@ -93,13 +104,13 @@ def test_the_platforms_times_are_kept() -> None:
 )
 def test_doubtful_framing_is_refused_and_closed(server: RunningServer, data: bytes) -> None:
     """A balancer in front may have read it another way, so nothing may follow on that connection."""
-    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        connection.sendall(data)
+        answer = _until_closed(connection)
 
-    answer = server.raw(data)
-
-    assert time.monotonic() - started < 4, "the server left the connection open"
     status = int(answer.split(b" ", 2)[1])
     assert 400 <= status < 500
+    assert status != 408, "it waited for more"
     assert answer.count(b"HTTP/1.1 ") == 1
     assert b"Traceback" not in answer
     assert server.call("GET", "/ping").status == 200
@@ -113,14 +124,12 @@ def test_an_offer_to_upgrade_is_ignored(server: RunningServer, split: int) -> No
     """Java's client offers HTTP/2 by default; it gets its answer, on a connection used once."""
     data = POST + OFFER + b"Content-Length: 15\r\n\r\n" + BODY + b"GET /ping HTTP/1.1\r\nHost: a\r\n\r\n"
 
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         connection.sendall(data[:split])
         select.select([connection], [], [], 0.1)
         connection.sendall(data[split:])
-        started = time.monotonic()
-        answer = read_all(connection)
+        answer = _until_closed(connection)
 
-    assert time.monotonic() - started < 4, "the server left the connection open"
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1 ") == 1
 
@@ -215,16 +224,29 @@ async def _reads_it_all(exchange: Exchange) -> None:
     await exchange.answer(Response(status=200))
 
 
+class ImpatientWithHeads(Impatient):
+    """One that waits so long for bodies that nobody takes that for the time of a head."""
+
+    request_seconds: ClassVar[float] = 6.0
+
+
+class Lingering(Impatient):
+    """One that a slow client can rely on to be heard to the end."""
+
+    linger_seconds: ClassVar[float] = PATIENCE
+
+
 @pytest.fixture
-def impatient() -> Iterator[int]:
-    """The port of a server with short times, in a thread of this process."""
+def impatient(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of a server in a thread of this process, with short times or those of a protocol asked for."""
+    protocol = getattr(request, "param", Impatient)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         loop = asyncio.new_event_loop()
         over = asyncio.Event()
 
         async def serve() -> None:
-            server = HttpServer(Connections(_reads_it_all, keep_alive=3), Impatient)
+            server = HttpServer(Connections(_reads_it_all, keep_alive=3), protocol)
             await server.start(listener)
             await over.wait()
             await server.close(patience=5)
@@ -233,7 +255,7 @@ def impatient() -> Iterator[int]:
         thread.start()
         yield port
         loop.call_soon_threadsafe(over.set)
-        thread.join(timeout=10)
+        thread.join(timeout=PATIENCE)
         loop.close()
         assert not thread.is_alive()
 
@@ -244,7 +266,7 @@ def _trickle(port: int, first: bytes, drop: bytes) -> tuple[float, bytes]:
     with socket.create_connection(("127.0.0.1", port), timeout=0.05) as connection:
         connection.sendall(first)
         answer = b""
-        while time.monotonic() - started < 5:
+        while time.monotonic() - started < PATIENCE:
             with contextlib.suppress(TimeoutError):
                 part = connection.recv(4096)
                 if not part:
@@ -258,11 +280,12 @@ def _trickle(port: int, first: bytes, drop: bytes) -> tuple[float, bytes]:
     return time.monotonic() - started, answer
 
 
+@pytest.mark.parametrize("impatient", [ImpatientWithHeads], indirect=True)
 def test_a_head_that_trickles_in_is_cut_off(impatient: int) -> None:
     """However busily it trickles: the time runs from the first byte."""
     seconds, answer = _trickle(impatient, b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"a")
 
-    assert 0.4 < seconds < 1.8
+    assert 0.4 < seconds < ImpatientWithHeads.request_seconds
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -270,15 +293,18 @@ def test_a_body_that_trickles_in_is_cut_off(impatient: int) -> None:
     """The whole request has one limit."""
     seconds, answer = _trickle(impatient, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n", b"a")
 
-    assert 1.8 < seconds < 4.5
+    assert 1.8 < seconds < PATIENCE
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize("impatient", [ImpatientWithHeads], indirect=True)
 def test_five_hundred_slow_clients_are_cut_off_and_nobody_else_notices(impatient: int) -> None:
     """Each at its own limit; ``python -m bench.tricklers`` does it with the real times."""
 
     async def besieged() -> tuple[list[CutOff], list[CutOff], list[int]]:
-        besieging = asyncio.ensure_future(siege(impatient, heads=250, bodies=250, every=0.2, patience=8))
+        besieging = asyncio.ensure_future(
+            siege(impatient, heads=250, bodies=250, every=0.2, patience=PATIENCE)
+        )
         client, statuses = Client(impatient), []
         while not besieging.done():
             statuses.append((await client.ask(request(b"x", path="/"))).status)
@@ -288,13 +314,15 @@ def test_five_hundred_slow_clients_are_cut_off_and_nobody_else_notices(impatient
 
     heads, bodies, others = asyncio.run(besieged())
 
-    assert all(0.4 < end.seconds < 1.9 for end in heads), max(heads, key=lambda end: end.seconds)
-    assert all(1.8 < end.seconds < 4.5 for end in bodies), max(end.seconds for end in bodies)
+    limit = ImpatientWithHeads.request_seconds
+    assert all(0.4 < end.seconds < limit for end in heads), max(heads, key=lambda end: end.seconds)
+    assert all(limit - 0.2 < end.seconds < PATIENCE for end in bodies), max(end.seconds for end in bodies)
     assert {end.answer[:13] for end in (*heads, *bodies)} == {b"HTTP/1.1 408 "}
     assert len(others) > 20
     assert set(others) == {200}
 
 
+@pytest.mark.parametrize("impatient", [Lingering], indirect=True)
 @pytest.mark.parametrize(
     ("first", "status"),
     [
@@ -311,9 +339,9 @@ def test_a_client_that_is_still_sending_can_read_its_refusal(
     impatient: int, first: bytes, status: bytes
 ) -> None:
     """A socket closed with unread bytes is reset, and the reset would take the answer with it."""
-    with socket.create_connection(("127.0.0.1", impatient), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", impatient), timeout=PATIENCE) as connection:
         connection.sendall(first)
-        select.select([connection], [], [], 5)
+        select.select([connection], [], [], PATIENCE)
         for _ in range(20):
             connection.sendall(b"a" * 4096)
         with connection.makefile("rb") as reader:
@@ -327,9 +355,9 @@ def test_a_refused_client_that_never_stops_sending_is_cut_off(impatient: int) ->
     """It may read its answer, not keep the connection."""
     started = time.monotonic()
     cut_off = False
-    with socket.create_connection(("127.0.0.1", impatient), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", impatient), timeout=PATIENCE) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        while not cut_off and time.monotonic() - started < 5:
+        while not cut_off and time.monotonic() - started < PATIENCE:
             try:
                 connection.sendall(b"a" * 4096)
             except ConnectionError:
@@ -348,17 +376,15 @@ def test_an_answer_given_before_the_body_is_the_only_one(impatient: int) -> None
 
 def test_a_silent_connection_is_closed_like_an_idle_one(impatient: int) -> None:
     """One that never speaks does not hold a descriptor for ever."""
-    started = time.monotonic()
-    with socket.create_connection(("127.0.0.1", impatient), timeout=5) as connection:
-        answer = read_all(connection)
+    with socket.create_connection(("127.0.0.1", impatient), timeout=PATIENCE) as connection:
+        answer = _until_closed(connection)
 
     assert answer == b""
-    assert time.monotonic() - started < 4.5
 
 
 def test_prompt_clients_are_not_cut_off(impatient: int) -> None:
     """Many requests on one connection, for longer than one request may take."""
-    connection = http.client.HTTPConnection("127.0.0.1", impatient, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", impatient, timeout=PATIENCE)
     started = time.monotonic()
     statuses = set()
     while time.monotonic() - started < 2.5:
