@@ -255,7 +255,7 @@ async def test_a_request_that_never_fits_is_told_so() -> None:
 async def test_late_rows_are_dropped_not_run() -> None:
     """Work whose client has given up only makes the others late; its place is free again."""
     graph = Graph(slots=1)
-    engine = _engine(graph, deadline=0.05, queue=1)
+    engine = _engine(graph, deadline=1.0, queue=1)
     graph.held = True
     running = engine.submit([_row(0)])
     await _turns()
