@@ -65,12 +65,17 @@ class Emulator:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(45) == 0, (self.state / "server.log").read_text()[-3000:]
 
-    def publish(self, digest: str, *, ping: int = 200, key: str | None = None) -> str:
-        """Put a release of the fake server into S3; its ``s3://`` prefix."""
+    def publish(
+        self, digest: str, *, ping: int = 200, key: str | None = None, gate: Path | None = None
+    ) -> str:
+        """Put a release of the fake server into S3; its ``s3://`` prefix.
+
+        ``gate``: until there is a file of that name, the server is not ready.
+        """
         s3 = self.client("s3")
         if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
             s3.create_bucket(Bucket=BUCKET)
-        manifest = json.dumps({"digest": digest, "ping": ping}).encode()
+        manifest = json.dumps({"digest": digest, "ping": ping, "gate": gate and str(gate)}).encode()
         prefix = key or f"releases/tiny/{digest}"
         s3.put_object(Bucket=BUCKET, Key=f"{prefix}/manifest.json", Body=manifest)
         s3.put_object(Bucket=BUCKET, Key=f"{prefix}/model.tar.gz", Body=archive({"manifest.json": manifest}))

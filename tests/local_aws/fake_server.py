@@ -23,7 +23,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     artifact: dict[str, Any]
 
     def do_GET(self) -> None:
-        self.reply(self.artifact.get("ping", 200), b"")
+        gate = self.artifact.get("gate")
+        self.reply(503 if gate and not Path(gate).exists() else self.artifact.get("ping", 200), b"")
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

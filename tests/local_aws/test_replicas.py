@@ -201,7 +201,7 @@ def test_nothing_outlives_a_local_aws_that_is_killed(world: Path) -> None:
     process.kill()
     process.communicate()
 
-    until(lambda: not is_alive(pid), "the server ends with its parent", seconds=5)
+    until(lambda: not is_alive(pid), "the server ends with its parent")
 
 
 def test_a_server_lives_on_when_the_thread_that_asked_for_it_ends(world: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,14 +27,21 @@ class World:
         self.runtime = emulator.client("sagemaker-runtime")
         self.number = 0
 
-    def config(self, *digests: str, pinned: str | None = None, url: str | None = None, count: int = 1) -> str:
-        """An endpoint configuration with one variant per digest."""
+    def config(
+        self,
+        *digests: str,
+        pinned: str | None = None,
+        url: str | None = None,
+        count: int = 1,
+        gate: Path | None = None,
+    ) -> str:
+        """An endpoint configuration with one variant per digest. ``gate``: see ``Emulator.publish``."""
         self.number += 1
         name = f"c{self.number}"
         variants = []
         for digest in digests:
             model = f"{name}-{digest}"
-            data = url or self.emulator.publish(digest) + "/model.tar.gz"
+            data = url or self.emulator.publish(digest, gate=gate) + "/model.tar.gz"
             self.control.create_model(
                 ModelName=model,
                 ExecutionRoleArn=ROLE,
@@ -111,18 +119,23 @@ def endpoint(world: World, request: pytest.FixtureRequest) -> Iterator[str]:
     assert world.pids(name) == set()
 
 
-def test_an_endpoint_is_creating_until_its_server_answers(world: World, endpoint: str) -> None:
+def test_an_endpoint_is_creating_until_its_server_answers(
+    world: World, endpoint: str, tmp_path: Path
+) -> None:
     """InService means that a process was probed, and an answer comes from that process."""
-    world.control.create_endpoint(EndpointName=endpoint, EndpointConfigName=world.config("aaaa"))
-    at_once = world.control.describe_endpoint(EndpointName=endpoint)["EndpointStatus"]
+    config = world.config("gated", gate=tmp_path / "open")
+    world.control.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+    until(lambda: world.states(endpoint) == {"starting"}, "its server runs")
+    before = world.control.describe_endpoint(EndpointName=endpoint)["EndpointStatus"]
+    (tmp_path / "open").touch()
 
     record = world.settled(endpoint)
     answer = world.invoke(endpoint, Accept="application/json")
 
-    assert (at_once, record["EndpointStatus"]) == ("Creating", "InService")
-    assert answer["Body"]["digest"] == "aaaa"
+    assert (before, record["EndpointStatus"]) == ("Creating", "InService")
+    assert answer["Body"]["digest"] == "gated"
     assert {answer["Body"]["pid"]} == world.pids(endpoint)
-    assert (answer["ContentType"], answer["InvokedProductionVariant"]) == ("application/json", "v-aaaa")
+    assert (answer["ContentType"], answer["InvokedProductionVariant"]) == ("application/json", "v-gated")
     assert (answer["Body"]["content_type"], answer["Body"]["accept"]) == (
         "application/json",
         "application/json",
@@ -294,13 +307,14 @@ def test_a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not(world: Wor
     assert json.loads(accepted["Body"].read())["bytes"] == 6_291_456
 
 
-def test_an_endpoint_in_progress_takes_no_other_change(world: World, endpoint: str) -> None:
+def test_an_endpoint_in_progress_takes_no_other_change(world: World, endpoint: str, tmp_path: Path) -> None:
     """AWS's words, for update, scale and delete alike."""
-    config = world.config("aaaa")
+    config = world.config("gated", gate=tmp_path / "open")
     world.control.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
 
     update = refusal(world.control.update_endpoint, EndpointName=endpoint, EndpointConfigName=config)
     delete = refusal(world.control.delete_endpoint, EndpointName=endpoint)
+    (tmp_path / "open").touch()
 
     assert update == delete
     assert update[1].startswith("Cannot update in-progress endpoint")
