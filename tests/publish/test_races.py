@@ -92,6 +92,8 @@ def test_a_reader_that_polls_all_the_time_never_gets_a_release_that_does_not_ver
 
     with ThreadPoolExecutor(1) as threads:
         reader = threads.submit(poll, 0)
+        while seen["missing"] == 0 and not reader.done():
+            stop.wait(0.01)
         for dies_at in range(1, 40, 3):
             proxy.heal()
             proxy.spoil(lambda _r, at=dies_at: len(proxy.seen) >= at, reset, times=10**6)  # type: ignore[misc]
