@@ -22,7 +22,7 @@ def test_rolling_restarts_lose_nothing(world: World, tmp_path: Path) -> None:
     """Keep-alive clients, a tenth of them slow: every request is answered, every server ends with 0."""
 
     def start() -> RunningServer:
-        return RunningServer(world.root, "--port", "0", "--lame-duck", "2", cwd=tmp_path)
+        return RunningServer(world.root, "--port", "0", "--lame-duck", "6", cwd=tmp_path)
 
     found = asyncio.run(
         rolling_restarts(start, Tagged(world), restarts=5, requests=3_000, per_second=60, seed=1)
