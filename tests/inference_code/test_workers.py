@@ -108,9 +108,13 @@ def test_a_killed_worker_costs_its_own_requests_only(
         (pid,) = workers(server)
         asked = [clients.submit(server.ask, "w1 w2") for _ in range(4)]
         threading.Event().wait(0.05)
+        for loaded in fork_servers(server):
+            os.kill(loaded, signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
         server.await_event("worker lost")
         between = server.call("GET", "/ping").status
+        for loaded in fork_servers(server):
+            os.kill(loaded, signal.SIGCONT)
         replies = [future.result() for future in asked]
         server.await_event("worker replaced")
         await_that(lambda: server.call("GET", "/ping").status == 200, "never well again")
