@@ -17,7 +17,7 @@ import msgspec
 from artifact.manifest import Manifest
 from artifact.sealed import Sealed
 from inference_code.workers.arena import Arena
-from inference_code.workers.cores import Share
+from inference_code.workers.cores import TUNABLES, Share
 from inference_code.workers.messages import MAX_BYTES, Start
 
 PROGRAM = (sys.executable, "-m", "inference_code.workers.program")
@@ -130,11 +130,19 @@ def spawned(
         return subprocess.Popen(
             [*program, str(theirs.fileno()), str(sealed.descriptor)],
             pass_fds=(theirs.fileno(), sealed.descriptor, *arena, *start.files.values()),
-            env={**os.environ, **environ},
+            env=_environ(environ),
             stdin=subprocess.DEVNULL,
             # A terminal's Ctrl-C is for the server, which lets its workers finish.
             start_new_session=True,
         )
+
+
+def _environ(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's, and ``more``; of the one variable that is a list, what the operator set stays, too."""
+    found = {**os.environ, **more}
+    if TUNABLES in os.environ and TUNABLES in more:
+        found[TUNABLES] = f"{more[TUNABLES]}:{os.environ[TUNABLES]}"
+    return found
 
 
 def descriptors(files: Mapping[str, Sealed]) -> dict[str, int]:

@@ -30,10 +30,24 @@ _MIB = 1024
 _SECONDS = 60.0
 
 
+def memory(pid: int, kind: str) -> int:
+    """KiB of a process."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(f"{kind}:"))
+
+
 def shared_dirty(pid: int) -> int:
     """KiB of a process that it did not write itself, and has no file."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Shared_Dirty:"))
+    return memory(pid, "Shared_Dirty")
+
+
+def huge_pages() -> bool:
+    """Whether programs can ask for them here, by the kernel and by glibc."""
+    name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    if name != "glibc" or tuple(map(int, version.split("."))) < (2, 35):
+        return False
+    allowed = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return allowed.exists() and "[never]" not in allowed.read_text(encoding="ascii")
 
 
 def test_workers_have_the_memory_in_common_that_loading_took(world: World, tmp_path: Path) -> None:
@@ -42,6 +56,20 @@ def test_workers_have_the_memory_in_common_that_loading_took(world: World, tmp_p
         server.await_ready()
 
         assert [shared_dirty(pid) > 50 * _MIB for pid in workers(server)] == [True, True]
+
+
+@pytest.mark.skipif(not huge_pages(), reason="no huge pages can be asked for here")
+def test_what_was_loaded_lies_in_huge_pages(world: World, tmp_path: Path) -> None:
+    """All of the heap; the operator's own tunables are left in force."""
+    own = "glibc.malloc.arena_max=1"
+    with running(world.root, cwd=tmp_path, env={"GLIBC_TUNABLES": own}) as server:
+        server.await_ready()
+        (pid,) = fork_servers(server)
+        environ = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
+
+        assert memory(pid, "AnonHugePages") > 10 * _MIB
+    (tunables,) = (entry for entry in environ if entry.startswith("GLIBC_TUNABLES="))
+    assert own in tunables
 
 
 def test_workers_live_on_without_it_and_the_next_start_makes_another(world: World, tmp_path: Path) -> None:
