@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import itertools
 import json
@@ -503,9 +502,14 @@ def _await_queue(server: RunningServer) -> None:
 
 def _await_closed(server: RunningServer) -> None:
     """Until nobody can connect any more."""
-    with contextlib.suppress(ConnectionRefusedError):
-        while True:
+    while True:
+        try:
             socket.create_connection(("127.0.0.1", server.port), timeout=30).close()
+        except ConnectionRefusedError:
+            return
+        except ConnectionResetError:
+            # It closed while this connection was on its way to be accepted.
+            continue
 
 
 def _await_draining(server: RunningServer) -> Reply:
