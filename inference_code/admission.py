@@ -55,15 +55,20 @@ class Admission:
         self._since = now if waiting else None
         self._last = rows
 
-    def wait(self, waiting: int, now: float) -> float:
-        """Seconds until the turn of a row behind ``waiting`` others; 0 where nothing is known yet."""
+    def wait(self, waiting: int, now: float, running: int = 1) -> float:
+        """Seconds until the turn of a row behind ``waiting`` others; 0 where nothing is known yet.
+
+        Args:
+            running: batches that run now, side by side.
+        """
         known = self._seconds / self._rows if self._rows else 0.0
         if self._since is None:
             return waiting * known
-        # As if the batch that runs ended now: what is known then, if it is worse.
-        soon = (self._seconds * _KEPT + now - self._since) / (self._rows * _KEPT + self._last)
+        # As if the batches that run ended now: what is known then, if it is worse.
+        ended = self._last * max(1, running)
+        soon = (self._seconds * _KEPT + now - self._since) / (self._rows * _KEPT + ended)
         return waiting * max(known, soon)
 
-    def refuses(self, waiting: int, now: float) -> bool:
+    def refuses(self, waiting: int, now: float, running: int = 1) -> bool:
         """Whether that is too long. An empty queue takes anything."""
-        return waiting > self._always and self.wait(waiting, now) > self._longest
+        return waiting > self._always and self.wait(waiting, now, running) > self._longest

@@ -177,9 +177,10 @@ class Engine:
         return self._crowded(rows)
 
     def _crowded(self, rows: int) -> bool:
-        return self._waiting + rows > self._limits.queue or self._admission.refuses(
-            self._waiting, self._loop.time()
-        )
+        if self._waiting + rows > self._limits.queue:
+            return True
+        running = sum(lane.load > 0 for lane in self._lanes)
+        return self._admission.refuses(self._waiting, self._loop.time(), running)
 
     def submit(self, rows: Sequence[Row]) -> Job:
         """Queue the rows of a request; all of them or none.

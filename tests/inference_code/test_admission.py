@@ -68,6 +68,26 @@ def test_a_model_that_becomes_slower_is_noticed_within_ten_batches() -> None:
     assert admission.refuses(50, now + 1.0)
 
 
+def test_a_burst_onto_many_workers_is_not_taken_for_slowness() -> None:
+    """Their first batches begin together and end together, a little late while the host takes the burst."""
+    admission = Admission(1.0, always=8)
+    admission.expect(0.029 / 8 / 16)
+    admission.queued(0.0)
+
+    assert not admission.refuses(256, now=0.1, running=16)
+    assert admission.refuses(256, now=0.1, running=1)
+
+
+@given(running=st.integers(0, 16))
+def test_a_model_that_hangs_on_every_worker_is_noticed_while_it_does(running: int) -> None:
+    """Within seconds, however many they are."""
+    admission = Admission(1.0, always=4)
+    now = _steady(admission, 4, 0.02)
+
+    assert not admission.refuses(40, now, running)
+    assert admission.refuses(40, now + 5.0, running)
+
+
 def test_a_model_that_hangs_is_noticed_while_it_does() -> None:
     """No batch ends any more: the queue must not fill up behind it."""
     admission = Admission(1.0, always=4)

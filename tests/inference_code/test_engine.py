@@ -358,3 +358,21 @@ async def test_answers_do_not_stay_behind_a_job_that_hangs() -> None:
 
     assert (answered, oldest.over) == ([1], False)
     assert gone() is None
+
+
+@on_a_loop
+async def test_workers_that_run_side_by_side_are_waited_for_side_by_side() -> None:
+    """A burst that keeps the host busy before any of them is done is no reason to refuse the rest of it."""
+    graphs = [Graph(slots=1) for _ in range(16)]
+    for graph in graphs:
+        graph.held = True
+    engine = _engine(*graphs)
+    jobs = [engine.submit([_row(tag)]) for tag in range(4 * len(graphs) + 40)]
+    await _turns()
+    loop, then = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    loop.time = lambda: then + 0.3  # type: ignore[method-assign]
+
+    assert [graph.load for graph in graphs] == [1] * 16
+    assert not engine.full()
+    for job in jobs:
+        job.future.cancel()
