@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from artifact.errors import TraceshipError
 from inference_code import log
@@ -114,5 +117,17 @@ def _add_signature(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--signature", metavar="FILE", help="the envelope (TRACESHIP_SIGNATURE, beside it)")
 
 
+def _end(code: int) -> NoReturn:
+    """End here and now, with that code.
+
+    The interpreter's own shutdown takes things away from threads that still load or hash something
+    (``threads.py``): now and then that ended a server with a signal in place of its exit code.
+    """
+    logging.shutdown()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

@@ -20,7 +20,7 @@ from artifact.golden import largest_difference
 from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from inference_code.server import listen
 from tests.inference_code.held import go_on, held, held_start
-from tests.inference_code.running import Reply, RunningServer, running, send
+from tests.inference_code.running import CHECKOUT, Reply, RunningServer, running, send
 from tests.kit.handmade import Recipe, World
 
 JSON = {"Content-Type": "application/json"}
@@ -492,6 +492,27 @@ def test_ctrl_c_ends_with_0(world: World, tmp_path: Path) -> None:
         server.signal(SIGINT)
 
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize("ends", ["well", "refused"])
+def test_the_exit_code_is_the_servers_whatever_the_interpreters_shutdown_meets(
+    copied: World, tmp_path: Path, ends: str
+) -> None:
+    """A thread that is still loading something can crash it: here, whatever shuts down ends with 99."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, sys\nif 'serve' in sys.orig_argv:\n    atexit.register(os._exit, 99)\n",
+        encoding="utf-8",
+    )
+    if ends == "refused":
+        (copied.root / "config.json").write_bytes(b"{}")
+    env = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
+    with running(copied.root, "--lame-duck", "0", cwd=tmp_path, env=env) as server:
+        if ends == "well":
+            server.await_ready()
+            server.signal(SIGTERM)
+
+        assert server.wait() == (0 if ends == "well" else 3)
+        server.await_event("stopped" if ends == "well" else "refused")
 
 
 def _await_queue(server: RunningServer) -> None:
