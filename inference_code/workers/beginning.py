@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from artifact.manifest import Manifest
+from artifact.descriptors import check_descriptors
 from artifact.sealed import Sealed
 from inference_code.workers.arena import Arena
 from inference_code.workers.cores import TUNABLES, Share
@@ -56,12 +56,17 @@ class Begun:
 
 @contextlib.contextmanager
 def discarded_on_error(begun: Sequence[Begun]) -> Iterator[None]:
-    """All of them or none."""
+    """All of them or none.
+
+    Raises:
+        TooFewDescriptors: whatever was refused was refused because too many files are open.
+    """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for one in begun:
             one.discard()
+        check_descriptors(error, doing="start the workers")
         raise
 
 
@@ -69,7 +74,7 @@ class Starter(Protocol):
     """Starts workers."""
 
     async def start(self, shares: Sequence[Share], patience: float) -> list[Begun]:
-        """A worker for each share, or for none; ``patience``: seconds until the graphs must be loaded."""
+        """A worker for each share, all or none; ``patience``: seconds until the graphs must be loaded."""
 
     async def close(self) -> None:
         """No more will be started; those that were live on."""
@@ -148,12 +153,3 @@ def _environ(more: Mapping[str, str]) -> dict[str, str]:
 def descriptors(files: Mapping[str, Sealed]) -> dict[str, int]:
     """As ``Start`` names them."""
     return {path: file.descriptor for path, file in files.items()}
-
-
-def arena_for(manifest: Manifest, share: Share) -> Arena:
-    """The memory that a worker shares with the server.
-
-    Raises:
-        MemoryFileRefused: there is none.
-    """
-    return Arena(manifest, share.slots)

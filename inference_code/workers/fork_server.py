@@ -20,12 +20,12 @@ import msgspec
 from artifact.errors import TraceshipError
 from artifact.manifest import Manifest
 from inference_code.threads import in_thread
+from inference_code.workers.arena import Arena
 from inference_code.workers.beginning import (
     PROGRAM,
     Adopted,
     Begun,
     Process,
-    arena_for,
     channel,
     descriptors,
     discarded_on_error,
@@ -60,6 +60,20 @@ class ForksUnsafe(TraceshipError):
             what="workers cannot be forked",
             why=f"what loaded the graphs runs {threads} threads" if threads else "prctl(2) was refused",
             fix="nothing is needed: each worker loads the graphs by itself, and takes more memory",
+        )
+
+
+class ForkServerHangs(TraceshipError):
+    """What workers are forked from is there and does not fork."""
+
+    id = "fork-server-hangs"
+
+    def __init__(self, *, number: int, seconds: float) -> None:
+        super().__init__(
+            what=f"worker {number} was not forked",
+            why=f"the fork server had not answered after {seconds:g} seconds, and was ended",
+            fix="nothing is needed: the next try starts another one; if it comes back, look for a process "
+            "that was stopped, and for processor time or memory that ran out",
         )
 
 
@@ -103,10 +117,10 @@ class ForkServer:
 
         Raises:
             ForksUnsafe: it must not be done here.
-            WorkerRefused, WorkerEnded, WorkerHangs: the graphs could not be loaded, or the fork server is
-                gone, or does not answer.
+            WorkerRefused, WorkerEnded, WorkerHangs: the graphs could not be loaded, or it is gone.
+            ForkServerHangs: it does not answer.
             ArtifactChanged: the graphs are loaded anew, and a file is no longer what was verified.
-            NoProcess, MemoryFileRefused: the kernel refused.
+            NoProcess, MemoryFileRefused, TooFewDescriptors: the kernel refused.
         """
         begun: list[Begun] = []
         async with self._one_at_a_time:
@@ -126,14 +140,17 @@ class ForkServer:
 
     async def _begun(self, share: Share, patience: float) -> Begun:
         running = await self._loaded(share, patience)
-        arena = arena_for(self._manifest, share)
+        arena = Arena(self._manifest, share.slots)
         ours, theirs = channel()
         fork = Fork(number=share.number, server=os.getpid(), slots=share.slots, threads=share.threads)
         try:
             with theirs, contextlib.suppress(ConnectionError):
                 given = [theirs.fileno(), arena.descriptor]
                 socket.send_fds(running.control, [msgspec.msgpack.encode(fork)], given)
-            answer = await self._heard(running, share, _FORK_SECONDS)
+            try:
+                answer = await self._heard(running, share, _FORK_SECONDS)
+            except WorkerHangs:
+                raise ForkServerHangs(number=share.number, seconds=_FORK_SECONDS) from None
             if not isinstance(answer, Forked) or not answer.pid:
                 raise NoProcess(number=share.number)
             return Begun(Adopted(answer.pid), ours, arena)

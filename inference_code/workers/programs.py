@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from artifact.manifest import Manifest
 from artifact.sealed import Sealed
 from inference_code.threads import in_thread
+from inference_code.workers.arena import Arena
 from inference_code.workers.beginning import (
     PROGRAM,
     Begun,
-    arena_for,
     channel,
     descriptors,
     discarded_on_error,
@@ -37,7 +37,7 @@ class Programs:
 
         Raises:
             ArtifactChanged: a file is no longer what was verified.
-            MemoryFileRefused: there is no shared memory.
+            MemoryFileRefused, TooFewDescriptors: the kernel refused.
         """
         begun: list[Begun] = []
         with await in_thread(self._supply.files) as files, discarded_on_error(begun):
@@ -49,7 +49,7 @@ class Programs:
         """There is nothing to close."""
 
     def _started(self, share: Share, files: Mapping[str, Sealed]) -> Begun:
-        arena = arena_for(self._manifest, share)
+        arena = Arena(self._manifest, share.slots)
         own = Own(share.number, arena.descriptor, share.slots, share.threads)
         start = Start(manifest=self._manifest, files=descriptors(files), pack=share.pack, own=own)
         ours, theirs = channel()

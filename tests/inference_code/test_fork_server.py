@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -13,14 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from artifact.descriptors import TooFewDescriptors
 from artifact.errors import TraceshipError
 from inference_code.load import verified
 from inference_code.workers import fork_server as module
 from inference_code.workers.beginning import Adopted, Begun
 from inference_code.workers.cores import Share
-from inference_code.workers.faults import WorkerEnded, WorkerHangs
-from inference_code.workers.fork_server import ForkServer, NoProcess
+from inference_code.workers.faults import WorkerEnded
+from inference_code.workers.fork_server import ForkServer, ForkServerHangs, NoProcess
 from inference_code.workers.messages import Fork
+from inference_code.workers.programs import Programs
 from inference_code.workers.supply import Supply
 from tests.inference_code.running import CHECKOUT, running
 from tests.inference_code.test_workers import THREADED, await_that, ended, fork_servers, workers
@@ -155,7 +158,7 @@ control.recv(4096)
 """
 _FAULTS = {
     "no process": ("control.sendall(msgspec.msgpack.encode(Forked(0)))\ncontrol.recv(1)\n", 30.0, NoProcess),
-    "silence": ("threading.Event().wait()\n", 1.0, WorkerHangs),
+    "silence": ("threading.Event().wait()\n", 1.0, ForkServerHangs),
     "its end": ("sys.exit(9)\n", 30.0, WorkerEnded),
 }
 
@@ -193,6 +196,29 @@ def _descriptors() -> list[str]:
 
 def _numbers() -> list[str]:
     return [entry.name for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+
+
+@pytest.mark.parametrize("kind", [ForkServer, Programs])
+@pytest.mark.parametrize("refused", ["channel", "spawned", "Arena"])
+def test_a_limit_of_descriptors_is_told_as_such(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: type[ForkServer | Programs], refused: str
+) -> None:
+    """Each worker takes two of the server's, and its start takes more."""
+
+    def none_left(*_given: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def failed() -> None:
+        starter = kind(model.manifest, supply)
+        with pytest.raises(TooFewDescriptors, match="start the workers"):
+            await starter.start([Share(number=0)], _SECONDS)
+        await starter.close()
+
+    model = verified(world.root)
+    supply = Supply(model.artifact)
+    monkeypatch.setattr(sys.modules[kind.__module__], refused, none_left)
+    asyncio.run(asyncio.wait_for(failed(), _SECONDS))
+    supply.close()
 
 
 def _begun(world: World, use: Callable[[Begun], None], shares: int = 1) -> None:
