@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
 from tests.inference_code.running import RunningServer
 from tests.inference_code.test_proving_workers import changed
-from tests.inference_code.test_workers import workers
+from tests.inference_code.test_workers import fork_servers, workers
 
 _GO = "go on"
 _WAITS = f"""\
@@ -42,7 +42,19 @@ def held(server: RunningServer) -> Iterator[None]:
 
     Not for longer than three quarters of the deadline: then they count as hanging.
     """
-    pids = workers(server)
+    with _stopped(workers(server)):
+        yield
+
+
+@contextlib.contextmanager
+def no_forks(server: RunningServer) -> Iterator[None]:
+    """A worker that is lost is not replaced before the end of the block, which is to come within seconds."""
+    with _stopped(fork_servers(server)):
+        yield
+
+
+@contextlib.contextmanager
+def _stopped(pids: Sequence[int]) -> Iterator[None]:
     for pid in pids:
         os.kill(pid, SIGSTOP)
     try:

@@ -14,7 +14,7 @@ from signal import SIGTERM
 
 import pytest
 
-from tests.inference_code.held import go_on, held_start
+from tests.inference_code.held import go_on, held_start, no_forks
 from tests.inference_code.running import Reply, RunningServer, running
 from tests.kit.handmade import SLOW_WORD, Recipe, World, rewrite
 from tests.kit.overloading import Offered, offer
@@ -137,10 +137,11 @@ def test_when_wedged(worlds: Callable[..., World], tmp_path: Path) -> None:
     deadline = {"TRACESHIP_DEADLINE_SECONDS": "4"}
     with running(world.root, cwd=tmp_path, env=deadline) as server, ThreadPoolExecutor(1) as other:
         server.await_ready()
-        stalled: Future[Reply] = other.submit(server.ask, SLOW_WORD)
-        pings = [server.call("GET", "/ping").status]
-        while pings[-1] == 200:
-            pings.append(server.call("GET", "/ping").status)
+        with no_forks(server):
+            stalled: Future[Reply] = other.submit(server.ask, SLOW_WORD)
+            pings = [server.call("GET", "/ping").status]
+            while pings[-1] == 200:
+                pings.append(server.call("GET", "/ping").status)
         pairs = [_pair(server)]
         while not stalled.done() or pairs[-1] != (200, 200, 200):
             pairs.append(_pair(server))
