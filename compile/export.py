@@ -7,8 +7,6 @@ finished files their names. Nothing is ever overwritten, and a name shows a whol
 from __future__ import annotations
 
 import errno
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ from artifact.errors import UsageError
 from artifact.manifest import Manifest, Tensor
 from artifact.verify import VerifiedArtifact, verify
 from compile.children import ChildFailed, run
+from compile.drafts import OutputNotWritable, beside
 from compile.durable import sync_folder, sync_tree
-from compile.package import OutputExists, OutputNotWritable
+from compile.package import OutputExists
 from compile.request import Shape
 from compile.standalone import ExportJob, ExportResult
 
@@ -150,18 +149,11 @@ def _check_free(out: Path, *, folder: bool) -> None:
 @contextmanager
 def _workplace(out: Path) -> Iterator[tuple[Path, Path]]:
     """A folder for the files and one for the child, on the file system of ``out``; gone afterwards."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        base = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise OutputNotWritable(path=str(out.parent), why=error.strerror or str(error)) from error
-    try:
+    with beside(out) as base:
         staging, scratch = base / "files", base / "scratch"
         staging.mkdir()
         scratch.mkdir()
         yield staging, scratch
-    finally:
-        shutil.rmtree(base)
 
 
 def _run(

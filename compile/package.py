@@ -10,16 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artifact.canonical import encode
-from artifact.errors import Conflict, TraceshipError
+from artifact.errors import Conflict
 from artifact.failpoints import failpoint
 from artifact.manifest import (
     MANIFEST,
@@ -36,6 +33,7 @@ from artifact.manifest import (
 )
 from artifact.verify import ArtifactChanged, NotAnArtifact, UnknownSchema, verify
 from compile.compiler_options import neuron_arguments, recorded
+from compile.drafts import OutputNotWritable
 from compile.durable import sync_folder, sync_tree
 from compile.memory import Sizes
 from compile.parity import ProvenModel
@@ -56,19 +54,6 @@ class OutputExists(Conflict):
     def __init__(self, *, path: str, why: str) -> None:
         super().__init__(
             what=f"{path} already exists", why=why, fix="give another `--out`, or remove what is there first"
-        )
-
-
-class OutputNotWritable(TraceshipError):
-    """The artifact cannot be written where it was asked for."""
-
-    id = "output-not-writable"
-
-    def __init__(self, *, path: str, why: str) -> None:
-        super().__init__(
-            what=f"nothing can be written to {path}",
-            why=why,
-            fix="give an `--out` below a folder that you may write to, with space left",
         )
 
 
@@ -136,24 +121,6 @@ def install(staging: Path, out: Path, digest: str) -> None:
         sync_folder(out.parent)
     except OSError as error:
         raise OutputNotWritable(path=str(out), why=error.strerror or str(error)) from error
-
-
-@contextmanager
-def beside(out: Path) -> Iterator[Path]:
-    """A name beside ``out``, on its file system so that a rename suffices; gone afterwards.
-
-    Raises:
-        OutputNotWritable: the file system refuses.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        base = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise OutputNotWritable(path=str(out.parent), why=error.strerror or str(error)) from error
-    try:
-        yield base / "artifact"
-    finally:
-        shutil.rmtree(base)
 
 
 def _check_identical(out: Path, digest: str) -> None:

@@ -15,9 +15,10 @@ from artifact.canonical import NotCanonical, decode, encode
 from artifact.errors import ProofFailed
 from artifact.manifest import WEIGHTS, Coverage, File, Positive, Record, decoder_path, graph_path
 from compile.buckets import TracedBucket, TracedModel, check_alike
+from compile.drafts import OutputNotWritable
 from compile.durable import sync_tree
 from compile.jobs import TraceResult
-from compile.package import OutputNotWritable, check_out, files_below
+from compile.package import check_out, files_below
 from compile.request import Shape
 
 PART = "part.json"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +11,9 @@ from typing import Protocol
 
 from artifact.manifest import Manifest
 from compile.buckets import TracedModel, shared_weights, trace_buckets
+from compile.drafts import beside
 from compile.jobs import ModelJob
-from compile.package import OutputNotWritable, Packaged, check_out, package
+from compile.package import Packaged, check_out, package
 from compile.packages import installed
 from compile.parity import ProvenModel, prove
 from compile.parts import assemble, write_part
@@ -138,18 +137,11 @@ def _timed(report: Report, told: Callable[[], str]) -> Iterator[None]:
 @contextmanager
 def _workplace(out: Path) -> Iterator[Workplace]:
     """Two folders beside ``out``, on its file system so that a rename suffices; gone afterwards."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        base = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise OutputNotWritable(path=str(out.parent), why=error.strerror or str(error)) from error
-    place = Workplace(staging=base / "artifact", scratch=base / "scratch")
-    try:
+    with beside(out) as base:
+        place = Workplace(staging=base / "artifact", scratch=base / "scratch")
         place.staging.mkdir()
         place.scratch.mkdir()
         yield place
-    finally:
-        shutil.rmtree(base)
 
 
 def model_job(request: CompileRequest, planned: Plan, folder: Path) -> ModelJob:

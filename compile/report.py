@@ -7,14 +7,13 @@ from a model or a user is escaped.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
 from artifact.errors import Conflict
 from artifact.manifest import bucket_name
+from compile.durable import write_whole
 from compile.jobs import Filling, Verdict
 from compile.report_plot import plot
 from compile.request import BucketReport, CompiledArtifact, Figure
@@ -58,15 +57,7 @@ def write(compiled: CompiledArtifact, path: Path) -> None:
     """
     check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        partial = Path(file.name)
-        try:
-            file.write(render(compiled))
-            file.close()
-            partial.chmod(0o644)
-            os.replace(partial, path)  # noqa: PTH105 - as everywhere that a finished file gets its name
-        finally:
-            partial.unlink(missing_ok=True)
+    write_whole(path, render(compiled).encode())
 
 
 def render(compiled: CompiledArtifact) -> str:

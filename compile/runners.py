@@ -22,7 +22,8 @@ from artifact.errors import TraceshipError, UsageError
 from artifact.interpreter import module_command
 from artifact.verify import verify
 from compile.children import RUNNER, Failure, as_raised
-from compile.package import OutputNotWritable, check_out, install
+from compile.drafts import beside
+from compile.package import check_out, install
 from compile.repro import check_folder
 from compile.request import CompiledArtifact, CompileRequest
 from compile.result import read_result
@@ -133,19 +134,19 @@ def run_docker(request: CompileRequest, image: str, report: Report) -> CompiledA
         allowed=request.allowed,
         report=report,
     )
-    base = _private_folder(request.out)
-    try:
-        mounts = Mounts(model=_mountable(found, base / "model"), out=base / "out")
-        mounts.out.mkdir()
-        user = _user(mounts.out)
-        command = docker_command(request, found, image, mounts, user)
-        data = _run(command, os.environ, "run the compile", report)
-        made = mounts.out / "artifact"
-        verify(made, digest=data["digest"])
-        install(made, request.out, data["digest"])
-    finally:
-        _bring_out(base / "out/repro", request.work.repro)
-        shutil.rmtree(base)
+    with beside(request.out, suffix=".docker") as base:
+        base.chmod(0o755)  # the container's user is another one
+        try:
+            mounts = Mounts(model=_mountable(found, base / "model"), out=base / "out")
+            mounts.out.mkdir()
+            user = _user(mounts.out)
+            command = docker_command(request, found, image, mounts, user)
+            data = _run(command, os.environ, "run the compile", report)
+            made = mounts.out / "artifact"
+            verify(made, digest=data["digest"])
+            install(made, request.out, data["digest"])
+        finally:
+            _bring_out(base / "out/repro", request.work.repro)
     return read_result(data, request.out)
 
 
@@ -269,16 +270,6 @@ def _bring_out(written: Path, wanted: Path | None) -> None:
     """Move a failed bucket's reproduction from the container's folder to where it was asked for."""
     if wanted is not None and written.is_dir():
         shutil.copytree(written, wanted, dirs_exist_ok=True)
-
-
-def _private_folder(out: Path) -> Path:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        base = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".docker", dir=out.parent))
-        base.chmod(0o755)
-    except OSError as error:
-        raise OutputNotWritable(path=str(out.parent), why=error.strerror or str(error)) from error
-    return base
 
 
 def _user(out: Path) -> str:

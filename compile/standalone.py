@@ -22,7 +22,7 @@ from artifact.graphs import load_graph, load_weights, prepare
 from artifact.manifest import Bucket, Manifest, Positive, Record, Tensor
 from artifact.verify import VerifiedArtifact, verify
 from compile.children import child_main
-from compile.package import OutputNotWritable
+from compile.drafts import OutputNotWritable
 
 DESCRIPTION = "traceship.json"
 """Extra file of the archive: digest of the artifact, bucket, inputs and outputs, as JSON."""

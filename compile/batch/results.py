@@ -19,8 +19,9 @@ from artifact.manifest import MANIFEST, MANIFEST_DIGEST
 from artifact.verify import parse_manifest, verify
 from compile.batch.deployment import Deployment
 from compile.batch.rows import Row
+from compile.drafts import beside
 from compile.exchange import RESULT
-from compile.package import beside, install
+from compile.package import install
 from compile.parts import PART
 from compile.places import SCHEME
 from compile.request import CompiledArtifact, Shape
@@ -82,7 +83,8 @@ def take(at: Deployment, row: Row) -> CompiledArtifact:
         AwsDenied, AwsUnreachable, AwsRefused: what S3 said.
     """
     result = _result(at, row)
-    with beside(row.request.out) as staging:
+    with beside(row.request.out) as folder:
+        staging = folder / "artifact"
         _bring(at, row, result.digest, staging)
         try:
             manifest = verify(staging, digest=result.digest).manifest

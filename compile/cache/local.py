@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,6 +19,7 @@ from compile.cache import locks
 from compile.cache.entry import ARTIFACT, KEY, Entry, read_entry, write_texts
 from compile.cache.key import CacheKey
 from compile.cache.remembered import Remembered
+from compile.drafts import draft_in
 from compile.request import CompiledArtifact
 
 DEFAULT_BYTES = 20_000_000_000
@@ -85,7 +85,10 @@ class LocalCache:
         try:
             for folder in (self._entries, self._locks):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self._draft(), locks.locked(self._lock("probe"), exclusive=False, waiting=lambda: None):
+            with (
+                draft_in(self._entries, prefix=_DRAFT),
+                locks.locked(self._lock("probe"), exclusive=False, waiting=lambda: None),
+            ):
                 pass  # some network file systems can be written to and know no locks
         except OSError as error:
             raise CacheUnusable(folder=str(self.folder), why=error.strerror or str(error)) from error
@@ -112,7 +115,7 @@ class LocalCache:
 
     def remove(self, digest: str) -> None:
         """Remove an entry in one step. The caller holds the key exclusively."""
-        with contextlib.suppress(FileNotFoundError), self._draft() as draft:
+        with contextlib.suppress(FileNotFoundError), draft_in(self._entries, prefix=_DRAFT) as draft:
             (self._entries / digest).replace(draft / "removed")
 
     def keep(self, key: CacheKey, result: CompiledArtifact) -> Entry:
@@ -129,7 +132,7 @@ class LocalCache:
     def adopt(self, key: CacheKey, fill: Callable[[Path], None]) -> Entry:
         """Make an entry of what ``fill`` writes into an empty folder; see ``keep``."""
         try:
-            with self._draft() as draft:
+            with draft_in(self._entries, prefix=_DRAFT) as draft:
                 made = draft / "entry"
                 made.mkdir()
                 fill(made)
@@ -150,15 +153,6 @@ class LocalCache:
                 document = json.loads((folder / KEY).read_bytes())
                 if isinstance(document, dict):
                     yield folder.name, document
-
-    @contextlib.contextmanager
-    def _draft(self) -> Iterator[Path]:
-        """A folder on the entries' file system, gone afterwards with what is still in it."""
-        folder = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._entries))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _evict(self, just_made: str) -> None:
         """Remove what was not used for longest until the rest fits; spare what is in use."""

@@ -21,7 +21,8 @@ from compile.cache.environment import Environment
 from compile.cache.key import CacheKey, make_key
 from compile.cache.local import CacheUnusable, LocalCache
 from compile.cache.shared import SharedCache
-from compile.package import OutputNotWritable, beside, check_out, install
+from compile.drafts import OutputNotWritable, beside
+from compile.package import check_out, install
 from compile.request import CompiledArtifact, CompileRequest
 from compile.source import SourceUnreadable, resolve
 
@@ -200,7 +201,8 @@ class _Attempt:
     def _place(self, entry: Entry) -> CompiledArtifact:
         """Copy the entry's artifact to ``out`` and verify the copy before it gets its name."""
         out = self.request.out
-        with beside(out) as staging, failpoint("cache.take"):
+        with beside(out) as folder, failpoint("cache.take"):
+            staging = folder / ARTIFACT
             _copy(entry, staging)
             entry.check(staging)
             install(staging, out, entry.result.digest)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 from artifact.aws import AwsClient, translated
 from artifact.canonical import encode
 from artifact.errors import Conflict, UsageError
+from compile.drafts import draft_in
 from compile.places import s3_client, split_place
 from compile.sources.cache import cache_folder
 from compile.sources.selection import Allowed, select
@@ -79,14 +78,11 @@ def fetch(place: str, allowed: Allowed, report: Callable[[str], None]) -> Path:
         folder = cache / key.hexdigest()
         if folder.is_dir():
             return folder
-        partial = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=cache))
-        try:
+        with draft_in(cache, prefix=".", suffix=".partial") as partial:
             _bring(s3, bucket, prefix, listed, partial, place=place, allowed=allowed)
             if _list(s3, bucket, prefix, place) != listed:
                 raise PlaceChanged(place=place)
             _install(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     report(f"brought {place}")
     return folder
 

@@ -17,7 +17,8 @@ from cli.compiling import Runner
 from cli.kept import Speed
 from cli.project import Project
 from cli.shipping import Vouching, compile_artifact, publish_artifact
-from compile.package import beside, install
+from compile.drafts import beside
+from compile.package import install
 from compile.request import CompiledArtifact, CompileRequest
 from tests.compile.cache.world import HERE, Compiler
 from tests.kit.folders import CONTENT
@@ -126,7 +127,8 @@ class Yard:
         return Runner(build=self._build, environment=HERE, name="local")
 
     def _build(self, request: CompileRequest) -> CompiledArtifact:
-        with beside(request.out) as staging:
+        with beside(request.out) as folder:
+            staging = folder / "artifact"
             compiler = Compiler(answer=LARGE if self.large else CONTENT["golden.json"])
             made = compiler(replace(request, out=staging))
             install(staging, request.out, made.digest)

@@ -18,9 +18,10 @@ from artifact.graphs import NeuronMissing, load_graph, load_weights
 from artifact.manifest import Bucket, Tensor
 from artifact.verify import AnotherArtifact, ArtifactChanged, NotAnArtifact, VerifiedArtifact, verify
 from compile.children import ChildFailed
+from compile.drafts import OutputNotWritable
 from compile.export import BucketNotInArtifact, OutputInsideArtifact, TwoGraphs, export
 from compile.guarded import ExportDiffers, check_same, guarded
-from compile.package import OutputExists, OutputNotWritable
+from compile.package import OutputExists
 from compile.request import Shape
 from compile.standalone import DESCRIPTION, ExportJob, NotExportable, export_bucket, settled
 from tests.kit.folders import write_folder

@@ -12,8 +12,9 @@ from artifact.canonical import decode
 from artifact.golden import Golden
 from artifact.verify import ArtifactChanged, verify
 from compile import parity
+from compile.drafts import OutputNotWritable
 from compile.golden import BucketTooShort
-from compile.package import OutputExists, OutputNotWritable, Packaged, check_out, install, package
+from compile.package import OutputExists, Packaged, check_out, install, package
 from compile.parity import ProvenModel, judge
 from tests.compile.world import compare_in, make_request, make_world, subject_in, trace_in
 

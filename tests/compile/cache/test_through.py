@@ -14,7 +14,8 @@ from artifact.verify import verify
 from compile.cache.entry import ARTIFACT, RESULT
 from compile.cache.local import LocalCache
 from compile.cache.through import Caches, Explanation, compile_through
-from compile.package import OutputExists, OutputNotWritable
+from compile.drafts import OutputNotWritable
+from compile.package import OutputExists
 from compile.request import CompiledArtifact, CompileRequest
 from compile.source import ModelNotFound
 from tests.compile.cache.world import HERE, Compiler, World, changed, key_for
