@@ -19,9 +19,10 @@ from artifact.release import ReleaseLock
 from cli.cdk import Cdk
 from cli.console import step
 from cli.endpoints import DeployIncomplete, check_endpoint, check_update, wanted_variants
+from cli.owners import check_owner
 from cli.project import Project
 from fleet.offerings import check_offerings
-from infra.names import ENDPOINT, FLEET, PROJECT_TAG, stack_name, stack_names
+from infra.names import ENDPOINT, FLEET, stack_name, stack_names
 from infra.signing import signing_environment
 
 TOOLKIT_STACK = "CDKToolkit"
@@ -80,19 +81,6 @@ class NotBootstrapped(UsageError):
         )
 
 
-class StackOfAnother(UsageError):
-    """A stack with this name belongs to another project, which a deploy would overwrite."""
-
-    id = "stack-of-another"
-
-    def __init__(self, *, stack: str, owner: str) -> None:
-        super().__init__(
-            what=f"the stack {stack} belongs to the project {owner!r}",
-            why="its tag says so; a project and one of its services can be spelt as another project is",
-            fix="give one of the two another project.name, or the service another name",
-        )
-
-
 class UnknownStack(UsageError):
     """A stack was asked for that these settings do not describe."""
 
@@ -141,7 +129,9 @@ def deploy(
             cdk.bootstrap(project.account, project.region)
     elif _find(project.client("cloudformation"), TOOLKIT_STACK) is None:
         raise NotBootstrapped(account=project.account, region=project.region)
-    check_owner(project.client("cloudformation"), chosen, project.shared.project.name)
+    for stack in chosen:
+        if (there := _find(project.client("cloudformation"), stack)) is not None:
+            check_owner(there, project.shared)
     for service in project.services:
         if (stack := stack_name(service.settings, ENDPOINT)) in chosen:
             check_update(service, wanted_variants(cdk.out, stack))
@@ -201,20 +191,6 @@ def check_zones(project: Project) -> None:
     if settings.fleet is not None:
         zones = settings.project.zones or tuple(subnet.zone for subnet in settings.network.subnets)
         check_offerings(project.client("ec2"), settings.fleet.instance_types, zones)
-
-
-def check_owner(cloudformation: AwsClient, stacks: list[str], name: str) -> None:
-    """See that no stack is there already that another project made.
-
-    Raises:
-        StackOfAnother: the first one that is.
-        AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
-    """
-    for stack in stacks:
-        found = _find(cloudformation, stack) or {}
-        owner = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}.get(PROJECT_TAG, name)
-        if owner != name:
-            raise StackOfAnother(stack=stack, owner=owner)
 
 
 def _refuse_placeholders(project: Project, lock: ReleaseLock) -> None:

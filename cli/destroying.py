@@ -13,6 +13,7 @@ from artifact.aws import AwsClient, is_local, translated
 from artifact.errors import TraceshipError, UsageError
 from cli.console import step
 from cli.deploying import UnknownStack
+from cli.owners import check_owner
 from cli.project import Project
 from infra.names import ARTIFACTS, artifacts_bucket, logs_bucket, stack_name, stack_names
 
@@ -72,13 +73,16 @@ def destroy(project: Project, stacks: list[str]) -> list[str]:
     """Destroy ``stacks``, in their order, and return what their templates say is retained.
 
     Raises:
-        StackProtected: one of them is; nothing was deleted.
+        StackOfAnother: one of them is; nothing was deleted.
+        StackProtected: likewise.
         DestroyIncomplete: CloudFormation gave up on one; those before it are gone.
         AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
     """
     cloudformation = project.client("cloudformation")
     with translated("look at the stacks"):
         found = {name: cloudformation.describe_stacks(StackName=name)["Stacks"][0] for name in stacks}
+        for stack in found.values():
+            check_owner(stack, project.shared)
         protected = [name for name in stacks if found[name].get("EnableTerminationProtection")]
         if protected:
             others = [name for name in stacks if name not in protected]

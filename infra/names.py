@@ -187,6 +187,9 @@ def image_builder_log_group(recipe: str) -> str:
 PROJECT_TAG = "traceship:project"
 """Tag of every stack and its resources, with the project's name."""
 
+STAGE_TAG = "traceship:stage"
+"""Likewise with the stage's, where one was applied."""
+
 FLEET_TAG = "traceship:fleet"
 """Tag of an Auto Scaling group, with its stack's name: what the group's instances may act on."""
 

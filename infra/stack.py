@@ -37,6 +37,7 @@ class ProjectStack(cdk.Stack):
             tags={
                 names.PROJECT_TAG: project.name,
                 "traceship:stack": names.role_name(settings, role),
+                **({} if settings.stage is None else {names.STAGE_TAG: settings.stage}),
                 **self._service_tag(settings, role),
                 **settings.tags,
             },

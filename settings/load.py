@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from settings.model import Settings
 from settings.services import Raw, RawService, ServiceNeeded, UnknownService, merged, split
 
 SETTINGS_FILE = "traceship.toml"
+_STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,29}")
 
 
 class SettingsMissing(UsageError):
@@ -60,7 +62,7 @@ def load_all(path: Path, *, stage: str | None = None, service: str | None = None
     Raises:
         SettingsMissing: no such file.
         SettingsInvalid: not TOML, an unknown key (with the nearest valid one), a bad value,
-            a stage that is no table, or one that the file does not define.
+            a stage that is no table or has no name for files, or one that the file does not define.
         ServiceInvalid: see services.py.
         UnknownService: the file does not define ``service``.
     """
@@ -111,6 +113,13 @@ def _stages(path: Path, stages: Any) -> dict[str, dict[str, Any]]:
     for name, overrides in stages.items():
         if not isinstance(overrides, dict):
             raise _no_table(path, f"stage.{name}", overrides)
+        if _STAGE.fullmatch(name) is None:
+            raise SettingsInvalid(
+                what=f"{path}: {name!r} cannot be a stage's name",
+                why="files and tags are named after it: letters, digits, - and _, at most 30, a letter or"
+                " digit first",
+                fix="give the stage another name",
+            )
     return stages
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from botocore.exceptions import ClientError
 
+import cli.deploying
+import cli.project
 from artifact.release import Ami, Image, ReleaseLock, release_prefix
-from cli.deploying import StackOfAnother, check_owner, deploy
+from cli.deploying import deploy
+from cli.owners import StackOfAnother
 from fleet.offerings import TypeNotOffered
 from settings.model import Settings
 from tests.infra.worlds import CPU, EXISTING, PINNED, lock_of, settings_of
@@ -88,21 +90,41 @@ def test_in_a_network_that_is_there_the_zones_are_those_of_its_subnets() -> None
     assert refused.value.what == "zone eu-west-1c does not offer c5.xlarge"
 
 
-def test_a_stack_of_another_project_is_not_overwritten() -> None:
-    """A service `search` of the project `shop` names its fleet as the project `shop-search` does."""
+def test_a_stack_that_another_stage_made_is_not_deployed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CDK is not asked to: it would find nothing wrong."""
 
     class Formation:
         def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - AWS's name
-            if StackName == "shop-search-network":
-                raise ClientError({"Error": {"Code": "ValidationError"}}, "DescribeStacks")
-            owner = "shop-search" if StackName == "shop-search-artifacts" else "shop"
-            return {"Stacks": [{"Tags": [{"Key": "traceship:project", "Value": owner}]}]}
+            tags = {"traceship:project": "traceship", "traceship:stage": "dev"}
+            rows = [{"Key": key, "Value": value} for key, value in tags.items()]
+            return {"Stacks": [{"StackName": StackName, "Tags": rows}]}
 
-    check_owner(Formation(), ["shop-search-artifacts", "shop-search-network"], "shop-search")
+    class Cdk:
+        @classmethod
+        def of(cls, *_: Any, **__: Any) -> Cdk:
+            return cls()
+
+        def synth(self, **_: Any) -> None: ...
+
+    class Prod(cli.project.Project):
+        @property
+        def account(self) -> str:
+            return "111122223333"
+
+        def client(self, service: str, region: str | None = None) -> Any:  # noqa: ARG002 - Project has it
+            assert service == "cloudformation"
+            return Formation()
+
+    settings = tmp_path / "traceship.toml"
+    settings.write_text("[project]\n[stage.prod]\n")
+    monkeypatch.setattr(cli.deploying, "Cdk", Cdk)
+
     with pytest.raises(StackOfAnother) as refused:
-        check_owner(Formation(), ["shop-search-artifacts", "shop-search-fleet"], "shop-search")
+        deploy(Prod(settings, stage="prod"), foundation=True)
 
-    assert "shop-search-fleet belongs to the project 'shop'" in refused.value.what
+    assert "traceship-artifacts belongs to the project 'traceship' in stage 'dev'" in refused.value.what
 
 
 def test_zones_do_not_matter_where_no_fleet_is_deployed() -> None:

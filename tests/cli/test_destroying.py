@@ -12,6 +12,7 @@ from botocore.exceptions import WaiterError
 
 from cli.cdk import Cdk
 from cli.destroying import DestroyIncomplete, StackProtected, destroy, existing
+from cli.owners import StackOfAnother
 from cli.project import Project
 
 SETTINGS = "[project]\nname = 'shop'\n[stage.prod.project]\nregion = 'eu-west-1'\n"
@@ -38,7 +39,8 @@ class CloudFormation:
         return [{"Stacks": [{"StackName": name} for name in self.stacks]}]
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto3's
-        return {"Stacks": [{"StackId": f"id-of-{StackName}", **self.stacks[StackName]}]}
+        facts = {"StackName": StackName, "StackId": f"id-of-{StackName}", **self.stacks[StackName]}
+        return {"Stacks": [facts]}
 
     def get_template(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803
         return {"TemplateBody": TEMPLATE if StackName.endswith("artifacts") else json.dumps(TEMPLATE)}
@@ -117,6 +119,18 @@ def test_a_stack_that_cannot_be_deleted_is_told_with_its_reason(tmp_path: Path) 
     assert failed.value.why == "Vpc: has dependent objects"
     assert failed.value.exit_code == 1
     assert shop.cloudformation.deleted == ["id-of-shop-network"]
+
+
+def test_a_stack_that_another_stage_made_is_refused_before_anything_is_deleted(tmp_path: Path) -> None:
+    """Both spell its name alike; `--stage` was forgotten."""
+    shop = _shop(tmp_path, "artifacts", "network")
+    tags = [{"Key": "traceship:project", "Value": "shop"}, {"Key": "traceship:stage", "Value": "prod"}]
+    shop.cloudformation.stacks["shop-artifacts"]["Tags"] = tags
+
+    with pytest.raises(StackOfAnother, match="in stage 'prod', not to the project 'shop' without a stage"):
+        destroy(shop, existing(shop, ()))
+
+    assert shop.cloudformation.deleted == []
 
 
 def test_each_stage_has_an_assembly_of_its_own(tmp_path: Path) -> None:

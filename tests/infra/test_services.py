@@ -164,6 +164,19 @@ def test_two_services_with_machine_images_share_the_door_of_image_builder(tmp_pa
     assert sum(r["Type"] == "AWS::ImageBuilder::ImagePipeline" for r in resources) == 2
 
 
+def test_tags_tell_the_stage(tmp_path: Path) -> None:
+    """A stack's name does not, and a deploy must not take another stage's for its own."""
+    made = {}
+    for stage in (None, "prod"):
+        app, settings = make_app(tmp_path / f"out@{stage}"), _settings(tmp_path)
+        staged = [each.of(stage=stage, service=each.service, runs=each.runs) for each in settings]
+        add_stacks(app, [Service(each, _lock(each)) for each in staged])
+        stacks = [each for each in app.node.children if isinstance(each, cdk.Stack)]
+        made[stage] = {each.tags.tag_values().get("traceship:stage") for each in stacks}
+
+    assert made == {None: {None}, "prod": {"prod"}}
+
+
 def test_what_is_shared_has_the_tags_and_the_topic_that_all_have(tmp_path: Path) -> None:
     """Not those of the service that happens to stand first, which would change with the order."""
     path, topic = tmp_path / "traceship.toml", "arn:aws:sns:eu-west-1:111122223333:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,15 @@ def test_a_stage_that_is_no_table_is_refused(
         load(_file(tmp_path, text), stage=stage)
 
     assert "[stage.NAME]" in refused.value.fix
+
+
+@pytest.mark.parametrize("name", ["../prod", "prod/eu", "", "-prod", "pröd", "a" * 31, "prod\n"])
+def test_a_stages_name_is_fit_for_files_and_tags(tmp_path: Path, name: str) -> None:
+    """Also when another stage is asked for: the file is wrong."""
+    text = f"[stage.prod]\n[stage.{json.dumps(name, ensure_ascii=False)}]\n"
+
+    with pytest.raises(SettingsInvalid, match="cannot be a stage's name"):
+        load(_file(tmp_path, text), stage="prod")
 
 
 def test_a_stage_that_is_not_defined_lists_those_that_are(tmp_path: Path) -> None:
