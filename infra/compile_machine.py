@@ -156,7 +156,7 @@ class RowsMachine:
         return first.next(done)
 
     def _submit(self, construct_id: str, memory: int, queue: batch.JobQueue) -> tasks.BatchSubmitJob:
-        return tasks.BatchSubmitJob(
+        submit = tasks.BatchSubmitJob(
             self._stack,
             construct_id,
             job_definition_arn=self._job.job_definition_arn,
@@ -173,6 +173,25 @@ class RowsMachine:
             ),
             result_path=sfn.JsonPath.DISCARD,
         )
+        submit_again(submit)
+        return submit
+
+
+def submit_again(submit: tasks.BatchSubmitJob) -> None:
+    """Have a submission that Batch itself turned down made again; a job that failed is another error.
+
+    Batch takes 50 submissions a second of an account, which a few large executions that start together
+    exceed. Step Functions has had several names for what Batch answers: ASFHyP3/hyp3 (issues 911 and 1676),
+    chanzuckerberg/single-cell-data-portal (pull request 7087).
+    """
+    submit.add_retry(
+        errors=["Batch.TooManyRequestsException", "Batch.ServerException", "Batch.AWSBatchException"],
+        interval=cdk.Duration.seconds(2),
+        max_attempts=8,
+        backoff_rate=2,
+        max_delay=cdk.Duration.minutes(1),
+        jitter_strategy=sfn.JitterType.FULL,
+    )
 
 
 def _killed_for_memory() -> sfn.Condition:

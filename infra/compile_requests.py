@@ -27,7 +27,7 @@ from infra import names
 from infra.alarms import Watch
 from infra.artifacts_stack import ArtifactsStack
 from infra.compile_compute import TASKS, Compute
-from infra.compile_machine import make_machine
+from infra.compile_machine import make_machine, submit_again
 from infra.roles import (
     follow_executions,
     record_executions,
@@ -117,6 +117,7 @@ def _machine(
         result_path=sfn.JsonPath.DISCARD,
     )
     # Spot may take the machine, and S3 may be slow to answer; a request that is refused ends well.
+    submit_again(submit)
     submit.add_retry(errors=["States.TaskFailed"], max_attempts=2, interval=cdk.Duration.minutes(1))
     return make_machine(
         stack,

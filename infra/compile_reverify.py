@@ -21,7 +21,7 @@ from infra import names
 from infra.alarms import Watch
 from infra.artifacts_stack import ArtifactsStack
 from infra.compile_compute import TASKS, Compute
-from infra.compile_machine import make_machine
+from infra.compile_machine import make_machine, submit_again
 from infra.roles import (
     read_releases,
     record_executions,
@@ -67,6 +67,7 @@ def add_reverify(
         result_path=sfn.JsonPath.DISCARD,
     )
     # Spot may take the machine; a release that differs will differ again.
+    submit_again(submit)
     submit.add_retry(errors=["States.TaskFailed"], max_attempts=1, interval=cdk.Duration.minutes(1))
     machine = make_machine(
         stack,

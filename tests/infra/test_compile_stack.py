@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +32,15 @@ def _machine(world: World, name: str = "Machine") -> dict[str, Any]:
     properties = _one(world, "AWS::StepFunctions::StateMachine", name)
     definition: dict[str, Any] = json.loads(text_of(properties["DefinitionString"]))
     return definition
+
+
+def _submits(state: Any) -> Iterator[dict[str, Any]]:
+    """Every state that submits a job, however deep."""
+    if isinstance(state, dict):
+        if str(state.get("Resource", "")).endswith("batch:submitJob.sync"):
+            yield state
+        for inner in state.values():
+            yield from _submits(inner)
 
 
 def _job(world: World, name: str = "Job") -> dict[str, Any]:
@@ -160,6 +170,22 @@ def test_spot_is_tried_before_on_demand_and_one_queue_has_no_spot(cpu: World) ->
     for used, wanted in ((first, ["FARGATE_SPOT", "FARGATE"]), (second, ["FARGATE"])):
         (name,) = (name for name, kind in queues.items() if kind == wanted)
         assert all(name in queue for queue in used), used
+
+
+@pytest.mark.parametrize("machine", ["Machine", "RequestsMachine", "ReverifyMachine"])
+def test_a_submission_that_batch_turned_down_is_made_again(cpu: World, machine: str) -> None:
+    """It takes 50 a second; a row must not fail for that. A job that failed is not run again."""
+    submits = list(_submits(_machine(cpu, machine)))
+    turned_down = ["Batch.TooManyRequestsException", "Batch.ServerException", "Batch.AWSBatchException"]
+
+    assert submits
+    for submit in submits:
+        first, *others = submit["Retry"]
+        assert sorted(first["ErrorEquals"]) == sorted(turned_down)
+        assert (first["JitterStrategy"], first["BackoffRate"]) == ("FULL", 2)
+        longest = sum(min(2 * 2**n, first["MaxDelaySeconds"]) for n in range(first["MaxAttempts"]))
+        assert 120 <= longest <= 600
+        assert machine != "Machine" or not others
 
 
 def test_the_last_size_has_no_next(cpu: World) -> None:
