@@ -9,6 +9,7 @@ batch early only if that one is full, since no wait could make it better.
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -180,7 +181,7 @@ class Engine:
         if self._waiting + rows > self._limits.queue:
             return True
         running = sum(lane.load > 0 for lane in self._lanes)
-        return self._admission.refuses(self._waiting, self._loop.time(), running)
+        return self._admission.refuses(self._waiting, time.monotonic(), running)
 
     def submit(self, rows: Sequence[Row]) -> Job:
         """Queue the rows of a request; all of them or none.
@@ -190,7 +191,7 @@ class Engine:
             TooManyRequests: no room now.
             NotReady: nothing runs batches.
         """
-        now = self._loop.time()
+        now = time.monotonic()
         job = Job(rows, now, now + self._limits.deadline)
         if not rows:
             job.future.set_result([])
@@ -230,7 +231,7 @@ class Engine:
         self._pump_is_due = False
         self._hand_out()
         if self._waiting:
-            self._admission.queued(self._loop.time())
+            self._admission.queued(time.monotonic())
 
     def _hand_out(self) -> None:
         while self._waiting:
@@ -238,7 +239,7 @@ class Engine:
             if lane is None:
                 return
             if lane.load == 0 and self._waiting < self._planner.largest_batch:
-                until = self._patience.until(self._loop.time())
+                until = self._patience.until(time.monotonic())
                 if until is not None:
                     self._patience_over.set(until)
                     return
@@ -292,7 +293,7 @@ class Engine:
         seconds: float,
     ) -> None:
         self._begin(self._handed_early.pop(lane, ()))
-        now, name = self._loop.time(), bucket_name(shape.batch, shape.length)
+        now, name = time.monotonic(), bucket_name(shape.batch, shape.length)
         for waiting in taken:
             waiting.job.buckets.add(name)
             waiting.job.workers.add(lane.name)
@@ -309,7 +310,7 @@ class Engine:
         self._pump_soon()
 
     def _begin(self, taken: Sequence[_Waiting]) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         for waiting in taken:
             waiting.job.begin(now)
 
@@ -333,7 +334,7 @@ class Engine:
             self._jobs.popleft()
 
     def _expire(self) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         for job in filter(None, (there() for there in self._jobs)):
             if job.deadline > now:
                 break

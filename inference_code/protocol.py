@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import httptools
 import msgspec
@@ -87,13 +88,13 @@ class GuardedProtocol(asyncio.Protocol):
         self._refusal: tuple[int, str, str] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are asyncio's by their methods, not by inheritance.
         self._transport = LingeringTransport(
-            transport, self._loop, seconds=self.linger_seconds, idle=self._idle
+            cast(asyncio.Transport, transport), self._loop, seconds=self.linger_seconds, idle=self._idle
         )
         self._shared.open.add(self)
         # A connection that never says anything is closed like an idle one.
-        self._timer.set(self._loop.time() + self._shared.keep_alive)
+        self._timer.set(time.monotonic() + self._shared.keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         self._timer.stop()
@@ -208,7 +209,7 @@ class GuardedProtocol(asyncio.Protocol):
         # Until the answer only the answer has a limit, which is the application's.
         self._timer.unset()
         if self._latest.answered:
-            self._timer.set(self._loop.time() + self._shared.keep_alive)
+            self._timer.set(time.monotonic() + self._shared.keep_alive)
 
     def wanted(self, exchange: Exchange) -> None:
         """See ``exchange.Connection``."""
@@ -234,7 +235,7 @@ class GuardedProtocol(asyncio.Protocol):
         if self._waiting:
             self._start(self._waiting.popleft())
         elif self._receiving == "nothing":
-            self._timer.set(self._loop.time() + self._shared.keep_alive)
+            self._timer.set(time.monotonic() + self._shared.keep_alive)
 
     def _start(self, exchange: Exchange) -> None:
         self._running = exchange
@@ -297,7 +298,7 @@ class GuardedProtocol(asyncio.Protocol):
     def _begin(self) -> None:
         self._receiving = "head"
         self._head_bytes = 0
-        self._began = self._loop.time()
+        self._began = time.monotonic()
         self._timer.set(self._began + self.head_seconds)
 
     def _too_long(self) -> None:

@@ -15,6 +15,8 @@ import socket
 import time
 from collections.abc import Sequence
 
+import uvloop
+
 from artifact.errors import Conflict, TraceshipError, UsageError
 from artifact.machine import Machine
 from artifact.serving import DRAIN_SECONDS
@@ -89,7 +91,7 @@ def serve(options: ServeOptions, lines: LineWriter, program: Sequence[str] = PRO
         emitter = Emitter(models, lines, service=options.service, interval=options.emf_seconds)
     server = _Server(application, services, options, program)
     logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
-    asyncio.run(server.run(listener))
+    uvloop.run(server.run(listener))
     application.close()
     if emitter is not None:
         emitter.close()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+
+_CUT_SECONDS = 0.001
+"""uvloop's timers count whole milliseconds; without more, one would fire too soon and again at once."""
 
 
 class Timer:
     """Calls ``passed`` once a deadline has passed. Moving it to a later time sets no new timer.
 
     The loop's own timer is left where it is and looks, when it fires, whether the deadline has moved
-    on. Only one that comes sooner sets it anew. Times on the loop's clock.
+    on. Only one that comes sooner sets it anew. Times on the clock of
+    ``time.monotonic``, which is the loop's, but not cut to milliseconds as uvloop does with it.
     """
 
     __slots__ = ("_deadline", "_handle", "_loop", "_passed")
@@ -25,10 +30,10 @@ class Timer:
         """Call at ``deadline`` and at no earlier one that was set."""
         self._deadline = deadline
         if self._handle is not None:
-            if self._handle.when() <= deadline:
+            if self._handle.when() <= deadline + _CUT_SECONDS:
                 return
             self._handle.cancel()
-        self._handle = self._loop.call_at(deadline, self._fire)
+        self._handle = self._loop.call_at(deadline + _CUT_SECONDS, self._fire)
 
     def unset(self) -> None:
         """Nothing is due, until ``set``."""
@@ -45,7 +50,7 @@ class Timer:
         self._handle = None
         if self._deadline is None:
             return
-        if self._loop.time() < self._deadline:
+        if time.monotonic() < self._deadline:
             self.set(self._deadline)
             return
         self._deadline = None

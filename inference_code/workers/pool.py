@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
@@ -169,9 +170,9 @@ class Pool:
             worker.end()
             raise WorkerHangs(number=worker.share.number, seconds=_LOADING_SECONDS) from None
         runner = WorkerRunner(worker, self._loop)
-        began = self._loop.time()
+        began = time.monotonic()
         await in_thread(lambda: selfcheck(self._model, runner))
-        self._metrics.worker(worker.name).became_ready(self._loop.time() - began)
+        self._metrics.worker(worker.name).became_ready(time.monotonic() - began)
 
     def _lost(self, worker: WorkerProcess) -> None:
         if self._workers.get(worker.share.number) is worker:

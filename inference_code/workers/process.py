@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class _Batch:
 class WorkerProcess:
     """A ``Lane`` for the engine, once it is ready.
 
-    ``progress`` is when it last had nothing to do or finished something, on the loop's clock.
+    ``progress`` is when it last had nothing to do or finished something, on the clock of ``time.monotonic``.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class WorkerProcess:
         self.manifest = manifest
         self.threads = share.threads
         self._loop = asyncio.get_running_loop()
-        self.progress = self._loop.time()
+        self.progress = time.monotonic()
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._lost = lost
@@ -116,7 +117,7 @@ class WorkerProcess:
 
         Asks it to say so; call this every now and then.
         """
-        now = self._loop.time()
+        now = time.monotonic()
         if self._batches:
             return now - self.progress > batch_seconds
         if self._beat_sent is None:
@@ -153,7 +154,7 @@ class WorkerProcess:
             return
         slot = self._free.pop()
         if not self._batches:
-            self.progress = self._loop.time()
+            self.progress = time.monotonic()
         self._batches[slot] = _Batch(bucket=bucket, done=done)
         fill(rows, bucket, self.manifest, self._arena.inputs(slot, bucket))
         self._send(packet)
@@ -200,7 +201,7 @@ class WorkerProcess:
     def _finished(self, slot: int, found: list[Outputs] | Exception, seconds: float) -> None:
         batch = self._batches.pop(slot)
         self._free.append(slot)
-        self.progress = self._loop.time()
+        self.progress = time.monotonic()
         batch.done(found, seconds)
 
     def _reason(self, failed: Failed) -> Exception:
@@ -215,16 +216,16 @@ class WorkerProcess:
         self._loop.remove_reader(self._channel)
         self._channel.close()
         batches, self._batches = list(self._batches.values()), {}
-        seconds = self._loop.time() - self.progress
+        seconds = time.monotonic() - self.progress
         for batch in batches:
             batch.done(WorkerLost(), seconds)
             # It runs the oldest; what waited for that took no time of its graphs.
             seconds = 0.0
-        self._reap(self._loop.time() + _EXIT_SECONDS)
+        self._reap(time.monotonic() + _EXIT_SECONDS)
 
     def _reap(self, until: float) -> None:
         """Take the exit code: its own, if it comes to its end in time, which tells more than ours."""
-        if self._process.poll() is None and self._loop.time() < until:
+        if self._process.poll() is None and time.monotonic() < until:
             self._loop.call_later(_REAP_SECONDS, self._reap, until)
             return
         self.end()

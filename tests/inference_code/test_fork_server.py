@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from artifact.descriptors import TooFewDescriptors
 from artifact.errors import TraceshipError
@@ -180,7 +181,7 @@ def test_what_goes_wrong_at_a_fork_is_told(
 
     gc.collect()
     before = _descriptors()
-    asyncio.run(asyncio.wait_for(failed(), _SECONDS))
+    uvloop.run(asyncio.wait_for(failed(), _SECONDS))
     gc.collect()
     found = _descriptors()
     supply.close()
@@ -217,7 +218,7 @@ def test_a_limit_of_descriptors_is_told_as_such(
     model = verified(world.root)
     supply = Supply(model.artifact)
     monkeypatch.setattr(sys.modules[kind.__module__], refused, none_left)
-    asyncio.run(asyncio.wait_for(failed(), _SECONDS))
+    uvloop.run(asyncio.wait_for(failed(), _SECONDS))
     supply.close()
 
 
@@ -237,7 +238,7 @@ def _begun(world: World, use: Callable[[Begun], None], shares: int = 1) -> None:
             await starter.close()
             supply.close()
 
-    asyncio.run(asyncio.wait_for(begin(), _SECONDS))
+    uvloop.run(asyncio.wait_for(begin(), _SECONDS))
 
 
 def test_a_worker_whose_server_is_gone_ends_before_it_begins(

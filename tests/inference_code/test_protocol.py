@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
+import uvloop
 
 from artifact.serving import KEEP_ALIVE_SECONDS, MAX_BODY_BYTES
 from inference_code.errors import BodyIncomplete
@@ -242,7 +243,7 @@ def impatient(request: pytest.FixtureRequest) -> Iterator[int]:
     protocol = getattr(request, "param", Impatient)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        loop = asyncio.new_event_loop()
+        loop = uvloop.new_event_loop()
         over = asyncio.Event()
 
         async def serve() -> None:

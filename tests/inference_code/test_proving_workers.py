@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from inference_code.engine import Engine, Limits
 from inference_code.load import verified
@@ -139,7 +140,7 @@ def test_closing_while_a_failed_worker_is_being_ended(
         await pool.close()
         return failed.pid
 
-    pid = asyncio.run(asyncio.wait_for(closed(), timeout=60))
+    pid = uvloop.run(asyncio.wait_for(closed(), timeout=60))
 
     assert ended(pid)
 
