@@ -14,6 +14,7 @@ from artifact.serving import INVOCATIONS, MAX_BODY_BYTES, METRICS, MODELS, PING,
 from inference_code import media
 from inference_code.dialects import PIPELINE, Dialect
 from inference_code.errors import (
+    ClientGone,
     MethodNotAllowed,
     ModelUnknown,
     ModelUnnamed,
@@ -197,8 +198,14 @@ class Application:
         form = asked.form if media.takes_all(accept) else media.chosen(accept, dialect.offered(asked, model))
         trail.asked(asked.rows_of)
         job = engine.submit(asked.rows)
+        # What nobody waits for need not run: clients that give up ask again, and pile up else.
+        exchange.when_lost(job.future.cancel)
         try:
             outputs = await job.future
+        except asyncio.CancelledError:
+            if exchange.lost:
+                raise ClientGone from None
+            raise
         finally:
             trail.left_queue(job)
         large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER

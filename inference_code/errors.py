@@ -129,6 +129,20 @@ class BodyIncomplete(RequestError):
         )
 
 
+class ClientGone(RequestError):
+    """The client closed the connection before its answer; nobody reads this. nginx's number for it."""
+
+    id = "client-gone"
+    status = 499
+
+    def __init__(self) -> None:
+        super().__init__(
+            what="the client is gone",
+            why="it closed the connection before its answer",
+            fix="wait longer for answers, or send fewer requests at a time",
+        )
+
+
 class UnsupportedMediaType(RequestError):
     """The body's type is not one that is read here."""
 

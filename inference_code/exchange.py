@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Protocol
 
@@ -53,6 +53,7 @@ class Exchange:
 
     __slots__ = (
         "_connection",
+        "_lost",
         "_most",
         "_parts",
         "_waiter",
@@ -87,6 +88,7 @@ class Exchange:
         self._connection = connection
         self._parts: list[bytes] = []
         self._most: int | None = None
+        self._lost: Callable[[], object] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -121,6 +123,12 @@ class Exchange:
         parts, self._parts = self._parts, []
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def when_lost(self, give_up: Callable[[], object]) -> None:
+        """Call ``give_up`` once nobody is there to read an answer, at once if that is so already."""
+        self._lost = give_up
+        if self.lost:
+            give_up()
+
     async def answer(self, response: Response) -> None:
         """Write the answer, once."""
         await self._connection.send(self, response)
@@ -139,6 +147,8 @@ class Exchange:
         """The body is complete, or its client is gone."""
         self.complete, self.lost = self.complete or not lost, lost
         self._wake()
+        if lost and self._lost is not None:
+            self._lost()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

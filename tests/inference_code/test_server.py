@@ -471,6 +471,32 @@ def test_a_full_queue_answers_429_with_retry_after(worlds: Callable[..., World],
     assert healthy == 200
 
 
+def test_what_a_client_gave_up_leaves_the_queue(worlds: Callable[..., World], tmp_path: Path) -> None:
+    """Its place is another's at once: who gives up asks again, and the old would delay the new."""
+    head = "POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 16"
+    with (
+        running(worlds(ONE_BY_ONE).root, cwd=tmp_path, env={"TRACESHIP_QUEUE_LIMIT": "1"}) as server,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        server.await_ready()
+        with held(server):
+            first = clients.submit(server.ask, "w1")
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as impatient:
+                _await_in_flight(server, 1)
+                impatient.sendall(head.encode() + b'\r\n\r\n{"inputs": "w2"}')
+                _await_queue(server)
+                refused = server.ask("w3")
+            given_up = server.await_line(lambda line: line.get("error") == "client-gone")
+            accepted = clients.submit(server.ask, "w4")
+            _await_in_flight(server, 2)
+        statuses = [first.result().status, refused.status, accepted.result().status]
+        counted = server.metric("traceship_requests_total", status="499")
+
+    assert statuses == [200, 429, 200]
+    assert given_up["status"] == 499
+    assert counted == 1
+
+
 def test_a_deadline_ends_the_wait(worlds: Callable[..., World], tmp_path: Path) -> None:
     """504 for what was being run, 503 for what never began; /ping fails while the model is stuck."""
     with (
@@ -518,6 +544,11 @@ def test_the_exit_code_is_the_servers_whatever_the_interpreters_shutdown_meets(
 def _await_queue(server: RunningServer) -> None:
     """Until one request runs and the other waits."""
     while server.metric("traceship_queue_rows") != 1:
+        assert server.process.poll() is None
+
+
+def _await_in_flight(server: RunningServer, requests: int) -> None:
+    while server.metric("traceship_requests_in_flight") != requests:
         assert server.process.poll() is None
 
 
