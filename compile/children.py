@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,9 @@ _OFFLINE = {
 }
 _PR_SET_PDEATHSIG = 1
 RUNNER = "TRACESHIP_RUNNER"
-"""Environment variable with the process id of the runner, for the compile that it starts."""
+"""Environment variable for the compile that a runner starts: the runner's process id, or ``HOLDS_STDIN``."""
+HOLDS_STDIN = "holds-stdin"
+"""The runner is no parent of the compile, in a container, but has the other end of its standard input."""
 _POLL_SECONDS = 0.02
 """Between two looks at the running children; ``Popen.wait`` with a time-out looks as often."""
 
@@ -276,5 +279,15 @@ def tied_to_runner() -> bool:
     runner = os.environ.pop(RUNNER, None)
     if runner is None:
         return True
+    if runner == HOLDS_STDIN:
+        threading.Thread(target=_end_with_stdin, name="runner", daemon=True).start()
+        return True
     die_with_parent(signal.SIGTERM)
     return os.getppid() == int(runner)
+
+
+def _end_with_stdin() -> None:
+    """The engine closes a container's standard input when whoever attached it is gone."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -21,7 +21,7 @@ from typing import Any
 from artifact.errors import TraceshipError, UsageError
 from artifact.interpreter import module_command
 from artifact.verify import verify
-from compile.children import RUNNER, Failure, as_raised
+from compile.children import HOLDS_STDIN, RUNNER, Failure, as_raised
 from compile.drafts import beside
 from compile.package import check_out, install
 from compile.repro import check_folder
@@ -181,7 +181,8 @@ def docker_command(
     )
     samples = [] if request.samples is None else _samples_mount(request.samples)
     return [
-        *("docker", "run", "--rm", "--init"),
+        # The container ends with us: it holds on to our end of its standard input (children.py).
+        *("docker", "run", "--rm", "--init", "--interactive", "--env", f"{RUNNER}={HOLDS_STDIN}"),
         *("--network", "none", "--user", user),
         *("--read-only", "--tmpfs", "/tmp:rw,exec,mode=1777", "--env", "HOME=/tmp"),  # noqa: S108
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -285,15 +286,17 @@ def _run(command: list[str], env: Mapping[str, str], doing: str | None, report: 
 
     On Ctrl-C the child, which gets the signal too, is given time to clean up.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as stdout:
-        child = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as stdout,
+        subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # held open for as long as we live; nothing is written
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             env=dict(env),
-        )
+        ) as child,
+    ):
         try:
             last = _follow(child, report)
             code = child.wait()

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,8 @@ def test_the_container_has_no_network_no_privileges_and_a_read_only_model(
     assert ("--cap-drop", "ALL") in given
     assert ("--security-opt", "no-new-privileges") in given
     assert "--read-only" in words
+    assert ("--env", "TRACESHIP_RUNNER=holds-stdin") in given
+    assert "--interactive" in words
     assert f"type=bind,src={tiny_bert.resolve()},dst=/model,readonly" in words
     assert words[words.index("--user") + 1].split(":")[0] != "0"
     assert words[words.index("--model") - 1] == IMAGE
@@ -231,9 +234,11 @@ def test_a_compile_that_is_killed_here_is_not_blamed_on_docker(
 
 _SHIP = """
 import pathlib, sys
-from compile.runners import run_local
+from compile.runners import run_docker, run_local
 from tests.compile.world import make_request
-run_local(make_request(sys.argv[1], pathlib.Path(sys.argv[2]), "1x16"), lambda line: print(line, flush=True))
+request = make_request(sys.argv[1], pathlib.Path(sys.argv[2]), "1x16")
+report = lambda line: print(line, flush=True)
+run_docker(request, sys.argv[3], report) if sys.argv[3:] else run_local(request, report)
 """
 _RUNNER = """
 import os, subprocess, sys
@@ -278,19 +283,76 @@ def test_a_compile_whose_runner_is_dead_already_does_not_begin() -> None:
     runner.communicate()
 
 
+def test_a_compile_ends_when_its_standard_input_does_if_it_is_told_to() -> None:
+    """In a container nothing else tells that whoever started it is gone."""
+    program = "import time, compile.children as c; print(c.tied_to_runner(), flush=True); time.sleep(60)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(_ROOT), "TRACESHIP_RUNNER": "holds-stdin"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"True\n"
+    child.stdin.write(b"what is read is of no interest")
+    child.stdin.close()
+
+    code = child.wait(timeout=30)
+    child.stdout.close()
+
+    assert code == -signal.SIGTERM
+
+
 def test_a_local_compile_knows_its_runner(tiny_bert: Path, tmp_path: Path) -> None:
     """And leaves nothing half-made when that is killed."""
     runner = _started(_SHIP, str(tiny_bert), str(tmp_path / "out"))
-    assert runner.stdout is not None
-    assert runner.stdout.readline().startswith("read ")
-    (child,) = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
+    child = _compile_of(runner)
     told = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
 
     runner.kill()
     runner.communicate()
 
     assert f"TRACESHIP_RUNNER={runner.pid}".encode() in told
-    deadline = time.monotonic() + 120
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    _await_end(child)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_compile_in_a_container_ends_with_the_runner_that_started_it(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    """The engine is its parent, and hands on that the other end of its standard input is gone."""
+    out = tmp_path / "place" / "out"
+    runner = _started(_SHIP, str(tiny_bert), str(out), IMAGE)
+    child = _compile_of(runner)
+
+    runner.kill()
+    runner.communicate()
+
+    _await_end(child)
+    (abandoned,) = out.parent.iterdir()  # by the runner itself; the next ship removes it
+    assert abandoned.name.endswith(".docker")
+    assert list((abandoned / "out").iterdir()) == []
+
+
+def _compile_of(runner: subprocess.Popen[str]) -> int:
+    """The process id of the compile that it has begun."""
+    assert runner.stdout is not None
+    assert runner.stdout.readline().startswith("read ")
+    (child,) = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
+    return int(child)
+
+
+def _await_end(process: int) -> None:
+    """Until it is gone, or dead and not yet reaped by whoever took it over."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state == "Z":
+            return
+        time.sleep(0.02)
+    pytest.fail("it goes on")
