@@ -72,10 +72,16 @@ class Cdk:
             ["bootstrap", f"aws://{account}/{region}", "--app", str(self.out)], doing="bootstrap the CDK"
         )
 
-    def deploy(self, stacks: list[str], outputs: Path) -> dict[str, dict[str, str]]:
-        """Deploy ``stacks`` of the assembly and return their outputs by stack."""
+    def deploy(
+        self, stacks: list[str], outputs: Path, *, import_existing: bool = False
+    ) -> dict[str, dict[str, str]]:
+        """Deploy ``stacks`` of the assembly and return their outputs by stack.
+
+        ``import_existing``: take resources that are there under a name of the template into the stack.
+        """
         outputs.unlink(missing_ok=True)
         arguments = ["deploy", *stacks, "--require-approval", "never", "--outputs-file", str(outputs)]
+        arguments += ["--import-existing-resources"] if import_existing else []
         self._run([*arguments, "--app", str(self.out), "--progress", "events"], doing="deploy the stacks")
         return json.loads(outputs.read_text()) if outputs.exists() else {}
 

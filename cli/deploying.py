@@ -100,6 +100,8 @@ def deploy(
     stacks: tuple[str, ...] = (),
     foundation: bool = False,
     bootstrap: bool = False,
+    import_existing: bool = False,
+    take_over: bool = False,
     quiet: bool = False,
 ) -> dict[str, dict[str, str]]:
     """Deploy the stacks of the project's settings and return their outputs by stack.
@@ -108,7 +110,15 @@ def deploy(
         stacks: names or roles (``fleet``) to deploy; empty: all.
         foundation: only what needs no release yet.
         bootstrap: prepare the account and region for the CDK first.
+        import_existing: take what an earlier stack left behind into the new one, by its names.
+        take_over: make stacks that another stage or project made this one's.
         quiet: show the CDK CLI's own lines only when it fails.
+
+    Raises:
+        UnknownStack, ReleaseAbsent, PlaceholdersLeft, NotBootstrapped, TypeNotOffered: nothing was deployed.
+        StackOfAnother: likewise; a stack, also one that only would be deployed along, is another stage's.
+        SubprocessFailed, DeployIncomplete: what the CDK or the endpoint said.
+        AwsDenied, AwsUnreachable, AwsRefused: what AWS said.
     """
     chosen = _chosen(project, stacks, foundation=foundation)
     for service in project.services:
@@ -129,14 +139,15 @@ def deploy(
             cdk.bootstrap(project.account, project.region)
     elif _find(project.client("cloudformation"), TOOLKIT_STACK) is None:
         raise NotBootstrapped(account=project.account, region=project.region)
-    for stack in chosen:
+    # All of the assembly: the CDK deploys what the chosen ones depend on, too.
+    for stack in () if take_over else stack_names(project.all_settings, foundation=foundation):
         if (there := _find(project.client("cloudformation"), stack)) is not None:
             check_owner(there, project.shared)
     for service in project.services:
         if (stack := stack_name(service.settings, ENDPOINT)) in chosen:
             check_update(service, wanted_variants(cdk.out, stack))
     with step(f"deploy {', '.join(chosen)}"):
-        outputs = cdk.deploy(chosen, project.state / "outputs.json")
+        outputs = cdk.deploy(chosen, project.state / "outputs.json", import_existing=import_existing)
     _check_outputs(cdk.out, chosen, outputs)
     for service in project.services:
         if (stack := stack_name(service.settings, ENDPOINT)) in chosen:

@@ -21,7 +21,7 @@ class StackOfAnother(UsageError):
             why="its tags say so; names of stacks hold no stage, and a project with a service can be spelt"
             " as another project is",
             fix="give one of the two a project.name, an account or a region of its own, or name the stage"
-            " that made it with --stage",
+            " that made it with --stage; `traceship deploy --take-over` makes it yours",
         )
 
 

@@ -443,6 +443,15 @@ class Settings(Section):
         return named
 
     @model_validator(mode="after")
+    def _tags_of_ours_and_of_aws_are_not_set(self) -> Settings:
+        for key in self.tags:
+            if key.lower().startswith(("traceship:", "aws:")):
+                raise ValueError(
+                    f"the tag {key!r} is not yours to set: commands know a stack by the first kind"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _tags_can_be_read_on_an_instance(self) -> Settings:
         if self.fleet is not None:
             check_tags(self.tags)

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 
 import cli.deploying
 import cli.project
 from artifact.release import Ami, Image, ReleaseLock, release_prefix
+from cli.cdk import Cdk
 from cli.deploying import deploy
 from cli.owners import StackOfAnother
 from fleet.offerings import TypeNotOffered
@@ -69,6 +71,10 @@ def _lock() -> ReleaseLock:
     )
 
 
+class _Deployed(Exception):
+    """The CDK was asked to deploy, with these options."""
+
+
 def test_a_zone_without_the_fleets_type_ends_a_deploy_before_it_begins() -> None:
     """Nothing is synthesised: the project here has no folder for it."""
     project: Any = Project(settings_of(PINNED))
@@ -90,23 +96,31 @@ def test_in_a_network_that_is_there_the_zones_are_those_of_its_subnets() -> None
     assert refused.value.what == "zone eu-west-1c does not offer c5.xlarge"
 
 
+@pytest.mark.parametrize("asked", [(), ("compile",)])
 def test_a_stack_that_another_stage_made_is_not_deployed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
 ) -> None:
-    """The CDK is not asked to: it would find nothing wrong."""
+    """Nor along with one that needs it. The CDK is not asked to: it would find nothing wrong."""
 
     class Formation:
         def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - AWS's name
             tags = {"traceship:project": "traceship", "traceship:stage": "dev"}
             rows = [{"Key": key, "Value": value} for key, value in tags.items()]
+            if StackName not in ("CDKToolkit", "traceship-artifacts"):
+                raise ClientError({"Error": {"Code": "ValidationError"}}, "DescribeStacks")
             return {"Stacks": [{"StackName": StackName, "Tags": rows}]}
 
-    class Cdk:
+    class FakeCdk:
+        out = tmp_path
+
         @classmethod
-        def of(cls, *_: Any, **__: Any) -> Cdk:
+        def of(cls, *_: Any, **__: Any) -> FakeCdk:
             return cls()
 
         def synth(self, **_: Any) -> None: ...
+
+        def deploy(self, *_: Any, **options: Any) -> Any:
+            raise _Deployed(options)
 
     class Prod(cli.project.Project):
         @property
@@ -119,12 +133,15 @@ def test_a_stack_that_another_stage_made_is_not_deployed_over(
 
     settings = tmp_path / "traceship.toml"
     settings.write_text("[project]\n[stage.prod]\n")
-    monkeypatch.setattr(cli.deploying, "Cdk", Cdk)
+    monkeypatch.setattr(cli.deploying, "Cdk", FakeCdk)
 
     with pytest.raises(StackOfAnother) as refused:
-        deploy(Prod(settings, stage="prod"), foundation=True)
+        deploy(Prod(settings, stage="prod"), stacks=asked, foundation=True)
 
     assert "traceship-artifacts belongs to the project 'traceship' in stage 'dev'" in refused.value.what
+    with pytest.raises(_Deployed) as deployed:
+        deploy(Prod(settings, stage="prod"), stacks=asked, foundation=True, take_over=True)
+    assert deployed.value.args == ({"import_existing": False},)
 
 
 def test_zones_do_not_matter_where_no_fleet_is_deployed() -> None:
@@ -133,3 +150,17 @@ def test_zones_do_not_matter_where_no_fleet_is_deployed() -> None:
 
     with pytest.raises(AttributeError, match="object has no attribute"):
         deploy(project)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_what_is_there_already_is_imported_only_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    """A name that is taken by chance must not become a stack's."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(Cdk, "_run", lambda _self, arguments, **_: asked.append(arguments))
+
+    cdk = Cdk(tmp_path / "traceship.toml", None, None, out=tmp_path)
+    cdk.deploy(["shop-fleet"], tmp_path / "outputs.json", import_existing=wanted)
+
+    assert ("--import-existing-resources" in asked[0]) == wanted

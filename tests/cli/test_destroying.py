@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import WaiterError
+from botocore.exceptions import ClientError, WaiterError
 
 from cli.cdk import Cdk
-from cli.destroying import DestroyIncomplete, StackProtected, destroy, existing
+from cli.destroying import DestroyIncomplete, StackInUse, StackProtected, destroy, existing
 from cli.owners import StackOfAnother
 from cli.project import Project
 
@@ -26,10 +26,11 @@ TEMPLATE = {
 
 @dataclass
 class CloudFormation:
-    """Stacks by name; ``failing``: those that it cannot delete."""
+    """Stacks by name; ``failing``: one that it cannot delete, the first ``failures`` times."""
 
     stacks: dict[str, dict[str, Any]]
     failing: str | None = None
+    failures: int = 1000
     deleted: list[str] = field(default_factory=list)
 
     def get_paginator(self, _: str) -> CloudFormation:
@@ -47,12 +48,13 @@ class CloudFormation:
 
     def delete_stack(self, *, StackName: str) -> None:  # noqa: N803
         self.deleted.append(StackName)
+        self.stacks.pop(StackName.removeprefix("id-of-"), None)
 
     def get_waiter(self, _: str) -> CloudFormation:
         return self
 
     def wait(self, *, StackName: str, **_: Any) -> None:  # noqa: N803
-        if StackName == self.failing:
+        if StackName == self.failing and self.deleted.count(StackName) <= self.failures:
             raise WaiterError("stack_delete_complete", "it failed", {})
 
     def describe_stack_events(self, **_: Any) -> dict[str, Any]:
@@ -69,18 +71,50 @@ class CloudFormation:
         }
 
 
+@dataclass
+class S3:
+    """Two buckets with one object each, which every emptying finds again. Notes what stood before it."""
+
+    cloudformation: CloudFormation
+    emptied: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    errors: tuple[dict[str, str], ...] = ()
+    gone: str | None = None
+
+    def get_paginator(self, _: str) -> S3:
+        return self
+
+    def paginate(self, *, Bucket: str, **_: Any) -> list[dict[str, Any]]:  # noqa: N803 - boto3's
+        if Bucket == self.gone:
+            raise ClientError({"Error": {"Code": "NoSuchBucket"}}, "ListObjectVersions")
+        return [{"Versions": [{"Key": "a", "VersionId": "1"}]}]
+
+    def delete_objects(self, *, Bucket: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        self.emptied.append((Bucket.split("-")[1], tuple(self.cloudformation.deleted)))
+        return {"Errors": list(self.errors)}
+
+
 @dataclass(frozen=True)
 class Shop(Project):
     cloudformation: CloudFormation = field(default_factory=lambda: CloudFormation({}))
+    s3: S3 = field(default_factory=lambda: S3(CloudFormation({})))
 
-    def client(self, service: str, region: str | None = None) -> Any:
-        return self.cloudformation if service == "cloudformation" else super().client(service, region)
+    @property
+    def account(self) -> str:
+        return "111122223333"
+
+    @property
+    def region(self) -> str:
+        return "eu-west-1"
+
+    def client(self, service: str, region: str | None = None) -> Any:  # noqa: ARG002 - Project has it
+        return {"cloudformation": self.cloudformation, "s3": self.s3}[service]
 
 
-def _shop(folder: Path, *names: str, **facts: Any) -> Shop:
-    (folder / "traceship.toml").write_text(SETTINGS)
-    stacks = {f"shop-{name}": dict(facts) for name in names}
-    return Shop(folder / "traceship.toml", stage=None, cloudformation=CloudFormation(stacks))
+def _shop(folder: Path, *names: str, settings: str = SETTINGS, service: str | None = None) -> Shop:
+    (folder / "traceship.toml").write_text(settings)
+    formation = CloudFormation({f"shop-{name}": {} for name in names})
+    path = folder / "traceship.toml"
+    return Shop(path, stage=None, service=service, cloudformation=formation, s3=S3(formation))
 
 
 def test_stacks_go_in_the_order_in_which_they_stand_and_what_is_kept_is_listed(tmp_path: Path) -> None:
@@ -130,6 +164,88 @@ def test_a_stack_that_another_stage_made_is_refused_before_anything_is_deleted(t
     with pytest.raises(StackOfAnother, match="in stage 'prod', not to the project 'shop' without a stage"):
         destroy(shop, existing(shop, ()))
 
+    assert shop.cloudformation.deleted == []
+
+
+SERVICES = """
+[project]
+name = "shop"
+retain_data = false
+[fleet]
+instance_types = ["inf1.xlarge"]
+[service.search]
+model = { source = "search-model" }
+fleet = {}
+[service.answers]
+model = { source = "answers-model" }
+fleet = {}
+"""
+FOUNDATION = ("artifacts", "network", "compile")
+
+
+def test_a_service_goes_without_what_others_share(tmp_path: Path) -> None:
+    """What is shared goes when it is named, or with everything."""
+    present = (*FOUNDATION, "search-fleet", "answers-fleet")
+    shop = _shop(tmp_path, *present, settings=SERVICES, service="search")
+
+    assert existing(shop, ()) == ["shop-search-fleet"]
+    assert existing(shop, ("compile",)) == ["shop-compile"]
+
+
+def test_data_stays_while_another_stack_works_with_it(tmp_path: Path) -> None:
+    """CloudFormation would refuse too, but after the buckets were emptied."""
+    present = (*FOUNDATION, "search-fleet", "answers-fleet")
+    shop = _shop(tmp_path, *present, settings=SERVICES, service="search")
+
+    with pytest.raises(StackInUse, match="shop-artifacts is in use by shop-answers-fleet") as refused:
+        destroy(shop, existing(shop, ("search-fleet", "compile", "network", "artifacts")))
+
+    assert "`traceship destroy shop-answers-fleet`" in refused.value.fix
+    assert shop.s3.emptied == []
+    assert shop.cloudformation.deleted == []
+
+
+def test_buckets_are_emptied_when_nothing_writes_to_them_any_more(tmp_path: Path) -> None:
+    """Access logs of a balancer come in for as long as it is there."""
+    shop = _shop(tmp_path, *FOUNDATION, "search-fleet", settings=SERVICES)
+
+    destroy(shop, existing(shop, ()))
+
+    before = ("id-of-shop-search-fleet", "id-of-shop-compile", "id-of-shop-network")
+    assert shop.s3.emptied == [("artifacts", before), ("logs", before)]
+    assert shop.cloudformation.deleted == [*before, "id-of-shop-artifacts"]
+
+
+@pytest.mark.parametrize(("failures", "tries"), [(1, 2), (2, 3)])
+def test_late_access_logs_are_deleted_too(tmp_path: Path, failures: int, tries: int) -> None:
+    """They come minutes late, and a bucket with one is not deleted."""
+    shop = _shop(tmp_path, "artifacts", settings=SERVICES)
+    shop.cloudformation.failing, shop.cloudformation.failures = "id-of-shop-artifacts", failures
+    shop.s3.gone = "shop-artifacts-111122223333-eu-west-1"
+
+    destroy(shop, existing(shop, ()))
+
+    assert [bucket for bucket, _ in shop.s3.emptied] == ["logs"] * tries
+
+
+def test_a_bucket_that_always_fills_again_is_told(tmp_path: Path) -> None:
+    """The reason is CloudFormation's."""
+    shop = _shop(tmp_path, "artifacts", settings=SERVICES)
+    shop.cloudformation.failing = "id-of-shop-artifacts"
+
+    with pytest.raises(DestroyIncomplete, match="shop-artifacts could not be destroyed"):
+        destroy(shop, existing(shop, ()))
+
+
+def test_an_object_that_cannot_be_deleted_is_named(tmp_path: Path) -> None:
+    """S3 answers 200 and lists it."""
+    shop = _shop(tmp_path, "artifacts", settings=SERVICES)
+    shop.s3.errors = ({"Key": "manifest.json", "Message": "Access Denied"},)
+
+    with pytest.raises(DestroyIncomplete) as failed:
+        destroy(shop, existing(shop, ()))
+
+    assert failed.value.why == "shop-artifacts-111122223333-eu-west-1/manifest.json: Access Denied"
     assert shop.cloudformation.deleted == []
 
 

@@ -83,6 +83,9 @@ def test_a_key_like_no_other_lists_the_valid_ones(tmp_path: Path) -> None:
         ('[fleet]\ninstance_types = ["x"]\nami = "latest"\n', "fleet.ami", "latest"),
         ('[fleet]\ninstance_types = ["x"]\n[tags]\n"Cost Center" = "7"\n', "file", "Cost Center"),
         ('[fleet]\ninstance_types = ["x"]\n[tags]\n"a/b" = "7"\n', "file", "a/b"),
+        ('[tags]\n"traceship:stage" = "dev"\n', "file", "traceship:stage"),
+        ('[tags]\n"Traceship:project" = "other"\n', "file", "Traceship:project"),
+        ('[tags]\n"aws:x" = "7"\n', "file", "aws:x"),
         ('[fleet]\ninstance_types = ["x"]\n[tags]\n"_index" = "7"\n', "file", "_index"),
     ],
 )
