@@ -25,7 +25,7 @@ SIGNED = "signed"
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured, or estimated, of an artifact. ``load_seconds``: from bytes to a graph."""
+    """What was measured, or estimated, of an artifact. ``load_seconds``: from bytes to every graph loaded."""
 
     throughput: Throughput
     load_seconds: float

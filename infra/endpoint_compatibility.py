@@ -46,14 +46,14 @@ class DeadlineTooLong(Incompatible):
 
 
 class ReplicaStartsTooSlowly(Incompatible):
-    """A replica was measured to start later than SageMaker waits."""
+    """A replica starts, by the lock, later than SageMaker waits."""
 
     id = "replica-starts-too-slowly"
 
     def __init__(self, *, seconds: int) -> None:
         super().__init__(
             what="the release starts too slowly for an endpoint",
-            why=f"it was measured to take {seconds} s, SageMaker waits {MAX_TIMEOUT_SECONDS} s at most",
+            why=f"the lock says that it takes {seconds} s, SageMaker waits {MAX_TIMEOUT_SECONDS} s at most",
             fix="compile fewer buckets, or serve it from a fleet",
         )
 

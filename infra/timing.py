@@ -23,8 +23,9 @@ IDLE_SECONDS = 60
 """What a load balancer takes unasked."""
 IDLE_MARGIN_SECONDS = 5
 MIN_GRACE_SECONDS = 300
+"""What shipping cannot see: Python and torch, the golden replay on every worker, a busy new machine."""
 STARTUP_FACTOR = 2
-"""Boot may take twice as long as fetch and load did when they were measured."""
+"""A boot may take twice as long as the lock says that fetch and load do."""
 
 PULL_AND_FETCH_SECONDS = 900
 """What image and artifact are given to arrive; a start takes no less (units.py)."""
