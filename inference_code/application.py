@@ -199,7 +199,7 @@ class Application:
         trail.asked(asked.rows_of)
         job = engine.submit(asked.rows)
         # What nobody waits for need not run: clients that give up ask again, and pile up else.
-        exchange.when_lost(job.future.cancel)
+        exchange.when_lost(lambda: engine.give_up(job))
         try:
             outputs = await job.future
         except asyncio.CancelledError:
@@ -207,6 +207,8 @@ class Application:
                 raise ClientGone from None
             raise
         finally:
+            # The connection keeps its last exchange; the exchange must not keep the answer.
+            exchange.when_lost(None)
             trail.left_queue(job)
         large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER
         data = await self._aside(large, lambda: dialect.written(outputs, asked, model, form))

@@ -77,7 +77,7 @@ class Limits:
 
 
 class Job:
-    """The rows of one request. ``future`` gets one output per row, in order; cancel it to give up.
+    """The rows of one request. ``future`` gets one output per row, in order; see ``Engine.give_up``.
 
     ``began`` is when its first row was in a batch, ``ended`` when its last one was answered, 0.0 for
     not yet; ``buckets`` and ``workers`` are where they ran. ``trail.py`` tells them on.
@@ -212,6 +212,11 @@ class Engine:
         self._watch_deadlines()
         self._pump_soon()
         return job
+
+    def give_up(self, job: Job) -> None:
+        """Nobody waits for ``job`` any more: what of it is in no batch yet leaves the queue."""
+        job.future.cancel()
+        self._forget_the_dead()
 
     def trouble(self) -> str | None:
         """Why an inference would not succeed now, or None."""

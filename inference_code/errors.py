@@ -118,19 +118,11 @@ class AnswerTooLarge(RequestError):
         )
 
 
-class BodyIncomplete(RequestError):
-    """The client went away before the whole body had arrived."""
-
-    id = "body-incomplete"
-
-    def __init__(self) -> None:
-        super().__init__(
-            what="the body is incomplete", why="the connection ended first", fix="send the request again"
-        )
-
-
 class ClientGone(RequestError):
-    """The client closed the connection before its answer; nobody reads this. nginx's number for it."""
+    """The client closed the connection before its answer, or before its body was here; nobody reads this.
+
+    The number is nginx's.
+    """
 
     id = "client-gone"
     status = 499

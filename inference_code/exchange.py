@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from inference_code.errors import BodyIncomplete, BodyTooLarge
+from inference_code.errors import BodyTooLarge, ClientGone
 
 JSON = b"application/json"
 Headers = Iterable[tuple[bytes, bytes]]
@@ -105,7 +105,7 @@ class Exchange:
 
         Raises:
             BodyTooLarge: it has, or says that it has, more than ``most`` bytes.
-            BodyIncomplete: the client is gone.
+            ClientGone: the rest of it will not come.
         """
         # The parser has checked that the length is a number.
         if int((self.all(b"content-length") or (b"0",))[0]) > most:
@@ -119,14 +119,14 @@ class Exchange:
             self._parts.clear()
             raise BodyTooLarge(limit=most)
         if self.lost or not self.complete:
-            raise BodyIncomplete
+            raise ClientGone
         parts, self._parts = self._parts, []
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def when_lost(self, give_up: Callable[[], object]) -> None:
+    def when_lost(self, give_up: Callable[[], object] | None) -> None:
         """Call ``give_up`` once nobody is there to read an answer, at once if that is so already."""
         self._lost = give_up
-        if self.lost:
+        if self.lost and give_up is not None:
             give_up()
 
     async def answer(self, response: Response) -> None:

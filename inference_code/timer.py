@@ -18,21 +18,24 @@ class Timer:
     ``time.monotonic``, which is the loop's, but not cut to milliseconds as uvloop does with it.
     """
 
-    __slots__ = ("_deadline", "_handle", "_loop", "_passed")
+    __slots__ = ("_armed", "_deadline", "_handle", "_loop", "_passed")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, passed: Callable[[], None]) -> None:
         self._loop = loop
         self._passed = passed
         self._deadline: float | None = None
         self._handle: asyncio.TimerHandle | None = None
+        self._armed = 0.0
+        """What the loop's timer is set for; uvloop's own answer is rounded, and missing for what is due."""
 
     def set(self, deadline: float) -> None:
         """Call at ``deadline`` and at no earlier one that was set."""
         self._deadline = deadline
         if self._handle is not None:
-            if self._handle.when() <= deadline + _CUT_SECONDS:
+            if self._armed <= deadline:
                 return
             self._handle.cancel()
+        self._armed = deadline
         self._handle = self._loop.call_at(deadline + _CUT_SECONDS, self._fire)
 
     def unset(self) -> None:

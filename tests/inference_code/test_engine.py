@@ -283,8 +283,9 @@ async def test_abandoned_rows_are_dropped() -> None:
     engine.submit([_row(0)])
     await _turns()
     jobs = [engine.submit([_row(tag)]) for tag in (1, 2, 3, 4)]
-    jobs[0].future.cancel()
-    jobs[2].future.cancel()
+    engine.give_up(jobs[0])
+    engine.give_up(jobs[2])
+    assert engine.waiting == 2
     engine.submit([_row(5)]), engine.submit([_row(6)])
     graph.held = False
     graph.release()

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
+import weakref
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvloop
 
+from inference_code.application import Application
 from inference_code.exchange import Exchange, Response, rendered
 from inference_code.http_server import HttpServer
 from inference_code.protocol import Connections, Handler
 from inference_code.timer import Timer
+from inference_code.trail import Trail
 
 GET = b"GET /a%20b?c HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -146,6 +152,8 @@ def test_a_deadline_that_moves_is_kept_without_a_new_timer() -> None:
         timer.set(began + 0.2)
         handle = timer._handle
         timer.set(began + 0.25)
+        timer.set(began + 0.2)
+        timer.set(began + 0.25)
         assert timer._handle is handle
         while not passed:
             await asyncio.sleep(0.01)
@@ -157,6 +165,77 @@ def test_a_deadline_that_moves_is_kept_without_a_new_timer() -> None:
         assert len(passed) == 1
 
     uvloop.run(run())
+
+
+@pytest.mark.parametrize("past", [0.0, 0.0003, 1.0])
+def test_a_deadline_that_has_passed_may_be_set_again(past: float) -> None:
+    """The loop has no timer for what is due at once."""
+
+    async def run() -> None:
+        passed: list[float] = []
+        timer = Timer(asyncio.get_running_loop(), lambda: passed.append(time.monotonic()))
+        for _ in range(3):
+            timer.set(time.monotonic() - past)
+        while not passed:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert len(passed) == 1
+
+    uvloop.run(run())
+
+
+class _Numbers:
+    """An answer that can be watched."""
+
+    size = 1
+
+
+def test_an_idle_connection_does_not_keep_its_last_answer() -> None:
+    """A balancer holds hundreds open, and an answer may have megabytes."""
+
+    class Job:
+        def __init__(self) -> None:
+            self.future: asyncio.Future[list[SimpleNamespace]] = asyncio.get_running_loop().create_future()
+            self.began, self.ended, self.buckets, self.workers = 1.0, 1.0, {"b1_s8"}, {"0"}
+
+    async def run() -> None:
+        job, numbers = Job(), _Numbers()
+        job.future.set_result([SimpleNamespace(arrays=[numbers])])
+        watched, jobs = weakref.ref(numbers), [job]
+        del job, numbers
+        engine = SimpleNamespace(
+            full=lambda: False, submit=lambda _rows: jobs.pop(), give_up=lambda _job: None
+        )
+        limits = SimpleNamespace(queue=1)
+        service = SimpleNamespace(engine=engine, model=None, served=SimpleNamespace(limits=limits))
+        asked = SimpleNamespace(rows=(), rows_of=(), form="application/json")
+        dialect = SimpleNamespace(
+            readable=("application/json",),
+            prepared=lambda *_: asked,
+            offered=lambda *_: ("application/json",),
+            written=lambda *_: b"[]",
+        )
+        headers = {b"content-type": [b"application/json"]}
+        exchange = Exchange(_Nobody(), "POST", "/invocations", headers, keep_alive=True)
+        exchange.end()
+        await Application([], _silent())._invocations(service, dialect, exchange, Trail())  # type: ignore[arg-type]
+        gc.collect()
+        assert watched() is None
+        assert not exchange.lost
+
+    uvloop.run(run())
+
+
+class _Nobody:
+    """A connection that nothing is written to."""
+
+    def wanted(self, exchange: Exchange) -> None: ...
+
+    async def send(self, exchange: Exchange, response: Response) -> None: ...
+
+
+def _silent() -> Any:
+    return SimpleNamespace(request=lambda *_, **__: None)
 
 
 def connections_of(server: HttpServer) -> Connections:

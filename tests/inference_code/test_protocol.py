@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from artifact.serving import KEEP_ALIVE_SECONDS, MAX_BODY_BYTES
-from inference_code.errors import BodyIncomplete
+from inference_code.errors import ClientGone
 from inference_code.exchange import Exchange, Response
 from inference_code.http_server import HttpServer
 from inference_code.protocol import Connections, GuardedProtocol
@@ -220,7 +220,7 @@ async def _reads_it_all(exchange: Exchange) -> None:
         return
     try:
         await exchange.body(MAX_BODY_BYTES)
-    except BodyIncomplete:
+    except ClientGone:
         return
     await exchange.answer(Response(status=200))
 
