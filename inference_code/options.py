@@ -21,6 +21,7 @@ from inference_code.served import (
     MAX_QUEUE,
     MAX_WINDOW_MS,
     MAX_WORKERS,
+    MIN_DEADLINE_SECONDS,
     ServedModel,
     read_models,
 )
@@ -215,7 +216,12 @@ def _limits(environ: Mapping[str, str]) -> Limits:
         queue=int(number(serving.ENV_QUEUE_LIMIT, queue, at_least=1, at_most=MAX_QUEUE))
         if queue
         else plain.queue,
-        deadline=number(serving.ENV_DEADLINE_SECONDS, deadline, at_least=0.001, at_most=MAX_DEADLINE_SECONDS)
+        deadline=number(
+            serving.ENV_DEADLINE_SECONDS,
+            deadline,
+            at_least=MIN_DEADLINE_SECONDS,
+            at_most=MAX_DEADLINE_SECONDS,
+        )
         if deadline
         else plain.deadline,
         window=number(serving.ENV_BATCH_WINDOW_MS, window, at_most=MAX_WINDOW_MS) / 1000

@@ -32,6 +32,8 @@ MAX_URL_BYTES = 4_096
 MAX_FRAMING = 16
 """Bytes on the wire for each byte of a body. A chunk of one byte is framed by five; extensions, which nobody
 reads, could go on for ever."""
+MAX_UNFINISHED_BYTES = 268_435_456
+"""Of all bodies that have not arrived whole, on all connections: each may take 30 s."""
 _UNASKED_BYTES = 65_536
 """Of a body that are taken before anybody wants them."""
 _PATHS = 256
@@ -45,12 +47,15 @@ class Connections:
     """What all connections of a server share.
 
     handler: answers an exchange; refused: told the id of whatever never became one.
-    keep_alive: seconds that a connection may idle.
+    keep_alive: seconds that a connection may idle. most_unfinished: see ``MAX_UNFINISHED_BYTES``.
     """
 
     handler: Handler
     refused: Callable[[str], None] = lambda _error: None
     keep_alive: float = KEEP_ALIVE_SECONDS
+    most_unfinished: int = MAX_UNFINISHED_BYTES
+    unfinished: int = 0
+    """Bytes of bodies that have not arrived whole."""
     open: set[GuardedProtocol] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,7 +78,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._timer = Timer(self._loop, self._too_long)
         self._receiving = "nothing"
-        self._head_bytes = self._url_bytes = self._counted = 0
+        self._head_bytes = self._url_bytes = self._counted = self._unfinished = 0
         self._wire_bytes = self._body_bytes = 0
         self._began = 0.0
         self._url = b""
@@ -99,6 +104,7 @@ class GuardedProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         self._timer.stop()
         self._transport.lost()
+        self._finish_body()
         self._shared.open.discard(self)
         self._shared.changed.set()
         for exchange in (self._running, self._latest, *self._waiting):
@@ -187,12 +193,18 @@ class GuardedProtocol(asyncio.Protocol):
             self._pause_reading()
             self._waiting.append(exchange)
         self._receiving = "body"
+        self._finish_body()
         self._wire_bytes = self._body_bytes = 0
         self._timer.set(self._began + self.request_seconds)
 
     def on_body(self, body: bytes) -> None:
         assert self._latest is not None, "a body follows a head"
         self._body_bytes += len(body)
+        if not self._latest.answered:  # else it is dropped
+            self._unfinished += len(body)
+            self._shared.unfinished += len(body)
+        if self._shared.unfinished > self._shared.most_unfinished:
+            self._fail(429, "too-many-bodies", "The server is reading as many bytes of bodies as it may.")
         self._latest.feed(body)
         if self._latest.size > _UNASKED_BYTES and not (self._latest.awaited or self._latest.answered):
             self._pause_reading()
@@ -205,6 +217,7 @@ class GuardedProtocol(asyncio.Protocol):
                 return
         self._receiving = "nothing"
         self._head_bytes = 0
+        self._finish_body()
         self._latest.end()
         # Until the answer only the answer has a limit, which is the application's.
         self._timer.unset()
@@ -291,9 +304,19 @@ class GuardedProtocol(asyncio.Protocol):
             return
         part = data[: self._offered_left]
         self._offered_left -= len(part)
-        self.on_body(part)
+        try:
+            self.on_body(part)
+        except ConnectionAbortedError:  # not in a callback of the parser here, which would hand it on
+            assert self._refusal is not None, "it says why"
+            self._refuse(*self._refusal)
+            return
         if self._offered_left == 0:
             self.on_message_complete()
+
+    def _finish_body(self) -> None:
+        """None of this connection is unfinished any more."""
+        self._shared.unfinished -= self._unfinished
+        self._unfinished = 0
 
     def _begin(self) -> None:
         self._receiving = "head"
@@ -314,6 +337,7 @@ class GuardedProtocol(asyncio.Protocol):
 
     def _refuse(self, status: int, error: str, message: str) -> None:
         self._timer.unset()
+        self._finish_body()
         if self._transport.is_closing():
             return
         self._shared.refused(error)
@@ -349,4 +373,5 @@ def _path(url: bytes) -> str:
 
 
 def _error(status: int, error: str, message: str) -> Response:
-    return Response(status=status, body=msgspec.json.encode({"error": error, "message": message}))
+    body = msgspec.json.encode({"error": error, "message": message})
+    return Response(status, body, headers=((b"retry-after", b"1"),) if status == 429 else ())

@@ -25,6 +25,7 @@ from inference_code.engine import Limits
 MAX_WORKERS = 100
 """More than the 64 NeuronCores of the largest instance, and the numbers that a CloudWatch metric takes."""
 MAX_QUEUE = 10_000
+MIN_DEADLINE_SECONDS = 0.001
 MAX_DEADLINE_SECONDS = 60.0
 MAX_WINDOW_MS = 100.0
 
@@ -64,7 +65,9 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str | None = None
     workers: Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKERS)] | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_QUEUE)] | None = None
-    deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_DEADLINE_SECONDS)] | None = None
+    deadline_seconds: (
+        Annotated[float, msgspec.Meta(ge=MIN_DEADLINE_SECONDS, le=MAX_DEADLINE_SECONDS)] | None
+    ) = None
     batch_window_ms: Annotated[float, msgspec.Meta(ge=0, le=MAX_WINDOW_MS)] | None = None
 
 

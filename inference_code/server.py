@@ -90,6 +90,7 @@ def serve(options: ServeOptions, lines: LineWriter, program: Sequence[str] = PRO
         models = recorder.exposition.models
         emitter = Emitter(models, lines, service=options.service, interval=options.emf_seconds)
     server = _Server(application, services, options, program)
+    _warn_of_deadlines(options)
     logger.info("listening", extra={"host": options.host, "port": listener.getsockname()[1]})
     uvloop.run(server.run(listener))
     application.close()
@@ -186,6 +187,16 @@ class _Server:
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._close_timer = asyncio.get_running_loop().call_later(patience, self._closing.set)
+
+
+def _warn_of_deadlines(options: ServeOptions) -> None:
+    """Say it at the start, not when the first request is lost: what is allowed cannot always be kept."""
+    drain = _drain_seconds(options)
+    for served in options.models:
+        if served.limits.deadline > drain:
+            facts = {"model": served.name, "deadline": served.limits.deadline, "drain": drain}
+            fix = "a shorter deadline or lame duck, or a balancer that waits before it stops this process"
+            logger.warning("requests may outlast a drain", extra={**facts, "fix": fix})
 
 
 def _drain_seconds(options: ServeOptions) -> float:

@@ -195,7 +195,7 @@ class Serve(Section):
 
     batch_window_ms: Annotated[float, Field(ge=0, le=100)] = 2.0
     """Longest wait for more rows while another batch runs."""
-    deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
+    deadline_seconds: Annotated[float, Field(ge=0.001, le=60)] = 20.0
     """A request is answered or failed within this."""
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Rows waiting before the server answers 429."""

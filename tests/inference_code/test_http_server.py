@@ -25,11 +25,13 @@ GET = b"GET /a%20b?c HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 
 
-def _with_server(handler: Handler, work: Callable[[HttpServer, int], Awaitable[None]]) -> Connections:
+def _with_server(
+    handler: Handler, work: Callable[[HttpServer, int], Awaitable[None]], **limits: int
+) -> Connections:
     """Run ``work`` against a server of ``handler``; return what its connections shared."""
 
     async def run() -> Connections:
-        connections = Connections(handler)
+        connections = Connections(handler, **limits)  # type: ignore[arg-type]
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = HttpServer(connections)
             await server.start(listener)
@@ -100,6 +102,48 @@ def test_a_client_that_reads_nothing_gets_no_more_answers() -> None:
         await server.close(patience=1)
 
     _with_server(large, work)
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"
+
+
+@pytest.mark.parametrize("extra", [b"", OFFER])
+@pytest.mark.parametrize("leaves", [False, True])
+def test_bodies_that_do_not_arrive_are_bounded_all_together(extra: bytes, leaves: bool) -> None:
+    """Each may take half a minute, and a thousand of them would be the machine's memory."""
+
+    async def reads(exchange: Exchange) -> None:
+        body = await exchange.body(10_000)
+        await exchange.answer(Response(200, body=b"%d" % len(body)))
+
+    async def posted(port: int, part: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: h\r\n" + extra + b"Content-Length: 1000\r\n\r\n" + part)
+        return reader, writer
+
+    async def work(server: HttpServer, port: int) -> None:
+        first, writes_first = await posted(port, b"a" * 800)
+        while connections_of(server).unfinished != 800:
+            await asyncio.sleep(0.01)
+        second, writes_second = await posted(port, b"a" * 800)
+        refused = await second.read()
+        assert refused.startswith(b"HTTP/1.1 429 ")
+        assert b"retry-after: 1\r\n" in refused
+        assert b"too-many-bodies" in refused
+        if leaves:
+            writes_first.transport.abort()
+        else:
+            writes_first.write(b"a" * 200)
+            assert (await first.readuntil(b"\r\n\r\n1000")).startswith(b"HTTP/1.1 200 ")
+        while connections_of(server).unfinished:
+            await asyncio.sleep(0.01)
+        third, writes_third = await posted(port, b"a" * 1000)
+        assert (await third.readuntil(b"\r\n\r\n1000")).startswith(b"HTTP/1.1 200 ")
+        for writer in (writes_first, writes_second, writes_third):
+            writer.close()
+        await server.close(patience=1)
+
+    _with_server(reads, work, most_unfinished=1000)
 
 
 def test_a_body_longer_than_allowed_is_not_kept() -> None:

@@ -426,6 +426,21 @@ def test_a_lame_duck_fails_ping_and_answers_everybody(worlds: Callable[..., Worl
     assert largest_difference(world.answer("w1 w2"), replies[0].json) <= 1e-5
 
 
+@pytest.mark.parametrize(
+    ("lame_duck", "deadline", "warned"), [("2", "20", False), ("20", "20", True), ("2", "60", True)]
+)
+def test_a_deadline_that_a_drain_cannot_wait_for_is_told_at_the_start(
+    world: World, tmp_path: Path, lame_duck: str, deadline: str, warned: bool
+) -> None:
+    """After SIGTERM there are 25 s for everything, and whoever chose a minute should know."""
+    env = {**held_start(tmp_path), "TRACESHIP_DEADLINE_SECONDS": deadline}
+    with running(world.root, "--lame-duck", lame_duck, cwd=tmp_path, env=env) as server:
+        event = server.await_line(lambda line: line["event"] in ("requests may outlast a drain", "listening"))
+
+    assert (event["event"] == "requests may outlast a drain") == warned
+    assert not warned or event["drain"] < event["deadline"]
+
+
 def test_closing_answers_what_is_in_flight_and_exits_with_0(
     worlds: Callable[..., World], tmp_path: Path
 ) -> None:
