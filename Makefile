@@ -25,8 +25,8 @@ demo: setup
 	$(VENV)/bin/traceship demo
 
 test: check .venv-sagemaker/.done .venv-stock/.done lane-container
-	$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e"
-	$(PY) -m pytest -q -m e2e
+	$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e and not long"
+	$(PY) -m pytest -q -m "e2e or long"
 
 check: setup
 	$(VENV)/bin/ruff format --check --quiet .
@@ -35,7 +35,7 @@ check: setup
 	$(VENV)/bin/lint-imports
 
 quick: setup $(WHEELS)/.done
-	$(PY) -m pytest -m "not e2e" -n 2 tests/artifact tests/settings tests/cli tests/publish
+	$(PY) -m pytest -m "not e2e and not long" -n 2 tests/artifact tests/settings tests/cli tests/publish
 
 lane-container: setup $(WHEELS)/.done
 	$(PY) -m tests.container_lane

@@ -9,6 +9,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from artifact.golden import largest_difference
 from tests.inference_code.running import running
 from tests.kit.fuzzing import LEAKS, fuzz
@@ -16,11 +18,14 @@ from tests.kit.handmade import World
 from tests.kit.mutations import CANARIES
 
 
-def test_damaged_requests_get_4xx_and_leave_nothing_but_counts(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("total", [4_000, pytest.param(20_000, marks=pytest.mark.long)])
+def test_damaged_requests_get_4xx_and_leave_nothing_but_counts(
+    world: World, tmp_path: Path, total: int
+) -> None:
     """A hundred canaries in texts, headers and queries come out nowhere; the server stays well."""
     with running(world.root, cwd=tmp_path) as server:
         server.await_ready()
-        fuzzed = asyncio.run(fuzz(server.port, total=4_000, at_once=32, seed=3))
+        fuzzed = asyncio.run(fuzz(server.port, total=total, at_once=32, seed=3))
         metrics = server.call("GET", "/metrics").body.decode()
         healthy = server.call("GET", "/ping").status
         answered = server.ask("w5 w6 w7").json

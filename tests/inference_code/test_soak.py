@@ -20,14 +20,15 @@ from tests.kit.soaking import Soaked, soak
 from tests.kit.tagged import Tagged
 
 
+@pytest.mark.parametrize("total", [12_000, pytest.param(50_000, marks=pytest.mark.long)])
 def test_many_requests_leave_nothing_behind_and_nobody_gets_anothers_answer(
-    world: World, tmp_path: Path
+    world: World, tmp_path: Path, total: int
 ) -> None:
     """Texts, lists, refusals and clients that hang up: memory, descriptors and threads do not grow."""
     with running(world.root, cwd=tmp_path, keep_requests=False) as server:
         server.await_ready()
         soaked = asyncio.run(
-            soak(server.port, server.process.pid, Tagged(world), total=12_000, at_once=16, seed=1)
+            soak(server.port, server.process.pid, Tagged(world), total=total, at_once=16, seed=1)
         )
         healthy = server.call("GET", "/ping").status
 
