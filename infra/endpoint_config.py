@@ -74,8 +74,8 @@ def make_endpoint(
     name: str,
     shifting: sagemaker.CfnEndpoint.DeploymentConfigProperty | None,
 ) -> sagemaker.CfnEndpoint:
-    """The endpoint. An update keeps counts and weights, which scaling and rollouts have changed, but
-    not what is captured: SageMaker would go on capturing after the settings say no more."""
+    """The endpoint. An update keeps counts and weights, which scaling and whoever shifts traffic changed,
+    but not what is captured: SageMaker would go on capturing after the settings say no more."""
     return sagemaker.CfnEndpoint(
         stack,
         "Endpoint",
