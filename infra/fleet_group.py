@@ -136,7 +136,10 @@ def _mixed(template: ec2.LaunchTemplate, fleet: Fleet) -> autoscaling.MixedInsta
 
 
 def _rollout(fleet: Fleet, stopping: Sequence[cloudwatch.IAlarm]) -> autoscaling.UpdatePolicy:
-    """A new instance before an old one goes, step by step, stopped and undone by any alarm."""
+    """A new instance before an old one goes, step by step, stopped and undone by any alarm.
+
+    One that is already as wanted stays: going back replaces what the rollout brought, and nothing else.
+    """
     return autoscaling.UpdatePolicy.instance_refresh(
         strategy=autoscaling.InstanceRefreshStrategy.ROLLING,
         min_healthy_percentage=MIN_HEALTHY_PERCENT,
@@ -144,6 +147,7 @@ def _rollout(fleet: Fleet, stopping: Sequence[cloudwatch.IAlarm]) -> autoscaling
         checkpoint_percentages=list(fleet.checkpoints_percent),
         checkpoint_delay=cdk.Duration.minutes(fleet.checkpoint_delay_minutes),
         bake_time=cdk.Duration.minutes(fleet.bake_minutes),
+        skip_matching=True,  # a template's default, and not that of the API
         alarms=list(stopping),
     )
 

@@ -95,6 +95,17 @@ def rollout_bakes(resource: Resource, _: Template) -> bool:
 
 
 @rule(
+    "matching-instances-stay",
+    GROUP,
+    what="A rollout leaves instances alone that are already as wanted",
+    why="going back from one bad instance would replace the whole fleet, one by one, amid a fault",
+    fix="set Preferences.SkipMatching to true; the API's own default is false",
+)
+def matching_instances_stay(resource: Resource, _: Template) -> bool:
+    return _preferences(resource)["SkipMatching"] is True
+
+
+@rule(
     "new-before-old",
     GROUP,
     what="A new instance is healthy before an old one goes",

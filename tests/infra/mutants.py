@@ -367,6 +367,8 @@ MUTANTS = (
     Mutant("rollout-reaches-all", "last checkpoint", GROUP, refresh("CheckpointPercentages", [1, 50])),
     Mutant("alarm-before-next-step", "pause", GROUP, refresh("CheckpointDelay", 120)),
     Mutant("rollout-bakes", "bake time", GROUP, refresh("BakeTime", None)),
+    Mutant("matching-instances-stay", "skip matching", GROUP, refresh("SkipMatching", False)),
+    Mutant("matching-instances-stay", "stated skip matching", GROUP, refresh("SkipMatching", None)),
     Mutant("new-before-old", "capacity while rolling", GROUP, refresh("MinHealthyPercentage", 90)),
     Mutant("capacity-left-alone", "scaled size", GROUP, put("DesiredCapacity", to="3")),
     Mutant("replaced-when-unhealthy", "balancer's check", GROUP, put("HealthCheckType", to="EC2")),

@@ -61,6 +61,7 @@ def test_a_rollout_pauses_bakes_and_is_undone_by_alarms(cpu: World) -> None:
     assert (preferences["MinHealthyPercentage"], preferences["MaxHealthyPercentage"]) == (100, 110)
     assert preferences["CheckpointPercentages"] == [1, 25, 100]
     assert (preferences["CheckpointDelay"], preferences["BakeTime"]) == (600, 900)
+    assert preferences["SkipMatching"] is True
     alarms = {alarm["Ref"] for alarm in preferences["AlarmSpecification"]["Alarms"]}
     assert len(alarms) == 3
     assert alarms < set(cpu.all("fleet", "AWS::CloudWatch::Alarm"))
