@@ -11,6 +11,8 @@ INSTANCE_ENV_FILE = "/etc/traceship/instance.env"
 """``INSTANCE_ID=…``: the only thing that an instance does not know from its launch template."""
 
 ENV_INSTANCE = "INSTANCE_ID"
+ENV_SERVE_USER = "TRACESHIP_SERVE_USER"
+"""Number of the user that the server runs as, to whom the instance's metadata are shut."""
 ENV_CHIPS = "TRACESHIP_CHIPS"
 """Inferentia chips that the instance type has; each is a device node /dev/neuronN."""
 ENV_DRIVER = "TRACESHIP_DRIVER"

@@ -29,6 +29,7 @@ from infra.units import (
     MODEL_DIR,
     MONITOR_CONFIG_FILE,
     SCRIPT_FILE,
+    SERVE_USER_ID,
     UNIT,
     UNITS,
     USER_ID,
@@ -107,6 +108,7 @@ class Boot:
     def host_env(self) -> str:
         """``KEY=value`` lines for ``traceship-host`` and the watch."""
         values = {
+            host.ENV_SERVE_USER: str(SERVE_USER_ID),
             host.ENV_CHIPS: str(self.chips),
             host.ENV_DRIVER: self.lock.artifact.requires.neuron_driver or INF1_DRIVER,
             host.ENV_BUCKET: self.bucket,

@@ -141,6 +141,7 @@ class FleetStack(ProjectStack):
             security_group=inside,
             require_imdsv2=True,
             http_put_response_hop_limit=1,
+            http_protocol_ipv6=False,  # `traceship-host confine` shuts the other address
             instance_metadata_tags=True,  # tell an instance its group's name
             detailed_monitoring=True,
             block_devices=[

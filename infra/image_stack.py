@@ -40,7 +40,7 @@ from infra.roles import (
     write_log,
 )
 from infra.stack import ProjectStack
-from infra.units import MODEL_DIR, USER_ID
+from infra.units import MODEL_DIR, SERVE_USER_ID, USER_ID
 from settings.model import MachineImage, Settings
 
 VERSION = "1.0.0"
@@ -117,6 +117,7 @@ class ImageStack(ProjectStack):
             "IMAGE": uri(self._lock.serving_image),
             "MODEL_DIR": MODEL_DIR,
             "USER_ID": str(USER_ID),
+            "SERVE_USER_ID": str(SERVE_USER_ID),
             "PORT": str(serving.PORT),
             "ATTEMPTS": str(GOLDEN_ATTEMPTS),
             "SERVE_ENV": boot.serve_env(),

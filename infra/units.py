@@ -23,7 +23,9 @@ MODEL_DIR = "/var/lib/traceship/model"
 HOST_DEVICES = "/host/dev"
 ENV_IMAGE = "TRACESHIP_IMAGE"
 USER_ID = 10001
-"""Numeric, because the name need not exist in the image; not 0."""
+"""Of the containers that ask AWS for something. Not 0; a number, because the image need not know a name."""
+SERVE_USER_ID = 10002
+"""Of the server, which asks AWS for nothing: its user is kept from the instance's credentials."""
 WATCH_STOP_SECONDS = 10
 RESTART_SECONDS = 15
 """Between two starts: long enough that a fault of three starts has lasted most of a minute."""
@@ -57,6 +59,7 @@ class Units:
                 "RuntimeDirectoryPreserve=yes",
                 "ExecStartPre=-/usr/bin/docker rm --force traceship-fetch traceship-serve",
                 *preflight,
+                f"ExecStartPre={SCRIPT_FILE} confine",
                 f"ExecStartPre={self._fetch()}",
                 f"ExecStart={self._serve()}",
                 f"ExecStartPost={SCRIPT_FILE} ready",
@@ -117,14 +120,16 @@ class Units:
     def _serve(self) -> str:
         devices = [f"--device /dev/{host.NODE}{chip}" for chip in range(self.chips)]
         stop = f"--stop-timeout {CONTAINER_STOP_SECONDS}"
-        return self._run("serve", [f"--volume {MODEL_DIR}:{MODEL_DIR}:ro", *devices, stop])
+        model = f"--volume {MODEL_DIR}:{MODEL_DIR}:ro"
+        return self._run("serve", [model, *devices, stop], user=SERVE_USER_ID)
 
-    def _run(self, command: str, options: list[str]) -> str:
-        """Host networking: instance credentials stay one hop away, so a hop limit of 1 suffices."""
+    def _run(self, command: str, options: list[str], *, user: int = USER_ID) -> str:
+        """Host networking: instance credentials stay one hop away, so a hop limit of 1 suffices, and the
+        host's rules know whose a connection is."""
         parts = [
             f"/usr/bin/docker run --rm --name traceship-{command}",
             "--network host --read-only --tmpfs /tmp --env HOME=/tmp",
-            f"--user {USER_ID}:{USER_ID} --cap-drop ALL --security-opt no-new-privileges",
+            f"--user {user}:{USER_ID} --cap-drop ALL --security-opt no-new-privileges",
             f"--env-file {serving.SERVE_ENV_FILE}",
             *options,
             f"--log-driver awslogs --log-opt awslogs-region={cdk.Aws.REGION}",

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What an instance does around its server. The units call it; docs/host.md explains every line it writes.
 #   preflight  before anything is fetched: are all chips there, and is it the driver that has Inf1?
+#   confine    before it, too: keep the server's user from this instance's credentials
 #   ready      once the server runs: wait until it answers, then let Auto Scaling put it into service
 #   stopped    after every end: keep the reason; after too many, have the instance replaced
 set -u
@@ -45,6 +46,16 @@ preflight() {
       return 1
       ;;
   esac
+}
+
+# The server asks AWS for nothing. Without the rule it does not start: who breaks into it would act as this instance.
+confine() {
+  set -- OUTPUT --destination 169.254.169.254 --match owner --uid-owner "$TRACESHIP_SERVE_USER" --jump REJECT
+  iptables --wait --check "$@" 2>/dev/null && return
+  if ! answer=$(iptables --wait --insert "$@" 2>&1); then
+    say "no rule keeps the server from this instance's metadata: $answer"
+    return 1
+  fi
 }
 
 metadata() {
@@ -174,9 +185,9 @@ stopped() {
 
 mkdir -p "$STATE"
 case ${1-} in
-  preflight | ready | stopped) "$1" ;;
+  preflight | confine | ready | stopped) "$1" ;;
   *)
-    say "usage: $0 preflight|ready|stopped"
+    say "usage: $0 preflight|confine|ready|stopped"
     exit 2
     ;;
 esac

@@ -20,8 +20,8 @@ oldest=$(printf '%s\n' "$cli" "$OLDEST_CLI" | sort -V | head -n 1)
 # An instance that has itself replaced takes a slot by a conditional write, which older ones do not know.
 [ -n "$cli" ] && [ "$oldest" = "$OLDEST_CLI" ] || fail "the parent's aws command is $cli, older than $OLDEST_CLI"
 
-dnf install -y "$KERNEL_PACKAGE-devel-$KERNEL" gcc make dkms docker amazon-ecr-credential-helper \
-  amazon-cloudwatch-agent amazon-ssm-agent || fail "a package of the system is not to be had"
+dnf install -y "$KERNEL_PACKAGE-devel-$KERNEL" gcc make dkms docker iptables-nft \
+  amazon-ecr-credential-helper amazon-cloudwatch-agent amazon-ssm-agent || fail "a package of the system is not to be had"
 
 package "aws-neuronx-dkms-$DRIVER_VERSION.noarch.rpm" "$DRIVER_SHA256"
 package "aws-neuronx-tools-$TOOLS_VERSION.x86_64.rpm" "$TOOLS_SHA256"

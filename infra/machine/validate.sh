@@ -13,7 +13,7 @@ grep -qx 'exclude=kernel\* aws-neuronx-\*' /etc/dnf/dnf.conf || fail "kernel and
 for unit in docker amazon-ssm-agent; do
   systemctl is-enabled --quiet "$unit" || fail "$unit does not start at boot"
 done
-for program in /opt/aws/neuron/bin/neuron-monitor /opt/aws/neuron/bin/neuron-ls docker-credential-ecr-login; do
+for program in /opt/aws/neuron/bin/neuron-monitor /opt/aws/neuron/bin/neuron-ls docker-credential-ecr-login iptables; do
   command -v "$program" >/dev/null || fail "$program is missing"
 done
 docker image inspect "$IMAGE" >/dev/null || fail "the serving image $IMAGE is not on the disk"

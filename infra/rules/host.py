@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from artifact import host
 from infra import names
 from infra.rules.machines import TEMPLATE, user_data
 from infra.rules.template import Resource, Template, at, is_completed_by_batch, listed, rule
@@ -13,6 +14,7 @@ GROUP = "AWS::AutoScaling::AutoScalingGroup"
 POLICY = "AWS::IAM::ManagedPolicy"
 FETCH = "--name traceship-fetch"
 ON_INF1 = "--device /dev/neuron"
+CONTAINER = re.compile(r"docker run [^\n]*--name traceship-(\w+) [^\n]*--user (\d+):")
 
 
 @rule(
@@ -42,6 +44,26 @@ def checks_chips_before_it_fetches(resource: Resource, template: Template) -> bo
     preflight = data.find(f"ExecStartPre={SCRIPT_FILE} preflight")
     fetch = data.index(FETCH)
     return 0 <= preflight < fetch if ON_INF1 in data else preflight < 0
+
+
+@rule(
+    "server-without-credentials",
+    TEMPLATE,
+    what="The server's user cannot reach the instance's credentials",
+    why="who breaks into the server would act as the instance: write its log, take its fleet's slots, have "
+    "instances replaced",
+    fix=f"keep ExecStartPre={SCRIPT_FILE} confine before the fetch, and a user of the server's own, the one "
+    f"that {host.ENV_SERVE_USER} names",
+)
+def server_without_credentials(resource: Resource, template: Template) -> bool:
+    if is_completed_by_batch(resource, template):
+        return True
+    data = user_data(resource)
+    users = {found[1]: int(found[2]) for found in CONTAINER.finditer(data.replace("\\\n", " "))}
+    confined = re.findall(rf"^\s*{host.ENV_SERVE_USER}=(\d+)$", data, re.MULTILINE)
+    own = users.pop("serve")
+    before = 0 <= data.find(f"ExecStartPre={SCRIPT_FILE} confine\n") < data.index(FETCH)
+    return before and [str(own)] == confined and own not in users.values()
 
 
 @rule(

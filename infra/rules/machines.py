@@ -57,6 +57,18 @@ def imds_one_hop(resource: Resource, _: Template) -> bool:
 
 
 @rule(
+    "imds-at-one-address",
+    TEMPLATE,
+    what="Instance credentials are at their IPv4 address only",
+    why="that is the one which the host shuts to the server's user",
+    fix="set MetadataOptions.HttpProtocolIpv6 to disabled",
+)
+def imds_at_one_address(resource: Resource, template: Template) -> bool:
+    stated = resource.at("LaunchTemplateData", "MetadataOptions", "HttpProtocolIpv6")
+    return stated == "disabled" or (stated is None and is_completed_by_batch(resource, template))
+
+
+@rule(
     "encrypted-disks",
     TEMPLATE,
     VOLUME,

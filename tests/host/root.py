@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.kit.command import CHECKOUT
 
-STAND_INS = ("docker", "aws", "journalctl", "systemctl", "cloud-init")
+STAND_INS = ("docker", "aws", "journalctl", "systemctl", "cloud-init", "iptables")
 UNSHARE = ["unshare", "--mount", "--propagation", "private"]
 if os.geteuid() != 0:
     UNSHARE += ["--map-root-user"]

@@ -1,4 +1,4 @@
-"""Programs of a host that is not here: docker, aws, journalctl, systemctl, cloud-init.
+"""Programs of a host that is not here: docker, aws, journalctl, systemctl, cloud-init, iptables.
 
 Run as ``standins.py NAME ARGUMENT…`` inside an isolated root. The ``aws`` command passes every
 option on to boto3, which refuses what the service does not know, as the real one does.
@@ -15,6 +15,8 @@ from typing import Any
 
 JOURNAL = Path("/run/journal")
 FAULTS = Path("/run/faults")
+RULES = Path("/run/rules")
+"""Of iptables, one a line, first come first: they last as long as a boot."""
 
 
 def main(name: str, arguments: list[str]) -> int:
@@ -24,6 +26,7 @@ def main(name: str, arguments: list[str]) -> int:
         "journalctl": journalctl,
         "systemctl": record,
         "cloud-init": cloud_init,
+        "iptables": iptables,
     }[name](arguments)
 
 
@@ -46,6 +49,8 @@ def docker(arguments: list[str]) -> int:
         environment |= dict(line.split("=", 1) for line in Path(file).read_text().splitlines())
     command = arguments[arguments.index(image) + 1 :]
     if command == ["serve"]:
+        user = arguments[arguments.index("--user") + 1].partition(":")[0]
+        assert f"--uid-owner {user} --jump REJECT" in RULES.read_text(), "the server is not confined"
         return _serve(environment, faults)
     return subprocess.run(
         [sys.executable, "-m", "inference_code", *command], env=environment, check=False
@@ -131,6 +136,24 @@ def record(arguments: list[str]) -> int:
 def cloud_init(arguments: list[str]) -> int:
     assert arguments == ["query", "instance_id"]
     print("i-0123456789abcdef0")
+    return 0
+
+
+def iptables(arguments: list[str]) -> int:
+    """Keeps rules, and finds them only as they were given; with "no-owner" its kernel lacks the match."""
+    if "no-owner" in FAULTS.read_text().split():
+        print("Warning: Extension owner revision 0 not supported, missing kernel module?", file=sys.stderr)
+        print(
+            "iptables v1.8.8 (nf_tables):  RULE_INSERT failed (No such file): rule in OUTPUT", file=sys.stderr
+        )
+        return 4
+    wait, verb, *rule = arguments
+    assert wait == "--wait"
+    rules = RULES.read_text().splitlines() if RULES.exists() else []
+    if verb == "--check":
+        return int(" ".join(rule) not in rules)
+    assert verb == "--insert"
+    RULES.write_text("".join(f"{line}\n" for line in [" ".join(rule), *rules]))
     return 0
 
 

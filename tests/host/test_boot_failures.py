@@ -110,6 +110,10 @@ def _disk_full(host: Host) -> None:
     host.root.disk = 4096
 
 
+def _no_owner_match(host: Host) -> None:
+    host.root.faults = ("no-owner",)
+
+
 def _server_crashes(host: Host) -> None:
     host.root.faults = ("crash",)
 
@@ -122,6 +126,10 @@ FAILURES = {
     "digest-mismatch": (_digest_mismatch, '"error": "download-changed"'),
     "pull-denied": (_pull_denied, "pull access denied for traceship/serving"),
     "disk-full": (_disk_full, "No space left on device"),
+    "no-firewall-rule": (
+        _no_owner_match,
+        "no rule keeps the server from this instance's metadata: Warning",
+    ),
     "server-crashes": (_server_crashes, "NRT init failed"),
 }
 
@@ -201,6 +209,16 @@ def test_a_good_boot_lets_the_launch_continue(host: Host, waiting: bool) -> None
     assert calls == ["CONTINUE"] * waiting
     assert host.aws.called("SetInstanceHealth") == []
     assert told["enabled"][3:] == ["traceship.service", "traceship-watch.service"]
+
+
+def test_the_servers_user_is_kept_from_the_instances_credentials_once(host: Host) -> None:
+    """Whoever fetches is not; a start that failed and is tried again leaves no second rule."""
+    host.root.faults = ("crash",)
+
+    host.boot(starts=2)
+
+    rules = (host.root.folder / "run/rules").read_text().splitlines()
+    assert rules == ["OUTPUT --destination 169.254.169.254 --match owner --uid-owner 10002 --jump REJECT"]
 
 
 def test_an_answer_to_the_hook_that_was_lost_is_given_again(host: Host) -> None:

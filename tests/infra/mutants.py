@@ -200,6 +200,45 @@ MUTANTS = (
         launch("MetadataOptions", "InstanceMetadataTags", to="disabled"),
     ),
     Mutant(
+        "server-without-credentials",
+        "the server is confined",
+        LAUNCH,
+        boot("ExecStartPre=/usr/local/sbin/traceship-host confine\n", "\n"),
+    ),
+    Mutant(
+        "server-without-credentials",
+        "a fault in confining stops the start",
+        LAUNCH,
+        boot(
+            "ExecStartPre=/usr/local/sbin/traceship-host confine",
+            "ExecStartPre=-/usr/local/sbin/traceship-host confine",
+        ),
+    ),
+    Mutant(
+        "server-without-credentials",
+        "confined before anything runs",
+        LAUNCH,
+        boot("ExecStartPre=(/usr/local/sbin/traceship-host confine)\n", "ExecStartPost=\\1\n"),
+    ),
+    Mutant(
+        "server-without-credentials",
+        "a user of the server's own",
+        LAUNCH,
+        boot("--user 10002:", "--user 10001:"),
+    ),
+    Mutant(
+        "server-without-credentials",
+        "the user that is confined",
+        LAUNCH,
+        boot("TRACESHIP_SERVE_USER=10002", "TRACESHIP_SERVE_USER=10001"),
+    ),
+    Mutant(
+        "imds-at-one-address",
+        "metadata by IPv4 only",
+        LAUNCH,
+        launch("MetadataOptions", "HttpProtocolIpv6", to="enabled"),
+    ),
+    Mutant(
         "checks-chips-before-it-fetches",
         "preflight on Inf1",
         LAUNCH,

@@ -18,6 +18,7 @@ from infra.boot import (
     MODEL_DIR,
     SCRIPT,
     SCRIPT_FILE,
+    SERVE_USER_ID,
     UNIT,
     UNIT_FILE,
     UNITS,
@@ -32,7 +33,6 @@ LONGER_NAMES = 800
 
 LOCKED_DOWN = (
     "--read-only",
-    f"--user {USER_ID}:{USER_ID}",
     "--cap-drop ALL",
     "--security-opt no-new-privileges",
 )
@@ -117,7 +117,8 @@ def test_the_unit_fetches_then_serves(cpu: World) -> None:
     """Two containers of the same image; nothing runs if the fetch fails."""
     unit = _unit(cpu)
 
-    leftovers, fetch = unit["ExecStartPre"]
+    leftovers, confine, fetch = unit["ExecStartPre"]
+    assert confine == f"{SCRIPT_FILE} confine"
     assert leftovers.startswith("-/usr/bin/docker rm --force traceship-fetch traceship-serve")
     assert fetch.endswith("${TRACESHIP_IMAGE} fetch")
     assert unit["ExecStart"][0].endswith("${TRACESHIP_IMAGE} serve")
@@ -135,11 +136,22 @@ def test_fetch_and_serve_are_arguments_of_the_images_entry_point() -> None:
 
 def test_the_containers_may_change_nothing(cpu: World) -> None:
     """Read-only, not root, no capabilities, no new privileges."""
-    for command in (_unit(cpu)["ExecStartPre"][1], _unit(cpu)["ExecStart"][0]):
+    for command in (_unit(cpu)["ExecStartPre"][2], _unit(cpu)["ExecStart"][0]):
         for option in (*LOCKED_DOWN, f"--env-file {serving.SERVE_ENV_FILE}"):
             assert option in command
         assert "--privileged" not in command
-    assert USER_ID != 0
+
+
+def test_the_server_has_a_user_of_its_own(cpu: World, inf1: World) -> None:
+    """Who fetches and who watches asks AWS for something; the server does not, and is known by its user."""
+    ((watch,),) = [
+        re.findall(r"docker run .*", _files(inf1)[f"{UNITS}/{WATCH_UNIT}"]["content"].replace("\\\n", " "))
+    ]
+    fetch, serve = _unit(cpu)["ExecStartPre"][2], _unit(cpu)["ExecStart"][0]
+    users = [re.findall(r"--user (\S+)", command) for command in (fetch, watch, serve)]
+
+    assert users == [[f"{USER_ID}:{USER_ID}"], [f"{USER_ID}:{USER_ID}"], [f"{SERVE_USER_ID}:{USER_ID}"]]
+    assert len({0, USER_ID, SERVE_USER_ID}) == 3
 
 
 def test_one_device_a_chip_goes_to_the_server(cpu: World, inf1: World) -> None:
@@ -148,7 +160,7 @@ def test_one_device_a_chip_goes_to_the_server(cpu: World, inf1: World) -> None:
 
     assert devices == [f"/dev/neuron{n}" for n in range(4)]
     assert "--device" not in _user_data(cpu)
-    assert "--device" not in _unit(inf1)["ExecStartPre"][1]
+    assert "--device" not in str(_unit(inf1)["ExecStartPre"])
 
 
 def test_stopping_outlasts_draining(cpu: World) -> None:
@@ -188,6 +200,7 @@ def test_the_host_knows_what_it_is_compared_with(inf1: World) -> None:
     assert environment.pop(host.ENV_BUCKET).startswith("<traceship-artifacts:ExportsOutputRefArtifacts")
     assert environment.pop(host.ENV_LOG_GROUP).startswith("<Logs")
     assert environment == {
+        host.ENV_SERVE_USER: str(SERVE_USER_ID),
         host.ENV_CHIPS: "4",
         host.ENV_DRIVER: "2.24",
         host.ENV_SLOT_PREFIX: "fleets/traceship-fleet/replacements",

@@ -167,6 +167,7 @@ def test_credentials_stay_on_the_host_and_disks_are_encrypted(cpu: World) -> Non
     data = _launch_data(cpu)
 
     assert data["MetadataOptions"] == {
+        "HttpProtocolIpv6": "disabled",
         "HttpPutResponseHopLimit": 1,
         "HttpTokens": "required",
         "InstanceMetadataTags": "enabled",

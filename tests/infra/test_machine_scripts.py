@@ -27,9 +27,11 @@ CONSTANTS = {
     "DRIVER_SHA256": hashlib.sha256(PACKAGES[0].encode()).hexdigest(),
     "TOOLS_SHA256": hashlib.sha256(PACKAGES[1].encode()).hexdigest(),
     "BUCKET": "artifacts", "ACCOUNT": "111122223333", "REGION": "eu-west-1", "IMAGE": IMAGE, "CHIPS": "1",
-    "MODEL_DIR": "/var/lib/traceship/model", "USER_ID": "10001", "PORT": "8080", "ATTEMPTS": "3",
-    "OLDEST_CLI": "2.22.0", "SERVE_ENV": "TRACESHIP_DIGEST=ab\nTRACESHIP_PORT=8080\n",
+    "MODEL_DIR": "/var/lib/traceship/model", "USER_ID": "10001", "SERVE_USER_ID": "10002", "PORT": "8080",
+    "ATTEMPTS": "3", "OLDEST_CLI": "2.22.0", "SERVE_ENV": "TRACESHIP_DIGEST=ab\nTRACESHIP_PORT=8080\n",
 }  # fmt: skip
+REFUSED = '[[ "$*" != *connect_ex* ]] || exit 42\n'
+"""What the server's user gets who asks for credentials."""
 ANSWERS = {
     "uname": f"echo {KERNEL}.x86_64",
     "aws": 'if [ "$1" = --version ]; then echo "aws-cli/2.27.4 Python/3.9"; exit; fi\n'
@@ -37,7 +39,8 @@ ANSWERS = {
     "dnf": ":",
     "modinfo": f"echo {DRIVER}",
     "systemctl": ":",
-    "docker": ":",
+    "docker": REFUSED,
+    "iptables": ":",
     "docker-credential-ecr-login": ":",
     "rpm": f"echo kernel-{KERNEL}",
     "curl": ":",
@@ -226,7 +229,7 @@ def test_a_file_that_is_not_as_it_should_be_is_noticed(
     assert (result.returncode, why in result.stderr) == (1, True), result.stderr
 
 
-@pytest.mark.parametrize("gone", ["neuron-monitor", "neuron-ls", "docker-credential-ecr-login"])
+@pytest.mark.parametrize("gone", ["neuron-monitor", "neuron-ls", "docker-credential-ecr-login", "iptables"])
 def test_a_missing_program_is_noticed(built: Machine, gone: str) -> None:
     """By its name."""
     if gone in built.answers:
@@ -244,16 +247,20 @@ def test_an_image_is_good_when_the_golden_set_passes_on_the_device(built: Machin
     result = built.run(TEST[0])
 
     assert (result.returncode, result.stderr) == (0, "")
-    fetch, serve = (call for call in built.calls if call.startswith("docker run"))
+    (rule,) = (call for call in built.calls if call.startswith("iptables"))
+    assert "--destination 169.254.169.254 --match owner --uid-owner 10002 --jump REJECT" in rule
+    probe, fetch, serve = (call for call in built.calls if call.startswith("docker run"))
+    assert "--user 10001:10001" in fetch
+    assert all("--user 10002:10001" in call for call in (probe, serve))
     assert fetch.endswith(f"{IMAGE} fetch")
     assert serve.endswith(f"--device /dev/neuron0 {IMAGE} serve")
     for option in (
         "--read-only",
-        "--user 10001:10001",
         "--cap-drop ALL",
         "--pull never",
         "no-new-privileges",
     ):
+        assert option in probe
         assert option in fetch
         assert option in serve
     assert built.calls[-1] == "docker rm --force traceship-fetch traceship-serve"
@@ -262,8 +269,11 @@ def test_an_image_is_good_when_the_golden_set_passes_on_the_device(built: Machin
 @pytest.mark.parametrize(
     ("program", "answer", "why"),
     [
-        ("docker", '[[ "$*" != *fetch ]]', "could not be fetched"),
-        ("docker", '[[ "$*" != *serve || $1 = rm ]]', "does not start"),
+        ("docker", f'{REFUSED}[[ "$*" != *fetch ]]', "could not be fetched"),
+        ("docker", f'{REFUSED}[[ "$*" != *serve || $1 = rm ]]', "does not start"),
+        ("docker", ":", "is not kept from the instance's credentials (0)"),
+        ("docker", "[[ $1 != run ]] || exit 125", "is not kept from the instance's credentials (125)"),
+        ("iptables", "exit 4", "iptables cannot keep"),
         ("curl", "exit 22", "golden set did not pass on the device within 3 attempts"),
     ],
 )
