@@ -29,4 +29,4 @@ def test_workers_killed_under_load_cost_their_own_requests_only(world: World, tm
     assert found.counts["200"] > found.counts["503"]
     assert found.slowest < 20, "a lost request waits for no deadline"
     assert len(found.back) == 20
-    assert len(found.silent) == 2
+    assert len(found.silent) <= 2
