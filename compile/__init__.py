@@ -23,8 +23,9 @@ as one TorchScript file, ``report.py`` draws what was proven, ``stock.py`` (with
 archive for AWS's own container.
 
 The parent process never imports torch: a child that is killed for memory or by a crash in the
-compiler leaves a parent that can say so and clean up. ``runners.py`` starts the same entry point
-here or in the Inf1 container.
+compiler leaves a parent that can say so and clean up; ``out_of_memory.py`` tells the first from all
+else, and a job of AWS Batch then asks for more (``batch/attempts.py``). ``runners.py`` starts the same
+entry point here or in the Inf1 container.
 
 What it costs: every child pays the import of torch and transformers (seconds), and the model is
 loaded once a bucket. Write ``from compile.trace import …``; ``import compile`` hides a built-in.

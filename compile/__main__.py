@@ -1,7 +1,8 @@
 """``python -m compile``: the one way in, on a laptop and in the Inf1 container.
 
 Progress goes to stderr; with ``--json`` stdout is one JSON object. Errors are three lines on
-stderr (one JSON object with ``--json``); exit codes are those of ``artifact/errors.py``.
+stderr (one JSON object with ``--json``); exit codes are those of ``artifact/errors.py``, but for a job of
+AWS Batch that ran out of memory (``batch/attempts.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, NoReturn, get_args
 
 from artifact.errors import TraceshipError, UsageError
 from artifact.manifest import Casting, Pooling, Target, Tier, Waiver
-from compile.batch.attempts import noted
+from compile.batch.attempts import KILLED_FOR_MEMORY, noted, too_little
 from compile.children import tied_to_runner
 from compile.durable import no_room
 from compile.exchange import brought, brought_parts, settled
@@ -77,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with noted(options.out, options.remember, os.environ):
             told = _run(options)
     except TraceshipError as error:
-        _print_error(error, as_json=as_json)
-        return error.exit_code
+        return _failed(error, error, as_json=as_json)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
@@ -87,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             traceback.print_exc()
         known = no_room(error, place="the artifact") or Unexpected(error=error)
-        _print_error(known, as_json=as_json)
-        return known.exit_code
+        return _failed(error, known, as_json=as_json)
     print(json.dumps(told.data, ensure_ascii=False) if as_json else told.text)
     return 0
 
@@ -286,6 +285,15 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _failed(error: Exception, known: TraceshipError, *, as_json: bool) -> int:
+    """Tell what happened, in our words; return the exit code, which in a job can ask for more memory."""
+    rung = too_little(error, os.environ)
+    if rung is not None:
+        _progress(str(rung))
+    _print_error(known, as_json=as_json)
+    return known.exit_code if rung is None else KILLED_FOR_MEMORY
 
 
 def _print_error(error: TraceshipError, *, as_json: bool) -> None:

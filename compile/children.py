@@ -42,6 +42,9 @@ RUNNER = "TRACESHIP_RUNNER"
 """Environment variable for the compile that a runner starts: the runner's process id, or ``HOLDS_STDIN``."""
 HOLDS_STDIN = "holds-stdin"
 """The runner is no parent of the compile, in a container, but has the other end of its standard input."""
+KILLED = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL})
+"""Exit codes of a killed process, as its parent and as a shell between the two tell it. Most often it was
+the kernel, for memory."""
 _POLL_SECONDS = 0.02
 """Between two looks at the running children; ``Popen.wait`` with a time-out looks as often."""
 
@@ -60,6 +63,9 @@ class ChildFailed(TraceshipError):
     """A child ended without an answer. The caller, who knows the job, finds the cause in ``log``."""
 
     id = "child-failed"
+    exit_code_of_child: int | None = None
+    log: str = ""
+    """Both are unknown of one that another process raised (``as_raised``)."""
 
     def __init__(self, *, job: str, exit_code: int | None, log: str) -> None:
         ended = "was stopped at its time limit" if exit_code is None else f"ended with exit code {exit_code}"

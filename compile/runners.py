@@ -21,7 +21,7 @@ from typing import Any
 from artifact.errors import TraceshipError, UsageError
 from artifact.interpreter import module_command
 from artifact.verify import verify
-from compile.children import HOLDS_STDIN, RUNNER, Failure, as_raised
+from compile.children import HOLDS_STDIN, KILLED, RUNNER, Failure, as_raised
 from compile.drafts import beside
 from compile.package import check_out, install
 from compile.repro import check_folder
@@ -329,7 +329,7 @@ def _error(last: str, code: int, doing: str | None) -> BaseException:
         told = json.loads(last)
         failure = Failure(id=told["id"], exit_code=code, what=told["what"], why=told["why"], fix=told["fix"])
     except (ValueError, KeyError, TypeError):
-        why = last or ("it was killed, most often for memory" if code in (-9, 137) else "it said nothing")
+        why = last or ("it was killed, most often for memory" if code in KILLED else "it said nothing")
         return (
             CompileDied(exit_code=code, why=why)
             if doing is None

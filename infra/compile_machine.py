@@ -21,6 +21,7 @@ from infra.compile_compute import Compute
 from infra.stack import ProjectStack, without_said_dependency
 
 KILLED_FOR_MEMORY = 137
+"""Exit code of a job that was killed, or that says so of a child of its own (compile/batch/attempts.py)."""
 MEMORY_VARIABLE = "TRACESHIP_MEMORY_GIB"
 LAST_VARIABLE = "TRACESHIP_LAST_MEMORY"
 """What a job reads of its rung (compile/batch/attempts.py)."""
@@ -108,7 +109,7 @@ class RowsMachine:
         return parts.next(failed).next(end.otherwise(self._ladder("Compile")))
 
     def _ladder(self, doing: str) -> sfn.IChainable:
-        """The first rung, with each next one reached only by a job that was killed for memory."""
+        """The first rung, with each next one reached only by a job that ran out of memory."""
         done = sfn.Pass(self._stack, f"{doing}Done", parameters={"name.$": "$.name", "status": "done"})
         failed = sfn.Pass(
             self._stack,

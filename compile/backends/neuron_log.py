@@ -24,6 +24,7 @@ from compile.backends.neuron_errors import (
     PipelineDoesNotFit,
     TraceFailed,
 )
+from compile.children import KILLED
 
 _COMPILED = re.compile(r"operators \(post-compilation\) before = (\d+), compiled = (\d+)")
 _PARTITIONS = re.compile(r"neuron partitioner created (\d+) sub-graphs")
@@ -32,7 +33,7 @@ _OPERATOR = re.compile(r"=> ([A-Za-z0-9_]+::\w+): \d+ \[(?:not )?supported\]")
 _NOT_SUPPORTED = re.compile(r"=> ([A-Za-z0-9_]+::\w+): \d+ \[not supported\]")
 
 _KILLED = re.compile(r"Compile command returned: (?:-9|137)\b")  # 431, 439
-_NO_ALLOCATION = re.compile(
+NO_ALLOCATION = re.compile(
     r"std::bad_alloc|^MemoryError\b|Cannot allocate memory|DefaultCPUAllocator: (?:can't|not enough)"
     r"|terminated abruptly while the future was running",  # 328: a worker of the compiler was killed
     flags=re.MULTILINE,
@@ -82,10 +83,10 @@ def explain(log: str, exit_code: int, bucket: str, timeout_seconds: int) -> Trac
     The causes are asked in order, the outer before the inner: a compiler that was killed also
     leaves a traceback, and every failed subgraph ends in "no operations".
     """
-    if exit_code in (-9, 137) or _KILLED.search(log):
+    if exit_code in KILLED or _KILLED.search(log):
         return CompilerOutOfMemory(bucket=bucket)
-    if _NO_ALLOCATION.search(log):
-        return CompilerOutOfMemory(bucket=bucket, why=_line_of(_NO_ALLOCATION, log))
+    if NO_ALLOCATION.search(log):
+        return CompilerOutOfMemory(bucket=bucket, why=_line_of(NO_ALLOCATION, log))
     if _TIMED_OUT.search(log):
         return CompilerTimedOut(bucket=bucket, seconds=timeout_seconds)
     for cause in (_setting, _unsupported, _crash, _nothing):

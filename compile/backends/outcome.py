@@ -7,7 +7,7 @@ from artifact.manifest import Coverage
 from compile.backends.coverage import shortfall
 from compile.backends.neuron_errors import CompilerOutOfMemory, CompilerTimedOut, TraceFailed
 from compile.backends.neuron_log import explain, read_coverage
-from compile.children import ChildFailed
+from compile.children import KILLED, ChildFailed
 from compile.request import CompileRequest, Shape
 
 
@@ -18,7 +18,7 @@ def cause(failed: ChildFailed, request: CompileRequest, shape: Shape) -> Tracesh
         return CompilerTimedOut(bucket=shape.name, seconds=seconds)
     if request.target == "inf1":
         return explain(failed.log, code, shape.name, seconds)
-    if code in (-9, 137):
+    if code in KILLED:
         return CompilerOutOfMemory(bucket=shape.name)
     return TraceFailed(bucket=shape.name, why=failed.why)
 

@@ -5,6 +5,8 @@
 
 ``<place>`` is the job's place below compiled/: the key of a row, or ``<key>.parts/BxL`` of a bucket. A job
 that is killed without a word leaves ``started``, which is how a row that no memory suffices for is found.
+The kernel's memory killer mostly takes a child of the job, and the job lives to say so: it notes that, and
+ends with the exit code of one that was killed, for which the state machine gives the next size.
 The job's role may write below compiled/ already, so none of this needs another right, and nobody but a
 job writes it. ``given_up.py`` reads it.
 """
@@ -25,6 +27,7 @@ from artifact.errors import CredentialsError, TraceshipError
 from artifact.manifest import Record
 from compile.batch.deployment import COMPILED
 from compile.durable import NoRoom, no_room
+from compile.out_of_memory import ran_out_of_memory
 from compile.places import s3_client, split_place
 
 SCHEMA: Literal["traceship.attempt/1"] = "traceship.attempt/1"
@@ -34,6 +37,9 @@ JOB_VARIABLE = "AWS_BATCH_JOB_ID"
 MEMORY_VARIABLE = "TRACESHIP_MEMORY_GIB"
 LAST_VARIABLE = "TRACESHIP_LAST_MEMORY"
 """Set by the state machine: the job's memory, and ``true`` where no larger size is left to try."""
+KILLED_FOR_MEMORY = 137
+"""The exit code for which the state machine gives more memory (infra/compile_machine.py): that of a container
+whose first process was killed."""
 
 Status = Literal["started", "done", "failed", "interrupted"]
 
@@ -64,6 +70,26 @@ class Memory(Record, frozen=True, kw_only=True):
     gib: int
 
 
+@dataclass(frozen=True)
+class Rung:
+    """The memory that the state machine gave the job, in GiB, and whether no larger size is left to try."""
+
+    gib: int
+    is_last: bool
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Rung | None:
+        """None where no state machine told."""
+        memory = environ.get(MEMORY_VARIABLE, "")
+        last = environ.get(LAST_VARIABLE) == "true"
+        return cls(gib=int(memory), is_last=last) if memory.isdecimal() else None
+
+    def __str__(self) -> str:
+        """For the log of a job that it was too little for."""
+        next_one = "the most there is" if self.is_last else f"exit code {KILLED_FOR_MEMORY} asks for more"
+        return f"{self.gib} GiB of memory were too little, {next_one}"
+
+
 def attempts_prefix(prefix: str) -> str | None:
     """Where the attempts at ``compiled/…`` lie, without a slash at the end; None for any other place."""
     head, _, rest = prefix.partition("/")
@@ -74,6 +100,14 @@ def is_passing(error: BaseException) -> bool:
     """Whether the same job could end otherwise another time: AWS, a full disk, somebody's interruption."""
     about_aws = type(error).__module__ == "artifact.aws" or isinstance(error, CredentialsError)
     return about_aws or isinstance(error, NoRoom | KeyboardInterrupt) or no_room(error, place="") is not None
+
+
+def too_little(error: BaseException, environ: Mapping[str, str]) -> Rung | None:
+    """The memory that a job of the state machine ran out of; it then has to end with ``KILLED_FOR_MEMORY``.
+
+    None for any other error, and for a process that no state machine waits for.
+    """
+    return Rung.of(environ) if ran_out_of_memory(error) else None
 
 
 @contextmanager
@@ -99,8 +133,8 @@ def noted(out: str, remember: str | None, environ: Mapping[str, str]) -> Iterato
         note.write_end(error)
         raise
     note.write_end(None)
-    if remember is not None and note.memory_gib is not None:
-        _remember(note.s3, remember, note.memory_gib)
+    if remember is not None and note.rung is not None:
+        _remember(note.s3, remember, note.rung.gib)
 
 
 @dataclass(frozen=True)
@@ -109,8 +143,7 @@ class _Note:
     bucket: str
     key: str
     job: str
-    memory_gib: int | None
-    last_memory: bool
+    rung: Rung | None
 
     @classmethod
     def of(cls, out: str, environ: Mapping[str, str]) -> _Note | None:
@@ -121,14 +154,12 @@ class _Note:
         place = attempts_prefix(prefix)
         if place is None:
             return None
-        memory = environ.get(MEMORY_VARIABLE, "")
         return cls(
             s3=s3_client(),
             bucket=bucket,
             key=f"{place}/{job}.json",
             job=job,
-            memory_gib=int(memory) if memory.isdecimal() else None,
-            last_memory=environ.get(LAST_VARIABLE) == "true",
+            rung=Rung.of(environ),
         )
 
     def write(self, status: Status, error: BaseException | None = None) -> None:
@@ -136,10 +167,10 @@ class _Note:
         attempt = Attempt(
             job=self.job,
             status=status,
-            memory_gib=self.memory_gib,
-            last_memory=self.last_memory,
-            lasting=status == "failed" and error is not None and not is_passing(error),
-            exit_code=None if ours is None else ours.exit_code,
+            memory_gib=None if self.rung is None else self.rung.gib,
+            last_memory=self._is_last,
+            lasting=status == "failed" and error is not None and self._is_lasting(error),
+            exit_code=None if ours is None else self._exit_code(ours),
             id="" if ours is None else ours.id,
             what=str(error or "") if ours is None else ours.what,
             why="" if ours is None else ours.why,
@@ -147,6 +178,18 @@ class _Note:
         )
         with translated(f"write s3://{self.bucket}/{self.key}"):
             self.s3.put_object(Bucket=self.bucket, Key=self.key, Body=encode(attempt))
+
+    @property
+    def _is_last(self) -> bool:
+        return self.rung is not None and self.rung.is_last
+
+    def _exit_code(self, error: TraceshipError) -> int:
+        has_ladder = self.rung is not None
+        return KILLED_FOR_MEMORY if has_ladder and ran_out_of_memory(error) else error.exit_code
+
+    def _is_lasting(self, error: BaseException) -> bool:
+        """Too little memory lasts only where there is no more: elsewhere the next size is tried."""
+        return self._is_last if ran_out_of_memory(error) else not is_passing(error)
 
     def write_end(self, error: BaseException | None) -> None:
         """The note is worth less than the result, or than the error that ends the job."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from artifact.aws import translated
 from artifact.errors import TraceshipError
+from compile.batch.attempts import KILLED_FOR_MEMORY
 from compile.batch.deployment import Deployment
 from compile.batch.execution import Execution
 from compile.children import Failure, as_raised
@@ -93,7 +94,9 @@ class Follower:
             return None
         job = jobs[-1]
         if job.said and job.exit_code:
-            return as_raised(Failure(**job.said, exit_code=job.exit_code))
+            # That the job was killed is for the state machine to know: here it is an error with words.
+            code = TraceshipError.exit_code if job.exit_code == KILLED_FOR_MEMORY else job.exit_code
+            return as_raised(Failure(**job.said, exit_code=code))
         ended = "" if job.exit_code is None else f" (exit code {job.exit_code})"
         return JobFailed(
             job=self._execution.job_name(label),

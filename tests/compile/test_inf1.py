@@ -163,6 +163,7 @@ def test_half_precision_does_not_pass_the_cpu_tier(tiny_classifier: Path, tmp_pa
         ("protobuf", 1, "graph-too-large"),
         ("killed", 1, "compiler-out-of-memory"),
         ("killed-compiler", 1, "compiler-out-of-memory"),
+        ("killed-running", 1, "child-failed"),
         ("unsupported", 1, "operator-not-supported"),
     ],
 )
@@ -174,6 +175,31 @@ def test_every_failure_of_the_compiler_gets_its_name(
 
     assert finished.returncode == code
     assert _error(finished)["id"] == error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "last", "code", "error"),
+    [
+        ("killed", "false", 137, "compiler-out-of-memory"),
+        ("killed-compiler", "true", 137, "compiler-out-of-memory"),
+        ("killed-running", "false", 137, "child-failed"),
+        ("unsupported", "false", 1, "operator-not-supported"),
+        ("zero", "false", 3, "nothing-compiled"),
+    ],
+)
+def test_in_a_job_a_child_that_was_killed_is_a_job_that_was_killed(
+    tiny_classifier: Path, tmp_path: Path, failure: str, last: str, code: int, error: str
+) -> None:
+    """Tracing, compiling and proving; the words stay, with the size before them. Others do not climb."""
+    rung = {"TRACESHIP_MEMORY_GIB": "64", "TRACESHIP_LAST_MEMORY": last}
+
+    finished = _compile(tiny_classifier, tmp_path / "out", NEURON_DOUBLE_FAIL=failure, **rung)
+
+    assert finished.returncode == code, finished.stderr
+    assert _error(finished)["id"] == error
+    told = "the most there is" if last == "true" else "exit code 137 asks for more"
+    assert (f"64 GiB of memory were too little, {told}" in finished.stderr) is (code == 137)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ from compile.__main__ import BadArguments, parse
 from compile.batch import attempts
 from compile.batch.intake import ANSWER
 from infra.compile_compute import KINDS
-from infra.compile_machine import LAST_VARIABLE, MEMORY_VARIABLE
+from infra.compile_machine import KILLED_FOR_MEMORY, LAST_VARIABLE, MEMORY_VARIABLE
 from infra.job_image import CONTEXT
 from tests.infra.worlds import CHECKOUT, DIGEST, World, text_of
 
@@ -124,6 +125,63 @@ def test_a_job_killed_for_memory_gets_the_next_size(cpu: World) -> None:
         assert choice["Choices"][0]["Next"] == f"Compile{higher}GiB"
         assert choice["Default"] == "CompileFailed"
         assert states[f"Compile{here}GiBOnDemand"]["Catch"][0]["Next"] == f"WasCompile{here}GiBTooLittle"
+
+
+def _cause(
+    exit_code: int, status_reason: str = "Essential container in task exited", **container: str
+) -> str:
+    """How Step Functions tells of a failed job: Batch's own description as compact JSON, some of its keys."""
+    ended = {
+        "ExitCode": exit_code,
+        "LogStreamName": "job/default/5d3fe6",
+        "NetworkInterfaces": [],
+        **container,
+    }
+    attempt = {"Container": ended, "StatusReason": status_reason, "StoppedAt": 1591403929450}
+    told = [{"Name": MEMORY_VARIABLE, "Value": "32"}, {"Name": LAST_VARIABLE, "Value": "false"}]
+    job = {
+        "Attempts": [attempt],
+        "Container": {"Command": ["--bucket", "1x137"], "Environment": told, **ended, "Vcpus": 16},
+        "JobName": "traceship-1-row",
+        "RetryStrategy": {"Attempts": 1, "EvaluateOnExit": []},
+        "Status": "FAILED",
+        "StatusReason": status_reason,
+        "Timeout": {"AttemptDurationSeconds": 21600},
+    }
+    return json.dumps(job, separators=(",", ":"))
+
+
+def _next(choice: dict[str, Any], cause: str) -> str:
+    """Where a Choice by StringMatches goes: ``*`` is any text, all else itself (Amazon States Language)."""
+    for rule in choice["Choices"]:
+        for pattern in (alternative["StringMatches"] for alternative in rule["Or"]):
+            if re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), cause, flags=re.DOTALL):
+                return str(rule["Next"])
+    return str(choice["Default"])
+
+
+@pytest.mark.parametrize(
+    ("cause", "goes_to"),
+    [
+        (_cause(attempts.KILLED_FOR_MEMORY), "Compile64GiB"),
+        (_cause(137, Reason="OutOfMemoryError: Container killed due to memory usage"), "Compile64GiB"),
+        *((_cause(code), "CompileFailed") for code in (1, 2, 3, 130, 139)),
+        (_cause(137, "Your Spot Task was interrupted."), "Compile32GiBOnDemand"),
+        ("The job could not be submitted", "CompileFailed"),
+    ],
+    ids=["child", "itself", "1", "2", "3", "130", "139", "spot", "no JSON"],
+)
+def test_the_exit_code_of_a_job_that_ran_out_of_memory_climbs_and_no_other(
+    cpu: World, cause: str, goes_to: str
+) -> None:
+    """By the machine's own patterns, on the cause as Step Functions writes it."""
+    states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
+
+    reached = _next(states["WasCompile32GiBInterrupted"], cause)
+    if reached == "WasCompile32GiBTooLittle":
+        reached = _next(states[reached], cause)
+
+    assert reached == goes_to
 
 
 def test_an_interrupted_job_runs_once_more_where_nobody_interrupts(cpu: World) -> None:
@@ -293,6 +351,7 @@ def test_a_job_is_told_its_memory_and_whether_more_is_left(cpu: World) -> None:
     states = _machine(cpu)["States"]["EachRow"]["ItemProcessor"]["States"]
 
     assert (attempts.MEMORY_VARIABLE, attempts.LAST_VARIABLE) == (MEMORY_VARIABLE, LAST_VARIABLE)
+    assert attempts.KILLED_FOR_MEMORY == KILLED_FOR_MEMORY
     for memory in MEMORY_LADDER_GIB:
         for name in (f"Compile{memory}GiB", f"Compile{memory}GiBOnDemand"):
             told = states[name]["Parameters"]["ContainerOverrides"]["Environment"]

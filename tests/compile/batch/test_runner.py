@@ -166,6 +166,19 @@ def test_a_job_that_was_killed_without_a_word_is_named(world: World, tiny_bert: 
     assert "/traceship/traceship/compile" in failed.value.fix
 
 
+def test_a_job_that_asked_for_more_memory_than_there_is_says_why(
+    world: World, tiny_bert: Path, tmp_path: Path
+) -> None:
+    """Exit code 137 was meant for the state machine; here its words count, and nobody was killed."""
+    words = {"id": "only-the-job-knows-it", "what": "it ran out of memory", "why": "a child", "fix": "less"}
+    world.cloud.does["feature-extraction"] = fail(words, 137)
+
+    with pytest.raises(TraceshipError, match="it ran out of memory") as failed:
+        run_batch(world.to, make_request(tiny_bert, tmp_path / "out"), world.lines.append)
+
+    assert (failed.value.id, failed.value.exit_code) == ("only-the-job-knows-it", 1)
+
+
 def test_last_words_that_come_late_are_waited_for(world: World, tiny_bert: Path, tmp_path: Path) -> None:
     """CloudWatch shows a line a moment after the job's end; without one the waiting ends all the same."""
 

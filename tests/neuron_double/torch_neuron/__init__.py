@@ -1,8 +1,8 @@
 """The double itself; see the package around it.
 
 ``NEURON_DOUBLE_FAIL`` injects a failure: ``zero``, ``timeout``, ``protobuf``, ``killed``,
-``killed-compiler``, ``unsupported``. ``NEURON_DOUBLE_COVERAGE`` is the percentage of operators
-that the log claims for the device.
+``killed-compiler``, ``killed-running``, ``unsupported``. ``NEURON_DOUBLE_COVERAGE`` is the percentage
+of operators that the log claims for the device.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ __version__ = "1.13.1.2.11.13.0"
 _log = logging.getLogger("Neuron")
 _library = torch.library.Library("neuron", "DEF")
 _library.define("forward_1(Tensor x, int[] shape) -> Tensor")
+_traced_here: list[str] = []
+"""``killed-running`` takes a process that runs a graph which another has traced: the proof."""
 
 
 def _forward_1(x: torch.Tensor, shape: list[int]) -> torch.Tensor:
@@ -35,6 +37,8 @@ def _forward_1(x: torch.Tensor, shape: list[int]) -> torch.Tensor:
         raise RuntimeError(
             f"neuron::forward_1: incompatible input shape {list(x.shape)}, compiled for {shape}"
         )
+    if os.environ.get("NEURON_DOUBLE_FAIL") == "killed-running" and not _traced_here:
+        os.kill(os.getpid(), signal.SIGKILL)
     return x.clone()
 
 
@@ -66,6 +70,7 @@ def trace(
         raise TypeError("compiler_args must be a list of strings")
     failure = os.environ.get("NEURON_DOUBLE_FAIL", "")
     _fail_before(failure, compiler_timeout)
+    _traced_here.append(type(model).__name__)
     half = torch.float16 if any("fp16" in argument for argument in compiler_args or []) else torch.bfloat16
     rounded = _in_half_precision(copy.deepcopy(model), half)
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
