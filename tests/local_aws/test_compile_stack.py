@@ -223,7 +223,8 @@ def test_the_daily_look_succeeds_on_what_was_published_and_fails_on_what_changed
 def _no_wait_between_attempts(states: Any, machine: str) -> None:
     """The minute between two attempts is for Spot, and nothing that this test is about."""
     definition = json.loads(states.describe_state_machine(stateMachineArn=machine)["definition"])
-    (retry,) = definition["States"]["Reverify"]["Retry"]
+    retries = definition["States"]["Reverify"]["Retry"]
+    (retry,) = (retry for retry in retries if retry["ErrorEquals"] == ["States.TaskFailed"])
     assert (retry["MaxAttempts"], retry["IntervalSeconds"]) == (1, 60)
     retry["IntervalSeconds"] = 1
     states.update_state_machine(stateMachineArn=machine, definition=json.dumps(definition))
