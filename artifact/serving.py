@@ -74,6 +74,9 @@ MAX_ENV_BYTES = 1024
 ENV_LOG = "TRACESHIP_LOG"
 """Which requests have a line in the log: ``all`` (default), ``errors``, or ``1/N`` of those answered well."""
 
+ENV_INSTANCE = "TRACESHIP_INSTANCE"
+"""Name of the machine that a process runs on, such as an EC2 instance's id: each line of its log has it."""
+
 ENV_EMF = "TRACESHIP_EMF"
 """Seconds between two lines of metrics for CloudWatch in the log, up to 60; 0 (default): none."""
 

@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     lines = log.configure()
     try:
+        log.come_from(instance=log.instance_in(os.environ))
         if arguments.command == "fetch":
             _fetch(arguments)
         elif arguments.command == "watch":
@@ -77,6 +78,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
         keys=arguments.key,
         signature=arguments.signature,
     )
+    log.come_from(digest=options.digest)
     fetch(options, s3_client())
 
 

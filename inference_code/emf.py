@@ -22,6 +22,7 @@ import msgspec
 
 from artifact.serving import METRICS_DIMENSIONS, METRICS_NAMESPACE
 from inference_code.histogram import Counts
+from inference_code.log import origin
 from inference_code.log_writer import LineWriter
 from inference_code.metrics import Metrics, Snapshot
 
@@ -197,7 +198,7 @@ class Emitter:
             seconds = moment - window.began
             if seconds >= self._interval or metrics not in models:
                 line = document(window, now, service=self._service, seconds=seconds, timestamp=time.time())
-                self._lines.put(msgspec.json.encode(line) + b"\n")
+                self._lines.put(msgspec.json.encode({**line, **origin()}) + b"\n")
                 window = Window(before=now, began=moment)
             self._windows[metrics] = window
         for gone in self._windows.keys() - set(models):

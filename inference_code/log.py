@@ -1,5 +1,6 @@
 """JSON lines on stderr, one per event; what a client sent to be answered never appears in them.
 
+Each says on which instance it was written, and for which release, as far as that is known (``come_from``).
 A value of a line is escaped by JSON, so whatever a header holds, a line stays one line. Writing is
 ``log_writer.py``'s: a reader who stalls costs lines, never requests.
 """
@@ -10,6 +11,7 @@ import functools
 import itertools
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -19,15 +21,24 @@ from typing import Any
 import msgspec
 
 from artifact.errors import UsageError
-from artifact.serving import ENV_LOG
+from artifact.serving import ENV_INSTANCE, ENV_LOG
 from inference_code.log_writer import LineWriter, WaitingWriter
+from inference_code.option_values import OptionInvalid
 
 logger = logging.getLogger("traceship.serve")
 
 CLOSE_SECONDS = 1.0
 """How long the end of the process waits for a reader who stalls."""
 
+RELEASE_DIGITS = 12
+"""Of a release's digest in a line, as in the name of a canary: a whole one would be a tenth of the line."""
+
+_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+_origin: dict[str, str] = {}
+"""What every line of this process says of where it comes from."""
 
 
 class LogOptionInvalid(UsageError):
@@ -50,6 +61,7 @@ class JsonLines(logging.Formatter):
             "time": _stamp(record.created),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            **_origin,
         }
         line |= {key: value for key, value in vars(record).items() if key not in _PLAIN}
         if record.exc_info:
@@ -105,7 +117,7 @@ class RequestLog:
 
     def write(self, when: float, facts: Mapping[str, object]) -> None:
         """``when`` in seconds since 1970."""
-        line = {"time": _stamp(when), "level": "info", "event": "request", **facts}
+        line = {"time": _stamp(when), "level": "info", "event": "request", **_origin, **facts}
         self._writer.put(msgspec.json.encode(line) + b"\n")
 
 
@@ -122,6 +134,45 @@ def one_in(environ: Mapping[str, str]) -> int:
     if value == share or not share.isascii() or not share.isdigit() or not 2 <= int(share) <= 1_000_000:
         raise LogOptionInvalid(value=value)
     return int(share)
+
+
+def come_from(*, instance: str | None = None, digest: str | None = None) -> None:
+    """Say so in every line of this process from now on.
+
+    Args:
+        instance: on which it runs; see ``instance_in``.
+        digest: of the release that it fetches, serves or watches; a server of several models says it
+            in the lines of their requests only.
+    """
+    if instance:
+        _origin["instance"] = instance
+    if digest:
+        _origin["release"] = release_name(digest)
+
+
+def origin() -> Mapping[str, str]:
+    """What every line of this process says of where it comes from."""
+    return _origin
+
+
+def release_name(digest: str) -> str:
+    """What a line calls the release with this digest."""
+    return digest[:RELEASE_DIGITS]
+
+
+def instance_in(environ: Mapping[str, str]) -> str | None:
+    """The name that TRACESHIP_INSTANCE gives to the machine, or None.
+
+    Raises:
+        OptionInvalid: it is no name.
+    """
+    value = environ.get(ENV_INSTANCE)
+    if not value:
+        return None
+    if not _INSTANCE.fullmatch(value):
+        wanted = "a name of 1 to 128 of A-Z, a-z, 0-9, _, ., :, / and -"
+        raise OptionInvalid(name=ENV_INSTANCE, value=value, wanted=wanted)
+    return value
 
 
 def configure() -> LineWriter:
@@ -142,7 +193,7 @@ def _log_to(writer: LineWriter | WaitingWriter) -> None:
 
 
 def _notice(dropped: int) -> bytes:
-    line = {"time": _stamp(), "level": "warning", "event": "log lines dropped", "count": dropped}
+    line = {"time": _stamp(), "level": "warning", "event": "log lines dropped", **_origin, "count": dropped}
     return msgspec.json.encode(line) + b"\n"
 
 

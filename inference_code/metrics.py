@@ -110,6 +110,11 @@ class Metrics:
         self._choices = 1
         self._known: list[Bucket] = []
 
+    @property
+    def digest(self) -> str:
+        """Of what is served, once it is known; until then nothing."""
+        return self._build.get("digest", "")
+
     def describe(self, build: Mapping[str, str], buckets: Sequence[Bucket], *, choices: int = 1) -> None:
         """Tell what is served, once it is known: labels of the build, and every bucket's zero.
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 from inference_code.exposition import Exposition
 from inference_code.identity import Identity
-from inference_code.log import RequestLog
+from inference_code.log import RequestLog, release_name
 from inference_code.metrics import Metrics
 from inference_code.trail import Trail
 
@@ -58,6 +58,8 @@ class Recorder:
             facts = identity.facts()
             if metrics is not None:
                 facts["model"] = metrics.model
+                if metrics.digest:
+                    facts["release"] = release_name(metrics.digest)
             facts |= {"method": method, "route": route, "status": status}
             _add(facts, trail, ended)
             self._log.write(time.time(), facts)

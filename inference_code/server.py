@@ -23,7 +23,7 @@ from artifact.serving import DRAIN_SECONDS
 from inference_code.application import Application
 from inference_code.emf import Emitter
 from inference_code.http_server import BACKLOG, HttpServer
-from inference_code.log import RequestLog, logger
+from inference_code.log import RequestLog, come_from, logger
 from inference_code.log_writer import LineWriter
 from inference_code.options import ServeOptions
 from inference_code.protocol import Connections
@@ -74,6 +74,8 @@ def serve(options: ServeOptions, lines: LineWriter, program: Sequence[str] = PRO
         PortInUse, CannotListen: before anything else happened.
         TraceshipError: whatever verification, load or self-check found (exit code 3).
     """
+    if not options.named:
+        come_from(digest=options.digest)
     listener = listen(options.host, options.port)
     recorder = Recorder(RequestLog(lines, one_in=options.log_one_in))
     services = [
@@ -157,6 +159,8 @@ class _Server:
         started = time.monotonic()
         try:
             models = await asyncio.gather(*(service.verify() for service in self._services))
+            if len(models) == 1:
+                come_from(digest=models[0].artifact.digest)
             mine = allotted(
                 [(model.manifest, service.served.workers) for model, service in zip(models, self._services)],
                 cores=neuron_cores(os.environ),

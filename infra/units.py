@@ -130,7 +130,7 @@ class Units:
             f"/usr/bin/docker run --rm --name traceship-{command}",
             "--network host --read-only --tmpfs /tmp --env HOME=/tmp",
             f"--user {user}:{USER_ID} --cap-drop ALL --security-opt no-new-privileges",
-            f"--env-file {serving.SERVE_ENV_FILE}",
+            f"--env-file {serving.SERVE_ENV_FILE} --env {serving.ENV_INSTANCE}=${{{host.ENV_INSTANCE}}}",
             *options,
             f"--log-driver awslogs --log-opt awslogs-region={cdk.Aws.REGION}",
             f"--log-opt awslogs-group={self.log_group}",

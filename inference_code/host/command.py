@@ -14,7 +14,7 @@ from inference_code.host.prometheus import Page, PageServer
 from inference_code.host.replacement import Replacement
 from inference_code.host.slots import Slots
 from inference_code.host.watch import Reader, Watch, run
-from inference_code.log import logger
+from inference_code.log import come_from, logger
 from inference_code.log_writer import LineWriter
 
 
@@ -28,6 +28,7 @@ def watch(environ: Mapping[str, str], lines: LineWriter) -> None:
     import boto3
 
     options = watch_options(environ)
+    come_from(instance=options.instance, digest=options.digest)
     config = client_config(local=is_local())
     with translated("make clients for the watch"):
         s3, autoscaling = (boto3.client(name, config=config) for name in ("s3", "autoscaling"))

@@ -23,7 +23,7 @@ from inference_code.host.judge import Judge
 from inference_code.host.options import WatchOptions
 from inference_code.host.replacement import Outcome, Replacement
 from inference_code.host.reports import MAX_LINE_BYTES, ReportUnreadable, parse_report
-from inference_code.log import logger
+from inference_code.log import logger, origin
 from inference_code.log_writer import LineWriter
 
 LOOK_SECONDS = 5.0
@@ -130,7 +130,8 @@ class Watch:
     def tell(self, now: float | None = None) -> None:
         """Write the line of the running interval."""
         self._told = self._clock() if now is None else now
-        self._lines.put(msgspec.json.encode(self._cloudwatch.end_interval(time.time())) + b"\n")
+        line = {**self._cloudwatch.end_interval(time.time()), **origin()}
+        self._lines.put(msgspec.json.encode(line) + b"\n")
 
     def _act(self, now: float) -> None:
         fault = self._judge.fault()

@@ -169,7 +169,13 @@ class ForkServer:
         if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
             raise ForksUnsafe(threads=0)
         with await in_thread(self._supply.files) as files:
-            start = Start(manifest=self._manifest, files=descriptors(files), pack=share.pack, own=None)
+            start = Start(
+                manifest=self._manifest,
+                digest=self._supply.digest,
+                files=descriptors(files),
+                pack=share.pack,
+                own=None,
+            )
             ours, theirs = channel()
             with theirs:
                 environ = {**share.environ, **_ONE_THREAD}

@@ -25,11 +25,13 @@ class Own(msgspec.Struct, frozen=True):
 class Start(msgspec.Struct, frozen=True):
     """How a process begins; it lies in a sealed file of its own, since manifests are long.
 
-    ``files``: descriptors of the artifact's sealed files by path. ``pack``: the weights, where that is
-    possible. ``own``: of the worker that the process is to be; None: it is to fork workers.
+    ``digest``: of the manifest. ``files``: descriptors of the artifact's sealed files by path. ``pack``:
+    the weights, where that is possible. ``own``: of the worker that the process is to be; None: it is to
+    fork workers.
     """
 
     manifest: Manifest
+    digest: str
     files: dict[str, int]
     pack: bool
     own: Own | None

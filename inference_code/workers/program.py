@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None, load: Loader = load_graphs) -> 
     channel = socket.socket(fileno=channel_fd)
     with Sealed.inherited(start_fd) as sealed:
         start = msgspec.msgpack.decode(sealed.read(), type=Start)
+    log.come_from(instance=log.instance_in(os.environ), digest=start.digest)
     with contextlib.suppress(ConnectionError):
         try:
             graphs = _loaded(start, load)

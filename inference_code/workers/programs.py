@@ -51,7 +51,13 @@ class Programs:
     def _started(self, share: Share, files: Mapping[str, Sealed]) -> Begun:
         arena = Arena(self._manifest, share.slots)
         own = Own(share.number, arena.descriptor, share.slots, share.threads)
-        start = Start(manifest=self._manifest, files=descriptors(files), pack=share.pack, own=own)
+        start = Start(
+            manifest=self._manifest,
+            digest=self._supply.digest,
+            files=descriptors(files),
+            pack=share.pack,
+            own=own,
+        )
         ours, theirs = channel()
         with theirs:
             return Begun(spawned(start, theirs, share.environ, self._program), ours, arena)

@@ -22,6 +22,11 @@ class Supply:
         weights = artifact.manifest.weights
         self._weights = {} if weights is None else {weights: artifact.take(weights)}
 
+    @property
+    def digest(self) -> str:
+        """Of the artifact's manifest."""
+        return self._artifact.digest
+
     def files(self) -> contextlib.AbstractContextManager[Mapping[str, Sealed]]:
         """All files of the graphs, for as long as they are needed.
 

@@ -20,7 +20,7 @@ MONITORED = 7
 """Metrics of an instance with detailed monitoring. Source: CloudWatch pricing page, example 1."""
 OWN_METRICS = 20
 """Metrics that a service's replicas write together (inference_code/emf.py)."""
-REQUEST_LINE_BYTES = 500
+REQUEST_LINE_BYTES = 560
 """A request's line in the log, with what CloudWatch adds to each (26 bytes). Measured: tests/infra/cost."""
 METRICS_LINE_BYTES = 2500
 """A replica's line of metrics each minute, the same way."""

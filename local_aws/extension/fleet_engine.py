@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
+from artifact import serving
 from local_aws.extension import fleet_stores as stores
 from local_aws.extension.faults import Injected, check
 from local_aws.extension.fleet_stores import Record, Template, TemplateMissing
@@ -77,7 +78,7 @@ class FleetEngine:
             kind="instance",
             id=identity,
             owner=group["AutoScalingGroupName"],
-            environment=environment,
+            environment={**environment, serving.ENV_INSTANCE: identity},
             serve=self._replicas.command("serve"),
             prepare=lambda replica: replica.run(self._replicas.command("fetch")),
         )

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from artifact.manifest import Bucket
@@ -90,8 +91,10 @@ def test_stages_are_those_of_the_server() -> None:
     assert [row[0].strip("`") for row in _rows("A request's time")] == list(STAGES)
 
 
-def test_every_field_of_a_line_is_in_the_table(tmp_path: Path) -> None:
+def test_every_field_of_a_line_is_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a request that has them all."""
+    monkeypatch.setattr(log, "_origin", {})
+    log.come_from(instance="i-0123456789abcdef0", digest="ab" * 32)
     path = tmp_path / "log"
     lines = LineWriter(os.open(path, os.O_WRONLY | os.O_CREAT), log._notice)
     recorder = Recorder(RequestLog(lines))

@@ -47,6 +47,9 @@ def docker(arguments: list[str]) -> int:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     for file in [arguments[at + 1] for at, word in enumerate(arguments) if word == "--env-file"]:
         environment |= dict(line.split("=", 1) for line in Path(file).read_text().splitlines())
+    environment |= dict(
+        arguments[at + 1].split("=", 1) for at, word in enumerate(arguments) if word == "--env"
+    )
     command = arguments[arguments.index(image) + 1 :]
     if command == ["serve"]:
         user = arguments[arguments.index("--user") + 1].partition(":")[0]

@@ -7,6 +7,7 @@ the real one. Stand-ins: docker, the driver, the server, the ``aws`` command's o
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import socket
 from dataclasses import dataclass, field
@@ -209,6 +210,16 @@ def test_a_good_boot_lets_the_launch_continue(host: Host, waiting: bool) -> None
     assert calls == ["CONTINUE"] * waiting
     assert host.aws.called("SetInstanceHealth") == []
     assert told["enabled"][3:] == ["traceship.service", "traceship-watch.service"]
+
+
+def test_lines_of_the_containers_say_which_instance_it_was(host: Host) -> None:
+    """And which release: many instances write to one log group."""
+    _digest_mismatch(host)
+
+    host.boot(starts=1)
+
+    (refused,) = [json.loads(line) for line in host.lines() if line.startswith("{") and "refused" in line]
+    assert (refused["instance"], refused["release"]) == (INSTANCE, host.digest[:12])
 
 
 def test_the_servers_user_is_kept_from_the_instances_credentials_once(host: Host) -> None:

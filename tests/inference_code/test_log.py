@@ -15,11 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifact.serving import ENV_LOG
+from artifact.serving import ENV_INSTANCE, ENV_LOG
 from inference_code import log
 from inference_code.identity import ATTRIBUTES, INFERENCE_ID, REQUEST_ID, identity_of
-from inference_code.log import JsonLines, LineHandler, LogOptionInvalid, RequestLog, one_in
+from inference_code.log import (
+    JsonLines,
+    LineHandler,
+    LogOptionInvalid,
+    RequestLog,
+    instance_in,
+    one_in,
+)
 from inference_code.log_writer import LineWriter
+from inference_code.option_values import OptionInvalid
 from inference_code.recorder import Recorder
 from inference_code.trail import Trail
 
@@ -184,6 +192,46 @@ def test_a_value_that_json_does_not_know_is_written_as_text() -> None:
     record = logging.makeLogRecord({"msg": "x", "levelname": "INFO", "thing": {1, 2}})
 
     assert json.loads(JsonLines().format(record))["thing"] == "{1, 2}"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Where this process's lines come from, for one test."""
+    origin = {"instance": "i-0123456789abcdef0", "release": "0123456789ab"}
+    monkeypatch.setattr(log, "_origin", {})
+    log.come_from(instance=origin["instance"])
+    log.come_from(digest="0123456789ab" + "c" * 52)
+    return origin
+
+
+def test_every_kind_of_line_says_where_it_comes_from(pipe: Pipe, here: dict[str, str]) -> None:
+    """After what happened and before its details; what an event says itself counts."""
+    logger = logging.Logger("alone")
+    logger.addHandler(LineHandler(pipe.writer))
+    logger.info("one")
+    logger.info("two", extra={"release": "another"})
+    RequestLog(pipe.writer).write(1.0, {"id": "x"})
+    RequestLog(pipe.writer).write(1.0, {"id": "x", "release": "of its model"})
+    pipe.writer.put(log._notice(3))
+    lines = _logged(pipe)
+
+    assert {line["instance"] for line in lines} == {here["instance"]}
+    releases = [line["release"] for line in lines]
+    assert releases == [here["release"], "another", here["release"], "of its model", here["release"]]
+    assert list(lines[2]) == ["time", "level", "event", "instance", "release", "id"]
+
+
+@pytest.mark.parametrize("value", [None, "", "i-0123456789abcdef0", "rack-7/4", "a" * 128])
+def test_an_instance_has_the_name_that_it_is_given(value: str | None) -> None:
+    """Or none: an endpoint's instances have none that a container could know."""
+    assert instance_in({} if value is None else {ENV_INSTANCE: value}) == (value or None)
+
+
+@given(st.text(min_size=1).filter(lambda text: re.fullmatch(r"[\w.:/-]{1,128}", text, re.ASCII) is None))
+def test_what_is_no_name_is_refused(value: str) -> None:
+    """By name."""
+    with pytest.raises(OptionInvalid, match=ENV_INSTANCE):
+        instance_in({ENV_INSTANCE: value})
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,51 @@ def test_a_wrong_word_for_the_log_ends_with_2(world: World, tmp_path: Path) -> N
     assert server.await_event("refused")["error"] == "log-option-invalid"
 
 
+@pytest.mark.parametrize("pinned", [True, False])
+def test_every_line_says_on_which_instance_and_for_which_release(
+    world: World, tmp_path: Path, pinned: bool
+) -> None:
+    """Of requests, events and metrics; the release as soon as it is known: pinned, or verified."""
+    env = {"TRACESHIP_INSTANCE": "i-0123456789abcdef0", "TRACESHIP_EMF": "1"}
+    env |= {"TRACESHIP_DIGEST": world.digest} if pinned else {}
+    with running(world.root, cwd=tmp_path, env=env) as server:
+        server.await_ready()
+        _post(server, b'{"inputs":"w1"}', x_request_id="right")
+        _post(server, b"{", x_request_id="wrong")
+        server.call("GET", "/nothing", None, {"X-Request-Id": "lost"})
+        for request_id in ("right", "wrong", "lost"):
+            _line(server, request_id)
+        server.signal(SIGINT)
+        assert server.wait() == 0
+
+    events = [line["event"] for line in server.log]
+    assert {"listening", "proven", "ready", "request", "metrics", "stopped"} <= set(events)
+    assert {line.get("instance") for line in server.log} == {"i-0123456789abcdef0"}
+    known = server.log[0 if pinned else events.index("proven") :]
+    assert {line.get("release") for line in known} == {world.digest[:12]}
+
+
+def test_a_refusal_to_start_says_it_too(world: World, tmp_path: Path) -> None:
+    """It is the line that somebody looks for; without a name for the machine there is just none."""
+    wrong = "ab" * 32
+    for env in ({"TRACESHIP_INSTANCE": "i-0123456789abcdef0"}, {}):
+        env |= {"TRACESHIP_DIGEST": wrong}
+        with running(world.root, cwd=tmp_path, env=env) as server:
+            assert server.wait() == 3
+        refused = server.await_event("refused")
+        assert (refused.get("instance"), refused["release"]) == (env.get("TRACESHIP_INSTANCE"), wrong[:12])
+
+
+def test_a_wrong_name_for_the_instance_ends_with_2(world: World, tmp_path: Path) -> None:
+    """Before anything else is read."""
+    with running(world.root, cwd=tmp_path, env={"TRACESHIP_INSTANCE": "i-0 1"}) as server:
+        assert server.wait() == 2
+
+    refused = server.await_event("refused")
+    assert refused["error"] == "option-invalid"
+    assert "TRACESHIP_INSTANCE" in refused["what"]
+
+
 def test_a_quiet_log_has_errors_and_lines_for_cloudwatch(world: World, tmp_path: Path) -> None:
     """What went well is counted, every second here, and once more when the server stops."""
     env = {"TRACESHIP_EMF": "1", "TRACESHIP_SERVICE": "demo-fleet", "TRACESHIP_LOG": "errors"}

@@ -65,6 +65,16 @@ def test_each_is_asked_by_its_name(several: Several) -> None:
     assert label.json[0]["label"] in CLASSES.labels
 
 
+def test_each_requests_line_has_its_own_models_release(several: Several) -> None:
+    """What concerns them all is of none."""
+    for model in ("vectors", "classes"):
+        several.ask(model, "w1", **{"X-Request-Id": f"release-of-{model}"})
+        line = several.server.await_line(lambda line: line.get("id") == f"release-of-{model}")  # noqa: B023
+        assert (line["model"], line["release"]) == (model, several.worlds[model].digest[:12])
+
+    assert "release" not in several.server.await_event("ready")
+
+
 def test_sagemakers_names_for_it_work(several: Several) -> None:
     """/models/NAME/invoke, and the header of a client's TargetModel."""
     invoked = several.ask("classes", "w1", "invoke")

@@ -316,7 +316,7 @@ def test_packed_weights_that_fail_the_self_check_are_done_without(world: World, 
 
 @pytest.mark.skipif(not can_pack(), reason="this torch has no packed linear layers")
 def test_weights_that_cannot_be_packed_are_served_as_they_are(world: World, tmp_path: Path) -> None:
-    """Of a type that oneDNN does not take."""
+    """Of a type that oneDNN does not take; the worker's own line says where it comes from, too."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "if 'inference_code.workers.program' in sys.orig_argv:\n"
@@ -326,11 +326,13 @@ def test_weights_that_cannot_be_packed_are_served_as_they_are(world: World, tmp_
         "    packing.packed = refused\n",
         encoding="utf-8",
     )
-    env = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
+    env = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}", "TRACESHIP_INSTANCE": "i-0123456789abcdef0"}
     with running(world.root, cwd=tmp_path, env=env) as server:
         server.await_ready()
+        said = server.await_event("weights are not packed")
 
-        assert server.await_event("weights are not packed")["why"] == "no such type"
+        assert said["why"] == "no such type"
+        assert (said["instance"], said["release"]) == ("i-0123456789abcdef0", world.digest[:12])
         assert server.ask("w1").status == 200
 
 

@@ -142,6 +142,16 @@ def test_the_containers_may_change_nothing(cpu: World) -> None:
         assert "--privileged" not in command
 
 
+def test_every_container_knows_on_which_instance_it_runs(inf1: World) -> None:
+    """From the file that is written at boot; each line of the log says it."""
+    texts = [str(_files(inf1)[f"{UNITS}/{name}"]["content"]) for name in (UNIT, WATCH_UNIT)]
+    commands = re.findall(r"docker run .*", "".join(texts).replace("\\\n", " "))
+    wanted = f"--env {serving.ENV_INSTANCE}=${{{host.ENV_INSTANCE}}}"
+
+    assert [wanted in command for command in commands] == [True] * 3
+    assert all(f"EnvironmentFile={INSTANCE_ENV_FILE}" in text for text in texts)
+
+
 def test_the_server_has_a_user_of_its_own(cpu: World, inf1: World) -> None:
     """Who fetches and who watches asks AWS for something; the server does not, and is known by its user."""
     ((watch,),) = [

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from artifact.manifest import Bucket
+from inference_code import log
 from inference_code.emf import UNITS, Window, document
 from inference_code.identity import identity_of
 from inference_code.log import RequestLog
@@ -31,8 +32,12 @@ class Kept:
         self.lines.append(line)
 
 
-def test_a_request_behind_a_load_balancer_has_a_line_of_the_size_that_is_counted() -> None:
-    """With the header that the load balancer adds, two buckets, and every stage."""
+def test_a_request_behind_a_load_balancer_has_a_line_of_the_size_that_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On an instance, with the header that the load balancer adds, two buckets, and every stage."""
+    monkeypatch.setattr(log, "_origin", {})
+    log.come_from(instance="i-0123456789abcdef0", digest="ab" * 32)
     kept, metrics = Kept(), Metrics()
     trail = Trail(started=1.0, read=1.001, prepared=1.002, begun=1.003, ran=1.01)
     trail.inputs, trail.tokens, trail.buckets, trail.workers = 2, 93, ("b1_s128", "b8_s128"), ("0", "3")
