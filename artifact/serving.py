@@ -16,6 +16,11 @@ METRICS = "/metrics"
 MODEL_DIR = "/opt/ml/model"
 
 MAX_BODY_BYTES = 6_291_456
+MAX_ANSWERS = 16_384
+"""What ``top_k`` may make of one request: words of all its masks, or answers to all its questions."""
+MAX_ANSWER_BYTES = 67_108_864
+"""Body of an answer: a few kilobytes can ask for gigabytes. Ten times what an endpoint passes on, as
+fleets and Batch Transform take more; what is written at a time must fit into memory beside a model."""
 PING_TIMEOUT_SECONDS = 2.0
 ANSWER_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0

@@ -10,13 +10,15 @@ from typing import Any
 
 import msgspec
 
+from artifact.serving import MAX_ANSWER_BYTES
 from inference_code import bodies, forms, media
-from inference_code.errors import RequestError, TooManyInputs
+from inference_code.allowance import Allowance
+from inference_code.errors import AnswerTooLarge, RequestError, TooManyAnswers, TooManyInputs
 from inference_code.load import Model
 from inference_code.media import Content
 from inference_code.requests import Request, parse
 from inference_code.rows import Outputs, Row, check_finite
-from inference_code.task import Answered
+from inference_code.task import Answered, Extent
 from inference_code.tasks import answers, task_of
 
 
@@ -24,11 +26,13 @@ class Prepared(msgspec.Struct, frozen=True):
     """Requests whose parameters are settled, with the rows of each of their inputs, in order.
 
     lined: the body had a request a line, and so has the answer.
+    extent: of the answer.
     """
 
     requests: tuple[Request, ...]
     rows_of: tuple[list[Row], ...]
     lined: bool = False
+    extent: Extent = Extent()
 
     @property
     def form(self) -> str:
@@ -66,7 +70,7 @@ def prepared(
         return arranged(values[0], model, most=most, hub=hub)
     place = "row" if content.kind == media.CSV else "line"
     found: list[Prepared] = []
-    left = most
+    left, extent = most, Extent()
     for number, value in enumerate(values, start=1 + content.header):
         try:
             one = arranged(value, model, most=left, hub=hub)
@@ -75,11 +79,14 @@ def prepared(
         except RequestError as error:
             raise error.at(f"{place} {number}") from None
         left -= sum(row.weight for row in one.rows)
+        extent += one.extent
+        _check_extent(extent)
         found.append(one)
     return Prepared(
         requests=tuple(request for one in found for request in one.requests),
         rows_of=tuple(rows for one in found for rows in one.rows_of),
         lined=True,
+        extent=extent,
     )
 
 
@@ -107,9 +114,24 @@ def settled(request: Request, model: Model, *, most: int) -> Prepared:
             found = f"at least {weight}, windows and masks counted"
             raise TooManyInputs(found=found, limit=most)
         rows_of.append(rows)
+    extent = task.extent(request.items, rows_of, parameters, encoder)
+    _check_extent(extent)
     return Prepared(
-        requests=(msgspec.structs.replace(request, parameters=parameters),), rows_of=tuple(rows_of)
+        requests=(msgspec.structs.replace(request, parameters=parameters),),
+        rows_of=tuple(rows_of),
+        extent=extent,
     )
+
+
+def _check_extent(extent: Extent) -> None:
+    """
+    Raises:
+        TooManyAnswers, AnswerTooLarge: no such answer will be written; the model need not run for it.
+    """
+    if extent.share > 1:
+        raise TooManyAnswers(found=extent.answers, limit=int(extent.answers / extent.share))
+    if extent.size > MAX_ANSWER_BYTES:
+        raise AnswerTooLarge(found=extent.size, limit=MAX_ANSWER_BYTES, at_least=True)
 
 
 def offered(asked: Prepared, model: Model) -> list[str]:
@@ -124,7 +146,13 @@ def offered(asked: Prepared, model: Model) -> list[str]:
     return found
 
 
-def written(outputs: Sequence[Outputs], asked: Prepared, model: Model, form: str = media.JSON) -> bytes:
+def written(
+    outputs: Sequence[Outputs],
+    asked: Prepared,
+    model: Model,
+    form: str = media.JSON,
+    allowance: Allowance | None = None,
+) -> bytes:
     """The body of an answer to ``outputs``, one for each of the rows in order.
 
     Args:
@@ -132,25 +160,43 @@ def written(outputs: Sequence[Outputs], asked: Prepared, model: Model, form: str
 
     Raises:
         InferenceFailed: a number is not finite.
+        AnswerTooLarge, DeadlinePassed: see ``Allowance``.
+        TooManyAnswers: of a kind that is known only now, see ``sentences.py``.
     """
-    task, kind = task_of(model.manifest), media.canonical(form)
-    groups = list(_grouped(outputs, asked))
+    task, kind, allowance = task_of(model.manifest), media.canonical(form), allowance or Allowance()
+    groups = _grouped(outputs, asked)
     if kind == media.NPY:
         assert task.numbers is not None, "only what is offered is chosen"
         for one in outputs:
             check_finite(one)
         arrays = [task.numbers.of(one, request.parameters) for request, inputs in groups for one in inputs]
         width = model.manifest.outputs[0].shape[-1]
-        return forms.as_npy(arrays, single=_alone(asked), width=int(width))
-    found = [(request, answers(each, request.parameters, model.encoder)) for request, each in groups]
+        return allowance.take(forms.as_npy(arrays, single=_alone(asked), width=int(width)))
     if kind == media.CSV:
         assert task.table is not None, "only what is offered is chosen"
-        return forms.as_csv(task.table.cells(answer) for _, each in found for answer in each)
-    shaped = [task.shaped(each, request) for request, each in found]
-    many = shaped if asked.lined or asked.requests[0].single else shaped[0]
+        cells, encoder = task.table.cells, model.encoder
+        found = (one for request, each in groups for one in answers(each, request.parameters, encoder))
+        return b"".join(allowance.take(forms.as_csv([cells(one)])) for one in found)
+    values = [_values(request, each, model, allowance) for request, each in groups]
+    if kind == media.LINES and not asked.lined and not asked.requests[0].single:
+        return forms.as_lines(values[0][0])
+    wholes = [one[0] if alone else forms.as_list(one) for one, alone in values]
     if kind == media.LINES:
-        return forms.as_lines(many)
-    return forms.as_json(shaped if asked.lined else shaped[0])
+        return forms.as_lines(wholes)
+    return forms.as_list(wholes) if asked.lined else wholes[0]
+
+
+def _values(
+    request: Request, inputs: list[Answered[Any]], model: Model, allowance: Allowance
+) -> tuple[list[bytes], bool]:
+    """The JSON of an answer: of a value alone, or of those of a list. Each is written before the next."""
+    task, found = task_of(model.manifest), answers(inputs, request.parameters, model.encoder)
+    alone = request.single
+    if task.shaped is not None:
+        shaped = task.shaped(list(found), request)
+        alone = not isinstance(shaped, list)
+        found = iter([shaped] if alone else shaped)
+    return [allowance.take(forms.as_json(value)) for value in found], alone
 
 
 def _alone(asked: Prepared) -> bool:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from artifact.serving import INVOCATIONS, MAX_BODY_BYTES, METRICS, MODELS, PING, TARGET_MODEL
 from inference_code import media
+from inference_code.allowance import Allowance
+from inference_code.answering import Prepared
+from inference_code.aside import Aside, Writers
 from inference_code.dialects import PIPELINE, Dialect
+from inference_code.engine import Engine, Job
 from inference_code.errors import (
     ClientGone,
+    DeadlinePassed,
     MethodNotAllowed,
     ModelUnknown,
     ModelUnnamed,
+    NeverStarted,
     NotFound,
     NotReady,
     RequestError,
@@ -35,9 +42,8 @@ _TARGET_MODEL = TARGET_MODEL.lower().encode()
 _INVOKE = "/invoke"
 """What SageMaker's multi-model platform calls /invocations."""
 _LARGE_BODY = 16_384
-_LARGE_ANSWER = 16_384
-
-T = TypeVar("T")
+_SLOW_SECONDS = 0.01
+"""What reading a body may add to the time that the queue gives a request, without a clock of its own."""
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -60,8 +66,12 @@ class Application:
         self._services = {service.name: service for service in services}
         self._recorder = recorder
         self.draining = False
-        # Large bodies are read and tokenised beside the event loop, which must answer /ping.
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bodies")
+        # What is long is done beside the event loop, which must answer /ping. No kind of work waits for
+        # another, and /metrics for no client's.
+        self._bodies = Aside("bodies", threads=2)
+        self._writers = Writers(threads=2)
+        self._pages = Aside("metrics", threads=1)
+        self._reading: Counter[str] = Counter()
 
     def refused(self, reason: str) -> None:
         """HTTP was refused before it was a request."""
@@ -78,7 +88,8 @@ class Application:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._bodies, self._writers, self._pages):
+            threads.close()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a request, and have it counted and logged."""
@@ -148,7 +159,9 @@ class Application:
             raise MethodNotAllowed(allow=allowed)
         if asked.route == METRICS:
             accept = (exchange.all(b"accept") or (b"",))[-1]
-            text, content_type = await self._aside(True, lambda: self._recorder.exposition.page(accept))
+            text, content_type = await self._pages.run(
+                lambda: self._recorder.exposition.page(accept), until=math.inf, late=ServerMistake()
+            )
             return Response(status=200, body=text, content_type=content_type)
         if asked.route == MODELS:
             return Response(status=200, body=msgspec.json.encode(self._models()))
@@ -181,43 +194,82 @@ class Application:
         self, service: Service, dialect: Dialect, exchange: Exchange, trail: Trail
     ) -> Response:
         engine, model = service.engine, service.model
-        if engine.full():
-            # Before the body is read and tokenised: past its capacity a server must refuse cheaply.
-            raise TooManyRequests(waiting=engine.waiting)
+        # Before the body is read and tokenised: past its capacity a server must refuse cheaply. Those
+        # that are being read will need room in the queue, too.
+        reading = self._reading[service.name]
+        if engine.full(1 + reading):
+            raise TooManyRequests(waiting=engine.waiting + reading)
         content = media.content_of(
             exchange.all(b"content-type"), exchange.all(b"content-encoding"), readable=dialect.readable
         )
         body = await exchange.body(MAX_BODY_BYTES)
         trail.read = time.monotonic()
-        most = service.served.limits.queue
-        asked = await self._aside(
-            len(body) > _LARGE_BODY, lambda: dialect.prepared(body, model, most, content)
-        )
+        seconds = service.served.limits.deadline
+        until = trail.read + seconds
+        asked = await self._prepared(service, dialect, body, content, until)
         accept = exchange.all(b"accept")
         # Most clients take anything, and then the rest need not be found out.
         form = asked.form if media.takes_all(accept) else media.chosen(accept, dialect.offered(asked, model))
         trail.asked(asked.rows_of)
-        job = engine.submit(asked.rows)
-        # What nobody waits for need not run: clients that give up ask again, and pile up else.
-        exchange.when_lost(lambda: engine.give_up(job))
-        try:
-            outputs = await job.future
-        except asyncio.CancelledError:
-            if exchange.lost:
-                raise ClientGone from None
-            raise
-        finally:
-            # The connection keeps its last exchange; the exchange must not keep the answer.
-            exchange.when_lost(None)
-            trail.left_queue(job)
-        large = sum(array.size for row in outputs for array in row.arrays) > _LARGE_ANSWER
-        data = await self._aside(large, lambda: dialect.written(outputs, asked, model, form))
+        with self._writers.booked(asked.extent.seconds) as booking:
+            job = engine.submit(asked.rows)
+            # What nobody waits for need not run: clients that give up ask again, and pile up else.
+            exchange.when_lost(lambda: engine.give_up(job))
+            try:
+                with _ended_by(until, job, engine, seconds):
+                    outputs = await job.future
+            except asyncio.CancelledError:
+                if exchange.lost:
+                    raise ClientGone from None
+                raise
+            finally:
+                # The connection keeps its last exchange; the exchange must not keep the answer.
+                exchange.when_lost(None)
+                trail.left_queue(job)
+            allowance = Allowance(until if booking.aside else math.inf, seconds=seconds)
+            data = await booking.write(
+                lambda: dialect.written(outputs, asked, model, form, allowance),
+                until=until,
+                late=DeadlinePassed(seconds=seconds),
+            )
         return Response(status=200, body=data, content_type=form.encode())
 
-    async def _aside(self, large: bool, work: Callable[[], T]) -> T:
-        if not large:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def _prepared(
+        self, service: Service, dialect: Dialect, body: bytes, content: media.Content, until: float
+    ) -> Prepared:
+        model, limits = service.model, service.served.limits
+        if len(body) <= _LARGE_BODY:
+            return dialect.prepared(body, model, limits.queue, content)
+        self._reading[service.name] += 1
+        try:
+            return await self._bodies.run(
+                lambda: dialect.prepared(body, model, limits.queue, content),
+                until=until,
+                late=NeverStarted(seconds=limits.deadline),
+            )
+        finally:
+            self._reading[service.name] -= 1
+
+
+@contextlib.contextmanager
+def _ended_by(until: float, job: Job, engine: Engine, seconds: float) -> Iterator[None]:
+    """Have a job fail at the request's own deadline: the queue counts from when it was submitted.
+
+    Where hardly any time lies between, that one will do: a timer for each request costs more.
+    """
+    if job.deadline - until < _SLOW_SECONDS:
+        yield
+        return
+
+    def end() -> None:
+        job.fail((DeadlinePassed if job.started else NeverStarted)(seconds=seconds))
+        engine.give_up(job)
+
+    handle = asyncio.get_running_loop().call_later(max(0.0, until - time.monotonic()), end)
+    try:
+        yield
+    finally:
+        handle.cancel()
 
 
 def _below(path: str) -> tuple[str | None, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from artifact.manifest import Manifest
 from artifact.serving import EMBEDDINGS, HUB, INVOCATIONS
 from inference_code import answering, media, openai
+from inference_code.allowance import Allowance
 from inference_code.answering import Prepared
 from inference_code.errors import RequestError
 from inference_code.load import Model
@@ -31,7 +32,7 @@ class Dialect:
     readable: tuple[str, ...]
     prepared: Callable[[bytes, Model, int, Content], Prepared]
     offered: Callable[[Prepared, Model], Sequence[str]]
-    written: Callable[[Sequence[Outputs], Prepared, Model, str], bytes]
+    written: Callable[[Sequence[Outputs], Prepared, Model, str, Allowance], bytes]
     error_body: Callable[[RequestError], bytes]
     spoken: Callable[[Manifest], bool]
 
@@ -54,7 +55,7 @@ _OPENAI = Dialect(
     readable=(media.JSON,),
     prepared=lambda body, model, most, _content: openai.prepared(body, model, most=most),
     offered=lambda _asked, _model: (media.JSON,),
-    written=lambda outputs, asked, model, _form: openai.written(outputs, asked, model),
+    written=lambda outputs, asked, model, _form, allowance: openai.written(outputs, asked, model, allowance),
     error_body=openai.error_body,
     spoken=openai.speaks,
 )

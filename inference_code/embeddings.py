@@ -17,7 +17,7 @@ from inference_code.errors import BadRequest
 from inference_code.parameters import TRUNCATION, one_of, truth, whole_number
 from inference_code.requests import TEXT_OR_PAIR, Text, fields, read_text_or_pair, string, texts
 from inference_code.rows import Outputs, Row
-from inference_code.task import Answered, Numbers, Parameters, Table, Task
+from inference_code.task import Answered, Extent, Numbers, Parameters, Table, Task, by_numbers, numbers_of
 
 if TYPE_CHECKING:
     from inference_code.rows import FloatArray
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SHAPE = 'send {"source_sentence", "sentences"} with a list of texts as sentences'
 _SMALLEST_NORM = 1e-12
 """As in torch.nn.functional.normalize."""
+_SMALLEST_NUMBER = 4
+"""Bytes of a number in any form: ``0.0,`` or a float32."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,14 @@ def _cosines(outputs: Sequence[Outputs]) -> list[float]:
     return [float(np.dot(source, other)) for other in others]
 
 
+def _extent(
+    items: Sequence[Item], rows_of: Sequence[Sequence[Row]], parameters: Parameters, encoder: Encoder
+) -> Extent:
+    written = [row for item, rows in zip(items, rows_of) if isinstance(item, Text) for row in rows]
+    size = _SMALLEST_NUMBER * numbers_of(written, encoder.manifest)
+    return by_numbers(items, rows_of, parameters, encoder) + Extent(size=size)
+
+
 def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
     return outputs.arrays[0].tolist()
 
@@ -157,6 +167,7 @@ FEATURE_EXTRACTION: Task[Item] = Task(
     answer=_answer,
     evidence=_evidence,
     settle=_settle,
+    extent=_extent,
     at_root=True,
     table=Table(cells=lambda answer: [answer] if isinstance(answer, str) else answer, flat=pools),
     numbers=Numbers(of=_array, alike=_alike),

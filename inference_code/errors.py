@@ -105,16 +105,33 @@ class BodyTooLarge(RequestError):
 
 
 class AnswerTooLarge(RequestError):
-    """The answer exceeds what AWS's stock container passes on."""
+    """The answer exceeds what is written at a time, or what AWS's stock container passes on.
+
+    ``at_least``: only so much of it was looked at, or none: it can be known before the model runs.
+    """
 
     id = "answer-too-large"
     status = 413
 
-    def __init__(self, *, found: int, limit: int) -> None:
+    def __init__(self, *, found: int, limit: int, at_least: bool = False) -> None:
         super().__init__(
             what="the answer is too large",
-            why=f"it has {found} bytes, the limit is {limit}",
-            fix="send the inputs in several requests",
+            why=f"it has {'at least ' if at_least else ''}{found} bytes, the limit is {limit}",
+            fix="send the inputs in several requests, or a smaller top_k",
+        )
+
+
+class TooManyAnswers(RequestError):
+    """``top_k`` times the inputs or masks of a request is more than is written at a time."""
+
+    id = "too-many-answers"
+    status = 413
+
+    def __init__(self, *, found: int, limit: int) -> None:
+        super().__init__(
+            what="the request asks for too many answers",
+            why=f"top_k makes them {found}, the limit is {limit}",
+            fix="send a smaller top_k, or the inputs in several requests",
         )
 
 
@@ -243,6 +260,21 @@ class TooManyRequests(RequestError):
         super().__init__(
             what="the server is at its limit",
             why=f"{waiting} inputs wait already",
+            fix="try again after a pause",
+        )
+
+
+class TooMuchToWrite(RequestError):
+    """More large answers are to be written already than are written within a second. Nothing was run."""
+
+    id = "too-much-to-write"
+    status = 429
+    retry_after = 1
+
+    def __init__(self, *, waiting: int) -> None:
+        super().__init__(
+            what="the server is at its limit",
+            why=f"{waiting} large answers are to be written already",
             fix="try again after a pause",
         )
 

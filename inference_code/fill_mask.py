@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from artifact.manifest import Manifest
+from artifact.serving import MAX_ANSWERS
 from inference_code.encoding import Encoder
 from inference_code.errors import BadRequest
 from inference_code.parameters import TRUNCATION, Parameter, check_strings, given, whole_number
 from inference_code.requests import TEXT, Text, read_text
 from inference_code.rows import Outputs, Row, softmax
-from inference_code.task import Answered, Parameters, Task
+from inference_code.sentences import MAX_WHOLE_TOKENS, Sentences
+from inference_code.task import Answered, Extent, Parameters, Task
 
 if TYPE_CHECKING:
     from inference_code.rows import FloatArray
@@ -19,6 +23,10 @@ _WORDS = 5
 _MOST_WORDS = 1000
 _EVIDENCE = 64
 """Logits that golden.json records of the tens of thousands at a place."""
+_SMALLEST = len('{"score":0.1,"token":1,"token_str":"","sequence":""},')
+_MANY_TOKENS = 1_000_000
+_LOGIT_SECONDS, _TOKEN_SECONDS, _ANSWER_SECONDS = 20e-9, 1e-6, 5e-6
+"""About what a logit, a token that is decoded, and a word cost the thread that writes."""
 
 
 def _targets(field: str, value: Any) -> list[str] | None:
@@ -66,14 +74,61 @@ def _answer(answered: Answered[Text], parameters: Parameters, encoder: Encoder) 
     top_k = given(parameters, "top_k", _WORDS)
     scores = softmax(outputs.arrays[0])
     single = len(row.keep) == 1
+    sentences, spelled = _sentences(row, row.keep, encoder), functools.cache(_spelled(encoder))
     found = [
         [
-            _proposition(row, place, token, score, encoder, single=single)
+            {
+                "score": score,
+                "token": token,
+                "token_str": spelled(token),
+                "sequence": sentences.filled(place, token),
+            }
             for token, score in _best(scores[at], targets, top_k)
         ]
         for at, place in enumerate(row.keep)
     ]
     return found[0] if single else found
+
+
+def _sentences(row: Row, places: Sequence[int], encoder: Encoder) -> Sentences:
+    padding, vocabulary = encoder.manifest.padding.token_id, encoder.vocabulary
+    # With several masks the others must stay readable, and they are special tokens.
+    return Sentences(vocabulary, row.ids, places, padding=padding, skip_special=len(places) == 1)
+
+
+def _spelled(encoder: Encoder) -> Callable[[int], str]:
+    return lambda token: encoder.vocabulary.text([token])
+
+
+def _extent(
+    _items: Sequence[Text], rows_of: Sequence[Sequence[Row]], parameters: Parameters, encoder: Encoder
+) -> Extent:
+    targets: list[int] | None = parameters.get("targets")
+    vocabulary = int(encoder.manifest.outputs[0].shape[-1])
+    words = min(given(parameters, "top_k", _WORDS), len(targets) if targets is not None else vocabulary)
+    whole = 0 if encoder.vocabulary.goes_token_by_token else 1
+    found = Extent()
+    for (row,) in rows_of:
+        answers = words * row.weight
+        tokens = len(row.ids) * (1 + whole * answers)
+        found += Extent(
+            answers=answers,
+            share=max(answers / MAX_ANSWERS, whole * tokens / MAX_WHOLE_TOKENS),
+            size=answers * (_SMALLEST + _shortest(row, answers, encoder)),
+            seconds=vocabulary * row.weight * _LOGIT_SECONDS
+            + tokens * _TOKEN_SECONDS
+            + answers * _ANSWER_SECONDS,
+        )
+    return found
+
+
+def _shortest(row: Row, answers: int, encoder: Encoder) -> int:
+    """Bytes of a row's sentence without a word in the mask, where so many could be too many."""
+    if answers * len(row.ids) < _MANY_TOKENS or not encoder.vocabulary.goes_token_by_token:
+        return 0
+    assert row.keep is not None
+    sentences = _sentences(row, row.keep, encoder)
+    return len(sentences.filled(row.keep[0], encoder.manifest.padding.token_id).encode())
 
 
 def _best(scores: FloatArray, targets: list[int] | None, top_k: int) -> list[tuple[int, float]]:
@@ -87,20 +142,6 @@ def _best(scores: FloatArray, targets: list[int] | None, top_k: int) -> list[tup
         best = np.sort(np.argpartition(-scores, top_k - 1)[:top_k])
     best = best[np.argsort(-scores[best], kind="stable")]
     return [(int(tokens[at]), float(scores[at])) for at in best]
-
-
-def _proposition(
-    row: Row, place: int, token: int, score: float, encoder: Encoder, *, single: bool
-) -> dict[str, Any]:
-    ids = [token if at == place else number for at, number in enumerate(row.ids)]
-    ids = [number for number in ids if number != encoder.manifest.padding.token_id]
-    return {
-        "score": score,
-        "token": token,
-        "token_str": encoder.vocabulary.text([token]),
-        # With several masks the others must stay readable, and they are special tokens.
-        "sequence": encoder.vocabulary.text(ids, skip_special=single),
-    }
 
 
 def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
@@ -152,4 +193,5 @@ FILL_MASK = Task(
     answer=_answer,
     evidence=_evidence,
     settle=_settle,
+    extent=_extent,
 )

@@ -15,14 +15,24 @@ if TYPE_CHECKING:
     from inference_code.rows import FloatArray
 
 
+_MANY = 64
+
+
 def as_json(value: Any) -> bytes:
-    """One JSON value."""
+    """One JSON value. A long one in pieces: nothing else runs in the process while one is written."""
+    if isinstance(value, list) and len(value) > _MANY and isinstance(value[0], list | dict):
+        return as_list([as_json(item) for item in value])
     return msgspec.json.encode(value)
 
 
-def as_lines(found: Iterable[Any]) -> bytes:
-    """One JSON value a line, each line ended."""
-    return b"".join(msgspec.json.encode(value) + b"\n" for value in found)
+def as_list(values: Iterable[bytes]) -> bytes:
+    """The JSON list of JSON values."""
+    return b"[%b]" % b",".join(values)
+
+
+def as_lines(values: Iterable[bytes]) -> bytes:
+    """A JSON value a line, each line ended."""
+    return b"".join(value + b"\n" for value in values)
 
 
 def as_csv(rows: Iterable[Sequence[Any]]) -> bytes:

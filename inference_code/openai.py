@@ -13,6 +13,7 @@ import msgspec
 
 from artifact.manifest import Manifest
 from inference_code import strict_json
+from inference_code.allowance import Allowance
 from inference_code.answering import Prepared, settled
 from inference_code.embeddings import FEATURE_EXTRACTION, pools
 from inference_code.errors import BadRequest, RequestError, UnknownModel
@@ -69,25 +70,33 @@ def _items(value: Any) -> tuple[Text, ...]:
     )
 
 
-def written(outputs: Sequence[Outputs], asked: Prepared, model: Model) -> bytes:
+def written(
+    outputs: Sequence[Outputs], asked: Prepared, model: Model, allowance: Allowance | None = None
+) -> bytes:
     """The list of embeddings, with the tokens that were read.
 
     Raises:
         InferenceFailed: a number is not finite.
+        AnswerTooLarge, DeadlinePassed: see ``Allowance``.
     """
     (request,) = asked.requests
     inputs = [
         Answered(item=item, rows=rows, outputs=[output])
         for item, rows, output in zip(request.items, asked.rows_of, outputs)
     ]
+    allowance = allowance or Allowance()
     found = answers(inputs, request.parameters, model.encoder)
+    data = [
+        msgspec.Raw(
+            allowance.take(msgspec.json.encode({"object": "embedding", "index": at, "embedding": vector}))
+        )
+        for at, vector in enumerate(found)
+    ]
     tokens = sum(row.length for row in asked.rows)
     return msgspec.json.encode(
         {
             "object": "list",
-            "data": [
-                {"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(found)
-            ],
+            "data": data,
             "model": model.manifest.source.id,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }

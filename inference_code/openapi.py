@@ -28,14 +28,14 @@ _REFUSALS: Mapping[str, str] = {
     "405": "The route takes another method, which Allow names.",
     "406": "The answer has no form that Accept takes.",
     "408": "The request did not arrive in time.",
-    "413": "The body is too large, or has too many inputs.",
+    "413": "The body or the answer is too large, or there are too many inputs or answers.",
     "414": "The target is too long.",
     "415": "The body is of a type that is not read here, or compressed.",
-    "429": "The queue is full.",
+    "429": "The queue is full, or there is too much to write already.",
     "431": "The head is too large, or has too many headers.",
     "500": "The model gave no answer, or the server made a mistake.",
     "503": "The server is not ready, is stopping, or did not start the request in time.",
-    "504": "The answer was not ready in time.",
+    "504": "The answer was not ready, or not written, in time.",
 }
 _OF_ANY_ROUTE = ("400", "405", "408", "414", "431", "500")
 _HEADERS = {

@@ -9,20 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from artifact.manifest import Manifest
+from artifact.serving import MAX_ANSWER_BYTES, MAX_ANSWERS
 from inference_code.encoding import MAX_UNSETTLED, Encoder
-from inference_code.errors import BadRequest, InputTooLong
+from inference_code.errors import AnswerTooLarge, BadRequest, InputTooLong
 from inference_code.parameters import given, truth, whole_number
 from inference_code.requests import Text, fields, string
 from inference_code.rows import Marks, Outputs, Row, softmax
-from inference_code.spans import best_spans
-from inference_code.task import Answered, Parameters, Task
+from inference_code.spans import Span, best_spans
+from inference_code.task import Answered, Extent, Parameters, Task
 from inference_code.windows import MAX_WINDOWS, window_count, windows
 
 _SHAPE = 'send {"question", "context"}, or a list of those'
 _LONGEST_ANSWER = 15
 _LARGEST_OVERLAP = 128
 _MOST_ANSWERS = 1000
+_SMALLEST = len('{"score":0.1,"start":1,"end":1,"answer":""},')
+_WINDOW_SECONDS, _SPAN_SECONDS, _KEPT_SECONDS, _ANSWER_SECONDS = 100e-6, 30e-9, 1e-6, 3e-6
+"""About what a window, a possible span, one of a window's best and an answer cost the thread that writes."""
 
 
 @dataclass(frozen=True)
@@ -113,49 +119,88 @@ def _overlap(parameters: Parameters, limit: int, room: int) -> int:
     return asked
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """A span of a window whose words are ``words``; of None: that there is no answer."""
+
+    score: float
+    span: Span | None = None
+    words: _Words | None = None
+
+
 def _answer(answered: Answered[Question], parameters: Parameters, _encoder: Encoder) -> Any:
     """The best span, or a list of ``top_k`` of them: {"score", "start", "end", "answer"}."""
     top_k = given(parameters, "top_k", 1)
-    impossible = given(parameters, "handle_impossible_answer", False)
     found, no_answer = [], 1.0
     for row, outputs in zip(answered.rows, answered.outputs):
-        spans, nothing = _decoded(row, outputs, answered.item.context, parameters, top_k)
+        spans, nothing = _decoded(row, outputs, parameters, top_k)
         found += spans
         no_answer = min(no_answer, nothing)
-    if impossible:
-        found.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
-    found.sort(key=lambda answer: -float(answer["score"]))
-    return found[0] if top_k == 1 or len(found) == 1 else found[:top_k]
+    if given(parameters, "handle_impossible_answer", False):
+        found.append(_Found(no_answer))
+    found.sort(key=lambda one: -one.score)
+    best = [(one.score, *_place(one)) for one in found[:top_k]]
+    _check_size(sum(last - first for _, first, last in best))
+    context = answered.item.context
+    answers = [
+        {"score": score, "start": first, "end": last, "answer": context[first:last]}
+        for score, first, last in best
+    ]
+    return answers[0] if len(answers) == 1 else answers
 
 
-def _decoded(
-    row: Row, outputs: Outputs, context: str, parameters: Parameters, top_k: int
-) -> tuple[list[dict[str, Any]], float]:
+def _check_size(characters: int) -> None:
+    """A word may have a hundred thousand characters, and be part of a thousand answers."""
+    if characters > MAX_ANSWER_BYTES:
+        raise AnswerTooLarge(found=characters, limit=MAX_ANSWER_BYTES, at_least=True)
+
+
+def _place(found: _Found) -> tuple[int, int]:
+    """First and last-plus-one character."""
+    if found.span is None or found.words is None:
+        return 0, 0
+    return found.words.of(found.span.first)[0], found.words.of(found.span.last)[1]
+
+
+def _decoded(row: Row, outputs: Outputs, parameters: Parameters, top_k: int) -> tuple[list[_Found], float]:
     """The spans of one window, and its probability that there is no answer in it."""
     assert row.marks is not None
     tokens = [at for at, sequence in enumerate(row.marks.sequences) if sequence == 1]
     # The first token, which is special, stands for "no answer" and takes part in the softmax.
     start, end = (softmax(array[[0, *tokens]]) for array in outputs.arrays)
     longest = given(parameters, "max_answer_len", _LONGEST_ANSWER)
-    align = given(parameters, "align_to_words", True)
-    answers = []
-    for span in best_spans(start[1:], end[1:], longest=longest, top_k=top_k):
-        first = _characters(row.marks, tokens[span.first], align)[0]
-        last = _characters(row.marks, tokens[span.last], align)[1]
-        answers.append({"score": span.score, "start": first, "end": last, "answer": context[first:last]})
-    return answers, float(start[0] * end[0])
+    words = _Words(row.marks, tokens, align=given(parameters, "align_to_words", True))
+    spans = best_spans(start[1:], end[1:], longest=longest, top_k=top_k)
+    return [_Found(span.score, span, words) for span in spans], float(start[0] * end[0])
 
 
-def _characters(marks: Marks, at: int, align: bool) -> tuple[int, int]:
-    """First and last-plus-one character of a context token, or of the word that it is part of."""
-    if not align or marks.words[at] is None:
-        return marks.offsets[at]
-    first = last = at
-    while first > 0 and _same_word(marks, first - 1, at):
-        first -= 1
-    while last + 1 < len(marks.words) and _same_word(marks, last + 1, at):
-        last += 1
-    return marks.offsets[first][0], marks.offsets[last][1]
+class _Words:
+    """Where in the context its tokens lie, or the words that they are part of; each word is looked at once.
+
+    Args:
+        tokens: places of the context's tokens in the row.
+        align: to words.
+    """
+
+    def __init__(self, marks: Marks, tokens: Sequence[int], *, align: bool) -> None:
+        self._marks = marks
+        self._tokens = tokens
+        self._align = align
+        self._known: dict[int, tuple[int, int]] = {}
+
+    def of(self, number: int) -> tuple[int, int]:
+        """First and last-plus-one character of the context's token of that number, or of its word."""
+        at, marks = self._tokens[number], self._marks
+        if not self._align or marks.words[at] is None:
+            return marks.offsets[at]
+        if at not in self._known:
+            first = last = at
+            while first > 0 and _same_word(marks, first - 1, at):
+                first -= 1
+            while last + 1 < len(marks.words) and _same_word(marks, last + 1, at):
+                last += 1
+            word = marks.offsets[first][0], marks.offsets[last][1]
+            self._known.update(dict.fromkeys(range(first, last + 1), word))
+        return self._known[at]
 
 
 def _same_word(marks: Marks, one: int, other: int) -> bool:
@@ -166,6 +211,33 @@ def _evidence(_row: Row, outputs: Outputs, _manifest: Manifest) -> Any:
     """Both logits of every token of a window, the question and special tokens included."""
     start, end = outputs.arrays
     return {"start_logits": start.tolist(), "end_logits": end.tolist()}
+
+
+def _spans(row: Row, longest: int) -> int:
+    """How many answers a window can hold."""
+    assert row.marks is not None
+    tokens = row.marks.sequences.count(1)
+    longest = min(longest, tokens)
+    return tokens * longest - longest * (longest - 1) // 2
+
+
+def _extent(
+    _items: Sequence[Question], rows_of: Sequence[Sequence[Row]], parameters: Parameters, _encoder: Encoder
+) -> Extent:
+    top_k, longest = given(parameters, "top_k", 1), given(parameters, "max_answer_len", _LONGEST_ANSWER)
+    answers, seconds = 0, 0.0
+    for rows in rows_of:
+        spans = [_spans(row, longest) for row in rows]
+        answers += min(top_k, sum(spans))
+        seconds += sum(
+            _WINDOW_SECONDS + _SPAN_SECONDS * count + _KEPT_SECONDS * min(top_k, count) for count in spans
+        )
+    return Extent(
+        answers=answers,
+        share=answers / MAX_ANSWERS,
+        size=answers * _SMALLEST,
+        seconds=seconds + _ANSWER_SECONDS * answers,
+    )
 
 
 _ANSWER = {
@@ -210,4 +282,5 @@ QUESTION_ANSWERING = Task(
     answer=_answer,
     evidence=_evidence,
     settle=_settle,
+    extent=_extent,
 )

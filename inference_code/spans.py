@@ -5,15 +5,15 @@ Source: transformers 4.36.2, pipelines/question_answering.py, which version 5 dr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from inference_code.rows import FloatArray
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Tokens ``first`` to ``last`` of a window's context, counted from 0, and their probability."""
 
     first: int
@@ -40,8 +40,6 @@ def best_spans(start: FloatArray, end: FloatArray, *, longest: int, top_k: int) 
     else:
         best = np.arange(scores.size)
     best = best[np.argsort(-scores[best], kind="stable")]
-    return [
-        Span(first=int(at // longest), last=int(at // longest + at % longest), score=float(scores[at]))
-        for at in best
-        if scores[at] >= 0
-    ]
+    first, length = np.divmod(best, longest)
+    found = zip(first.tolist(), (first + length).tolist(), scores[best].tolist())
+    return [Span(begin, end, score) for begin, end, score in found if score >= 0]

@@ -5,7 +5,7 @@ Shapes follow the Hugging Face pipelines of the same names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from artifact.errors import UsageError
@@ -46,8 +46,8 @@ def task_of(manifest: Manifest) -> Task[Any]:
     return TASKS[manifest.task]
 
 
-def answers(inputs: Sequence[Answered[Any]], parameters: Parameters, encoder: Encoder) -> list[Any]:
-    """JSON data for each input.
+def answers(inputs: Sequence[Answered[Any]], parameters: Parameters, encoder: Encoder) -> Iterator[Any]:
+    """JSON data for each input, made when it is asked for.
 
     Raises:
         InferenceFailed: a number is not finite.
@@ -55,7 +55,7 @@ def answers(inputs: Sequence[Answered[Any]], parameters: Parameters, encoder: En
     task = task_of(encoder.manifest)
     for outputs in (outputs for answered in inputs for outputs in answered.outputs):
         check_finite(outputs)
-    return [task.answer(answered, parameters, encoder) for answered in inputs]
+    return (task.answer(answered, parameters, encoder) for answered in inputs)
 
 
 TASKS: Mapping[str, Task[Any]] = {

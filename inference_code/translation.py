@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from artifact.manifest import Generation, Manifest
@@ -11,12 +12,15 @@ from inference_code.errors import InferenceFailed
 from inference_code.parameters import TRUNCATION
 from inference_code.requests import TEXT, Request, Text, read_text
 from inference_code.rows import Outputs, Row
-from inference_code.task import Answered, Parameters, Task
+from inference_code.task import Answered, Extent, Parameters, Task
 
 if TYPE_CHECKING:
     import torch
 
     from artifact.graphs import Graph
+
+_TEXT_SECONDS = 100e-6
+"""About what a target text costs the thread that writes it."""
 
 
 def translated(
@@ -70,6 +74,12 @@ def _shaped(found: list[Any], _request: Request) -> Any:
     return found
 
 
+def _extent(
+    _items: Sequence[Text], rows_of: Sequence[Sequence[Row]], _parameters: Parameters, _encoder: Encoder
+) -> Extent:
+    return Extent(seconds=_TEXT_SECONDS * sum(map(len, rows_of)))
+
+
 _TRANSLATED = {
     "type": "object",
     "properties": {"translation_text": {"type": "string"}},
@@ -87,5 +97,6 @@ TRANSLATION: Task[Text] = Task(
     answer=_answer,
     evidence=_evidence,
     shaped=_shaped,
+    extent=_extent,
     nested={"type": "array", "items": _TRANSLATED},
 )
