@@ -10,6 +10,7 @@
     encoding.py     texts -> rows of token ids -> arrays in a bucket's shape
     word_memory.py  the tokens of words that came before
     vocabulary.py   token ids -> words
+    sentences.py    a text with many other words in its place
     rows.py         what goes into a graph for one input, and what comes out
     media.py        Content-Type and Accept -> the form of a body, the form of its answer
     bodies.py       JSON, JSON Lines or CSV -> JSON values, one a request (strict_json.py: one value)
@@ -23,6 +24,7 @@
     spans.py        which spans of a context answer best
     forms.py        answers -> JSON, JSON Lines, CSV, a NumPy array
     answering.py    what the server and the stock hooks share: bytes -> rows, outputs -> bytes
+    allowance.py    how large an answer may become, and until when it may be written
     openai.py       the same for OpenAI's embeddings
     dialects.py     which route speaks which of them
     openapi.py      the OpenAPI document, out of the tasks
@@ -45,6 +47,7 @@
     log.py          JSON lines; a line for each request
     log_writer.py   written by a thread, so that nobody waits for who reads them
     host/           watches the chips of an Inf1 instance (a process of its own, beside ``serve``)
+    aside.py        long work beside the event loop, in few threads, and no more than they get done soon
     recorder.py     tells metrics and log of a request
     served.py       which artifacts a server serves
     service.py      one artifact behind the port: state, workers, queue, limits, metrics

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from artifact.manifest import Manifest
@@ -74,13 +73,13 @@ def _answer(answered: Answered[Text], parameters: Parameters, encoder: Encoder) 
     top_k = given(parameters, "top_k", _WORDS)
     scores = softmax(outputs.arrays[0])
     single = len(row.keep) == 1
-    sentences, spelled = _sentences(row, row.keep, encoder), functools.cache(_spelled(encoder))
+    sentences, spelled = _sentences(row, row.keep, encoder), _Spelled(encoder)
     found = [
         [
             {
                 "score": score,
                 "token": token,
-                "token_str": spelled(token),
+                "token_str": spelled[token],
                 "sequence": sentences.filled(place, token),
             }
             for token, score in _best(scores[at], targets, top_k)
@@ -96,8 +95,15 @@ def _sentences(row: Row, places: Sequence[int], encoder: Encoder) -> Sentences:
     return Sentences(vocabulary, row.ids, places, padding=padding, skip_special=len(places) == 1)
 
 
-def _spelled(encoder: Encoder) -> Callable[[int], str]:
-    return lambda token: encoder.vocabulary.text([token])
+class _Spelled(dict[int, str]):
+    """Tokens as texts; the same ones come for mask after mask."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def __missing__(self, token: int) -> str:
+        self[token] = text = self._encoder.vocabulary.text([token])
+        return text
 
 
 def _extent(
@@ -106,20 +112,23 @@ def _extent(
     targets: list[int] | None = parameters.get("targets")
     vocabulary = int(encoder.manifest.outputs[0].shape[-1])
     words = min(given(parameters, "top_k", _WORDS), len(targets) if targets is not None else vocabulary)
-    whole = 0 if encoder.vocabulary.goes_token_by_token else 1
-    found = Extent()
+    whole = not encoder.vocabulary.goes_token_by_token
+    answers = masks = tokens = anew = size = 0
     for (row,) in rows_of:
-        answers = words * row.weight
-        tokens = len(row.ids) * (1 + whole * answers)
-        found += Extent(
-            answers=answers,
-            share=max(answers / MAX_ANSWERS, whole * tokens / MAX_WHOLE_TOKENS),
-            size=answers * (_SMALLEST + _shortest(row, answers, encoder)),
-            seconds=vocabulary * row.weight * _LOGIT_SECONDS
-            + tokens * _TOKEN_SECONDS
-            + answers * _ANSWER_SECONDS,
-        )
-    return found
+        count = words * row.weight
+        answers += count
+        masks += row.weight
+        tokens += len(row.ids)
+        anew += len(row.ids) * count if whole else 0
+        size += count * (_SMALLEST + _shortest(row, count, encoder))
+    return Extent(
+        answers=answers,
+        share=max(answers / MAX_ANSWERS, anew / MAX_WHOLE_TOKENS),
+        size=size,
+        seconds=_LOGIT_SECONDS * vocabulary * masks
+        + _TOKEN_SECONDS * (tokens + anew)
+        + _ANSWER_SECONDS * answers,
+    )
 
 
 def _shortest(row: Row, answers: int, encoder: Encoder) -> int:

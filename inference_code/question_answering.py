@@ -225,18 +225,24 @@ def _extent(
     _items: Sequence[Question], rows_of: Sequence[Sequence[Row]], parameters: Parameters, _encoder: Encoder
 ) -> Extent:
     top_k, longest = given(parameters, "top_k", 1), given(parameters, "max_answer_len", _LONGEST_ANSWER)
-    answers, seconds = 0, 0.0
+    answers = windows = spans = kept = 0
     for rows in rows_of:
-        spans = [_spans(row, longest) for row in rows]
-        answers += min(top_k, sum(spans))
-        seconds += sum(
-            _WINDOW_SECONDS + _SPAN_SECONDS * count + _KEPT_SECONDS * min(top_k, count) for count in spans
-        )
+        possible = 0
+        for row in rows:
+            count = _spans(row, longest)
+            possible += count
+            kept += min(top_k, count)
+        answers += min(top_k, possible)
+        windows += len(rows)
+        spans += possible
     return Extent(
         answers=answers,
         share=answers / MAX_ANSWERS,
         size=answers * _SMALLEST,
-        seconds=seconds + _ANSWER_SECONDS * answers,
+        seconds=_WINDOW_SECONDS * windows
+        + _SPAN_SECONDS * spans
+        + _KEPT_SECONDS * kept
+        + _ANSWER_SECONDS * answers,
     )
 
 

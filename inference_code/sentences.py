@@ -6,6 +6,7 @@ masks. Where the tokenizer writes token by token, what stands around a place is 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from inference_code.errors import TooManyAnswers
@@ -23,6 +24,7 @@ class Sentences:
         places: where tokens are to be put, in rising order; at least one.
         padding: a token that no text shows.
         skip_special: nor does it show special tokens.
+        few: texts that are decoded whole, before it is worth while to look closer.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Sentences:
         *,
         padding: int,
         skip_special: bool,
+        few: int = 8,
     ) -> None:
         self._vocabulary = vocabulary
         self._ids = ids
@@ -41,9 +44,8 @@ class Sentences:
         self._padding = padding
         self._whole_tokens = 0
         self._more: dict[int, str | None] = {}
-        self._number = {place: number for number, place in enumerate(places)}
-        self._opens = not self._shown(0, places[0])
-        self._parts = self._around(places) if vocabulary.goes_token_by_token else None
+        self._places = places
+        self._few = few
         self._place: int | None = None
         self._split: tuple[list[int], str | None] | None = None
 
@@ -53,6 +55,9 @@ class Sentences:
         Raises:
             TooManyAnswers: see ``MAX_WHOLE_TOKENS``.
         """
+        if self._few:
+            self._few -= 1
+            return self._whole(place, token)
         if self._parts is None:
             return self._whole(place, token)
         if place != self._place:
@@ -74,11 +79,25 @@ class Sentences:
             return self._whole(place, token)
         return self._before + middle + rest
 
-    def _around(self, places: Sequence[int]) -> list[str] | None:
+    @functools.cached_property
+    def _number(self) -> dict[int, int]:
+        return {place: number for number, place in enumerate(self._places)}
+
+    @functools.cached_property
+    def _opens(self) -> bool:
+        """Whether the first place begins the text."""
+        return not self._shown(0, self._places[0])
+
+    @functools.cached_property
+    def _parts(self) -> list[str] | None:
         """The text before the first place, what stands in it now, the text up to the second, and so on.
 
-        None: a character goes on over one of their ends, or what begins the text depends on the place.
+        None: the decoder looks at more than a token, a character goes on over one of their ends, or what
+        begins the text depends on the place.
         """
+        places = self._places
+        if not self._vocabulary.goes_token_by_token:
+            return None
         if self._opens and len(places) > 1 and not self._shown(places[0], places[0] + 1):
             return None
         parts = [self._vocabulary.begin(self._shown(0, places[0]))]

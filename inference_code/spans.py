@@ -40,6 +40,5 @@ def best_spans(start: FloatArray, end: FloatArray, *, longest: int, top_k: int) 
     else:
         best = np.arange(scores.size)
     best = best[np.argsort(-scores[best], kind="stable")]
-    first, length = np.divmod(best, longest)
-    found = zip(first.tolist(), (first + length).tolist(), scores[best].tolist())
-    return [Span(begin, end, score) for begin, end, score in found if score >= 0]
+    found = zip(best.tolist(), scores[best].tolist())
+    return [Span(at // longest, at // longest + at % longest, score) for at, score in found if score >= 0]

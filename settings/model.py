@@ -196,7 +196,7 @@ class Serve(Section):
     batch_window_ms: Annotated[float, Field(ge=0, le=100)] = 2.0
     """Longest wait for more rows while another batch runs."""
     deadline_seconds: Annotated[float, Field(ge=0.001, le=60)] = 20.0
-    """A request is answered or failed within this."""
+    """A request is answered or failed within this, from the last byte of its body to its written answer."""
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Rows waiting before the server answers 429."""
     request_log: Annotated[str, Field(pattern=r"^(all|errors|1/([2-9]|[1-9][0-9]{1,5}|1000000))$")] = "all"

@@ -59,9 +59,9 @@ def test_a_text_put_together_is_the_text_decoded_whole(vocabulary: Vocabulary, d
     ids = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=12))
     places = sorted(data.draw(st.sets(st.integers(0, len(ids) - 1), min_size=1, max_size=4)))
     padding, skip = data.draw(st.integers(0, 4)), data.draw(st.booleans())
-    tokens = data.draw(st.lists(number, min_size=1, max_size=12))
+    tokens, few = data.draw(st.lists(number, min_size=1, max_size=12)), data.draw(st.integers(0, 3))
 
-    made = Sentences(vocabulary, ids, places, padding=padding, skip_special=skip)
+    made = Sentences(vocabulary, ids, places, padding=padding, skip_special=skip, few=few)
 
     for place in places:
         for token in tokens:
@@ -90,7 +90,7 @@ def test_a_thousand_words_for_a_long_text_are_not_a_thousand_long_texts(vocabula
         for token in range(size):
             made.filled(place, token)
 
-    assert made._whole_tokens <= 8 * 2000
+    assert made._whole_tokens <= (8 + 8) * 2000
 
 
 def test_texts_that_must_be_decoded_whole_have_a_limit() -> None:
