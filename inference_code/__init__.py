@@ -31,6 +31,8 @@
     batching.py     which waiting rows run together, in which bucket
     shapes.py       the same for graphs that fit any shape: no padding
     engine.py       the queue, batches in front of the workers, deadlines
+    lanes.py        which workers get batches, and which are checked because theirs fail
+    suspicion.py    when that is
     patience.py     how long an idle worker waits for company
     protocol.py     a connection's bytes -> exchanges; limits: sizes, slow clients, malformed framing
     exchange.py     one request and its answer

@@ -41,6 +41,8 @@ class AnyPlanner(Protocol):
 
     def shape(self, bucket: Bucket, rows: Sequence[Row]) -> Bucket: ...
 
+    def seconds(self, shape: Bucket) -> float: ...
+
 
 @dataclass(frozen=True)
 class _Choice:
@@ -63,6 +65,7 @@ class Planner:
         cost = {b: costs[_name(b)] if costs else float(b.batch * b.length) for b in buckets}
         self.lengths = sorted({b.length for b in buckets})
         """Tokens that a row of each class has at most, ascending."""
+        self._seconds = {b: cost[b] if costs else 0.0 for b in buckets}
         self._alone = [min(cost[b] for b in buckets if b.length >= most) for most in self.lengths]
         self._choices = [
             _Choice(bucket=b, reach=self.lengths.index(b.length), cost=cost[b])
@@ -99,6 +102,10 @@ class Planner:
     def shape(self, bucket: Bucket, rows: Sequence[Row]) -> Bucket:  # noqa: ARG002 - free planners need them
         """What to run rows as that were picked for ``bucket``: that bucket, whose graph is static."""
         return bucket
+
+    def seconds(self, shape: Bucket) -> float:
+        """What one run of that shape takes; 0 where nothing was measured."""
+        return self._seconds[shape]
 
     def choose(self, lengths: Sequence[int]) -> Plan:
         """Return what to run next of a queue of ``lengths``, oldest first, none over the limit."""

@@ -12,9 +12,8 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
@@ -30,36 +29,14 @@ from inference_code.errors import (
     RequestError,
     TooManyInputs,
     TooManyRequests,
+    WorkerLost,
 )
+from inference_code.lanes import Check, Lane, Lanes
 from inference_code.log import logger
 from inference_code.metrics import Metrics
 from inference_code.patience import Patience
-from inference_code.rows import Outputs, Row
+from inference_code.rows import NOT_FINITE, Outputs, Row
 from inference_code.timer import Timer
-
-Done = Callable[["list[Outputs] | Exception", float], None]
-"""Takes the outputs of a batch, or why there are none, and the seconds that it ran."""
-
-_FAILURES_IN_A_ROW = 3
-
-
-class Lane(Protocol):
-    """Something that runs one batch after the other."""
-
-    @property
-    def name(self) -> str:
-        """What metrics and log call it."""
-
-    @property
-    def load(self) -> int:
-        """Batches that it has: 0 idles, 1 runs."""
-
-    @property
-    def room(self) -> int:
-        """Batches that it would take now."""
-
-    def start(self, bucket: Bucket, rows: Sequence[Row], done: Done) -> None:
-        """Run a batch, after those that it has; ``done`` is called later, in any case."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +114,13 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(limits.window)
         self._admission = Admission(limits.wait, always=planner.largest_batch)
-        self._lanes: list[Lane] = []
+        self._lanes = Lanes()
         self._queues: list[deque[_Waiting]] = [deque() for _ in planner.lengths]
         # Weak, so that answers do not stay in memory behind an older job that a worker hangs on.
         self._jobs: deque[weakref.ref[Job]] = deque()
         self._handed_early: dict[Lane, Sequence[_Waiting]] = {}
         self._number = 0
         self._waiting = 0
-        self._failures = 0
         self._pump_is_due = False
         self._patience_over = Timer(self._loop, self._pump_soon)
         self._deadline = Timer(self._loop, self._expire)
@@ -156,19 +132,27 @@ class Engine:
 
     @property
     def lanes(self) -> Sequence[Lane]:
-        """Those that get batches now."""
-        return self._lanes
+        """Those that were attached, and not detached."""
+        return self._lanes.all
+
+    def have_checked(self, check: Check) -> None:
+        """Have ``check`` look at lanes whose batches fail, and call ``checked`` then."""
+        self._lanes.have_checked(check)
+
+    def checked(self, lane: Lane, *, well: bool, seconds: float) -> None:
+        """See ``Lanes.checked``."""
+        self._lanes.checked(lane, well=well, seconds=seconds)
+        self._pump_soon()
 
     def attach(self, lane: Lane) -> None:
         """Give ``lane`` batches from now on."""
-        self._lanes.append(lane)
-        self._admission.expect(self._planner.row_seconds / len(self._lanes))
+        self._lanes.add(lane)
+        self._admission.expect(self._planner.row_seconds / len(self._lanes.all))
         self._pump_soon()
 
     def detach(self, lane: Lane) -> None:
         """Give ``lane`` nothing more; it still tells how its batches ended."""
-        if lane in self._lanes:
-            self._lanes.remove(lane)
+        self._lanes.remove(lane)
 
     def full(self, rows: int = 1) -> bool:
         """Whether so many more rows would be refused now."""
@@ -180,7 +164,7 @@ class Engine:
     def _crowded(self, rows: int) -> bool:
         if self._waiting + rows > self._limits.queue:
             return True
-        running = sum(lane.load > 0 for lane in self._lanes)
+        running = sum(lane.load > 0 for lane in self._lanes.taking)
         return self._admission.refuses(self._waiting, time.monotonic(), running)
 
     def submit(self, rows: Sequence[Row]) -> Job:
@@ -200,7 +184,7 @@ class Engine:
             raise TooManyInputs(found=str(len(rows)), limit=self._limits.queue)
         if self.full(len(rows)):
             raise TooManyRequests(waiting=self._waiting)
-        if not self._lanes:
+        if not self._lanes.all:
             raise NotReady(state="without a worker")
         self._patience.arrived()
         for at, row in enumerate(rows):
@@ -220,11 +204,7 @@ class Engine:
 
     def trouble(self) -> str | None:
         """Why an inference would not succeed now, or None."""
-        if not self._lanes:
-            return "without a worker"
-        if self._failures >= _FAILURES_IN_A_ROW:
-            return "failing at every inference"
-        return None
+        return self._lanes.trouble()
 
     def _pump_soon(self) -> None:
         """After this turn of the loop, so that everything that arrived together goes together."""
@@ -240,7 +220,9 @@ class Engine:
 
     def _hand_out(self) -> None:
         while self._waiting:
-            lane = min((lane for lane in self._lanes if lane.room), key=lambda lane: lane.load, default=None)
+            lane = min(
+                (lane for lane in self._lanes.taking if lane.room), key=lambda lane: lane.load, default=None
+            )
             if lane is None:
                 return
             if lane.load == 0 and self._waiting < self._planner.largest_batch:
@@ -256,7 +238,7 @@ class Engine:
         counts, head = self._counts()
         if not self._waiting:
             return True
-        idle = sum(other.load == 0 for other in self._lanes) or 1
+        idle = sum(other.load == 0 for other in self._lanes.taking) or 1
         bucket, by_class = self._planner.pick(counts, head, -(-self._waiting // idle))
         if lane.load and (sum(by_class) < bucket.batch or bucket.batch < self._planner.largest_batch):
             return False
@@ -303,14 +285,17 @@ class Engine:
             waiting.job.buckets.add(name)
             waiting.job.workers.add(lane.name)
         self._admission.finished(len(taken), now, waiting=self._waiting)
-        if isinstance(found, Exception):
+        well = not isinstance(found, Exception) and all(outputs.finite for outputs in found)
+        if well:
+            self._metrics.batch(shape, [waiting.row for waiting in taken], seconds, lane.name)
+        else:
             self._metrics.batch_failed(shape, seconds, lane.name)
+        if isinstance(found, Exception):
             self._failed(taken, found)
         else:
-            self._failures = 0
-            self._metrics.batch(shape, [waiting.row for waiting in taken], seconds, lane.name)
-            for waiting, outputs in zip(taken, found):
-                waiting.job.deliver(waiting.at, outputs, now)
+            self._answered(taken, found, now)
+        if not isinstance(found, WorkerLost):
+            self._lanes.ended(lane, shape, well=well)
         self._patience.answered(len({id(waiting.job) for waiting in taken}), now)
         self._pump_soon()
 
@@ -319,10 +304,17 @@ class Engine:
         for waiting in taken:
             waiting.job.begin(now)
 
+    def _answered(self, taken: Sequence[_Waiting], found: Sequence[Outputs], now: float) -> None:
+        for waiting, outputs in zip(taken, found):
+            if outputs.finite:
+                waiting.job.deliver(waiting.at, outputs, now)
+            else:
+                # Its neighbours in the batch are none the worse for it.
+                waiting.job.fail(InferenceFailed(why=NOT_FINITE))
+
     def _failed(self, taken: Sequence[_Waiting], error: Exception) -> None:
         if not isinstance(error, RequestError):
             # What a graph raises must reach its callers, but not its words.
-            self._failures += 1
             known = isinstance(error, TraceshipError)
             logger.error("inference failed", extra={"error": type(error).__name__}, exc_info=not known)
             error = InferenceFailed(why="its graph raised an error")

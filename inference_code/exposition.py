@@ -113,12 +113,13 @@ _COUNTERS = (
     ("traceship_requests_total", "Requests answered, by status.", "status"),
     ("traceship_rejected_requests_total", "Requests answered with an error, by its id.", "reason"),
     ("traceship_batches_total", "Batches run.", "bucket"),
-    ("traceship_batch_failures_total", "Batches that raised, or whose worker died.", "bucket"),
+    ("traceship_batch_failures_total", "Batches that raised, answered NaN, or whose worker died.", "bucket"),
     ("traceship_batch_rows_total", "Rows in the batches that were run.", "bucket"),
     ("traceship_batch_slots_total", "Rows that those batches had room for.", "bucket"),
     ("traceship_tokens_total", "Tokens in those batches, real ones and padding.", "bucket", "kind"),
     ("traceship_worker_busy_seconds_total", "Seconds in which a worker ran batches.", "worker"),
     ("traceship_worker_restarts_total", "Attempts to replace a worker that was lost.", "worker"),
+    ("traceship_worker_checks_total", "Checks of a worker whose batches failed.", "worker"),
 )
 _GAUGES = (
     ("traceship_requests_in_flight", "Requests being read, run or answered."),
@@ -167,6 +168,7 @@ def _fill(page: _Page, now: Snapshot, shown: tuple[float, ...]) -> None:
     for name, worker in now.workers.items():
         count("traceship_worker_busy_seconds_total", worker.busy_seconds, name)
         count("traceship_worker_restarts_total", worker.restarts, name)
+        count("traceship_worker_checks_total", worker.checks, name)
         gauge("traceship_worker_up", worker.pid is not None, name)
         gauge("traceship_worker_ready", worker.ready, name)
         gauge("traceship_worker_selfcheck_seconds", worker.selfcheck_seconds, name)

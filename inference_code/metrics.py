@@ -26,13 +26,15 @@ OUTCOMES = {2: "answered", 4: "refused", 5: "failed"}
 class Worker:
     """One process that runs graphs, on a NeuronCore group of its own; written by whoever runs it.
 
-    ``restarts`` counts attempts to replace a process that was lost. ``busy_seconds`` only ever rises,
-    over all its processes. ``selfcheck_seconds`` of the last start.
+    ``restarts`` counts attempts to replace a process that was lost, ``checks`` the replays of golden cases
+    because its batches failed. ``busy_seconds`` only ever rises, over all its processes.
+    ``selfcheck_seconds`` of the last start.
     """
 
     pid: int | None = None
     ready: bool = False
     restarts: int = 0
+    checks: int = 0
     busy_seconds: float = 0.0
     selfcheck_seconds: float = 0.0
 
@@ -162,7 +164,7 @@ class Metrics:
             self._worker(worker).busy_seconds += seconds
 
     def batch_failed(self, bucket: Bucket, seconds: float, worker: str = "0") -> None:
-        """A batch raised, or its worker died after ``seconds``."""
+        """A batch raised, answered with NaN or infinity, or its worker died after ``seconds``."""
         with self._lock:
             self._bucket(self._holding(bucket)).failures += 1
             self._worker(worker).busy_seconds += seconds

@@ -97,19 +97,28 @@ class Row(msgspec.Struct, frozen=True):
 class Outputs(msgspec.Struct, frozen=True):
     """One row of what a graph returned: per output an array without batch axis and padding.
 
-    Where the row keeps some tokens only, the arrays hold those.
+    Where the row keeps some tokens only, the arrays hold those. ``finite`` is False where a worker found
+    NaN or infinity among them; who runs graphs by itself asks ``all_finite``.
     """
 
     arrays: tuple[FloatArray, ...]
+    finite: bool = True
+
+
+NOT_FINITE = "the model's answer holds a number that is not finite"
+
+
+def all_finite(outputs: Outputs) -> bool:
+    """Whether a graph answered with numbers only, neither NaN nor infinity."""
+    import numpy as np
+
+    return all(bool(np.isfinite(array).all()) for array in outputs.arrays)
 
 
 def check_finite(outputs: Outputs) -> None:
     """Raise InferenceFailed where a graph answered with NaN or infinity: JSON could not say so."""
-    import numpy as np
-
-    for array in outputs.arrays:
-        if not np.isfinite(array).all():
-            raise InferenceFailed(why="the model's answer holds a number that is not finite")
+    if not all_finite(outputs):
+        raise InferenceFailed(why=NOT_FINITE)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -57,8 +57,11 @@ class SelfCheckFailed(ProofFailed):
         self.case = case
 
 
-def selfcheck(model: Model, runner: Runner) -> None:
+def selfcheck(model: Model, runner: Runner, buckets: Sequence[Bucket] | None = None) -> None:
     """Have ``runner`` run every golden case in its bucket.
+
+    Args:
+        buckets: only the cases of these; ``None``: all of the artifact's.
 
     Raises:
         GoldenUnusable: not a golden set, or a bucket without a case that fits it.
@@ -66,7 +69,7 @@ def selfcheck(model: Model, runner: Runner) -> None:
             inputs get the very same answer.
     """
     golden, free = _golden(model), any_shape(model.manifest)
-    for bucket in model.manifest.buckets:
+    for bucket in model.manifest.buckets if buckets is None else buckets:
         name = bucket_name(bucket.batch, bucket.length)
         cases = _cases_of(golden, name)
         for at, case in cases:

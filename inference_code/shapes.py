@@ -51,6 +51,7 @@ class FreePlanner:
         self.largest_batch = max(bucket.batch for bucket in buckets)
         self.row_seconds = min(costs[bucket_name(b.batch, b.length)] / b.batch for b in buckets)
         """What a row takes in a full batch."""
+        self._measured = dict(costs)
         self._coefficients = _fit(buckets, costs)
         self._alone = [self._cost(1, length) for length in self.lengths]
         self._room = [
@@ -106,6 +107,11 @@ class FreePlanner:
     def shape(self, bucket: Bucket, rows: Sequence[Row]) -> Bucket:  # noqa: ARG002
         """What to run ``rows`` as."""
         return fitted(rows, self._buckets)
+
+    def seconds(self, shape: Bucket) -> float:
+        """What one run of that shape takes at the most: what was measured of the bucket that holds it."""
+        holding = self._holding(shape.batch, shape.length)
+        return self._measured[bucket_name(holding.batch, holding.length)]
 
     def _holding(self, rows: int, length: int) -> Bucket:
         fitting = [b for b in self._buckets if b.batch >= rows and b.length >= length]

@@ -11,7 +11,7 @@ from inference_code.encoding import Encoder
 from inference_code.errors import InferenceFailed
 from inference_code.parameters import TRUNCATION
 from inference_code.requests import TEXT, Request, Text, read_text
-from inference_code.rows import Outputs, Row
+from inference_code.rows import NOT_FINITE, Outputs, Row
 from inference_code.task import Answered, Extent, Parameters, Task
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def translated(
 def _finite(numbers: torch.Tensor) -> torch.Tensor:
     """Token ids would hide a NaN: the search always finds some."""
     if not bool(numbers.isfinite().all()):
-        raise InferenceFailed(why="the model's answer holds a number that is not finite")
+        raise InferenceFailed(why=NOT_FINITE)
     return numbers
 
 

@@ -95,11 +95,14 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ran(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A batch is done: per row its arrays. ``seconds`` that the graph ran."""
+    """A batch is done: per row its arrays. ``seconds`` that the graph ran; ``not_finite``: the rows that
+    have NaN or infinity among their numbers.
+    """
 
     slot: int
     rows: list[list[Placed]]
     seconds: float
+    not_finite: tuple[int, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -1,4 +1,4 @@
-"""All workers of one artifact: started together, each proven, replaced when one ends or hangs."""
+"""All workers of one artifact: started together, each proven, replaced when one ends, hangs or falls ill."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
 from artifact.errors import TraceshipError
-from artifact.manifest import Bucket
+from artifact.manifest import Bucket, Manifest, bucket_name
 from inference_code.batching import AnyPlanner, Planner
 from inference_code.engine import Engine
 from inference_code.errors import WorkerLost
+from inference_code.lanes import Lane
 from inference_code.load import Model
 from inference_code.log import logger
 from inference_code.metrics import Metrics
@@ -36,7 +37,19 @@ _OF_DEADLINE = 0.75
 """So the requests of a worker that hangs fail as such, and in time."""
 _OF_COST = 10
 """A batch may take so many times as long as the slowest one did when it was measured."""
+_LATE_SECONDS = 2.0
+"""No batch is late before: so long a host may stand still and not be ill (a container that used up its share
+of the processors, time that a hypervisor took, a page that comes from a disk). Balancers ask every few
+seconds, and want to hear it several times."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+
+
+def bearable_seconds(shape: Bucket, manifest: Manifest, planner: AnyPlanner | None, *, hangs: float) -> float:
+    """Seconds after which a batch of that shape is late; ``hangs``: after which its worker is ended."""
+    if planner is None or manifest.generation is not None:
+        # How long a translation takes depends on what was asked, and nobody may turn /ping by that.
+        return hangs
+    return max(_LATE_SECONDS, _OF_COST * planner.seconds(shape))
 
 
 class WorkerRunner:
@@ -74,6 +87,7 @@ class Pool:
         self._deadline = deadline
         self._metrics = metrics or Metrics()
         self._batch_seconds = _PROVING_SECONDS
+        self._planner: AnyPlanner | None = None
         self._supply = Supply(model.artifact)
         self._programs = Programs(model.manifest, self._supply, program)
         self._starter: Starter = self._programs
@@ -118,9 +132,9 @@ class Pool:
         measured = await in_thread(lambda: costs(self._model, first))
         self._batch_seconds = max(_OF_DEADLINE * self._deadline, _OF_COST * max(measured.values()))
         buckets = self._model.manifest.buckets
-        return (
-            FreePlanner(buckets, measured) if any_shape(self._model.manifest) else Planner(buckets, measured)
-        )
+        free = any_shape(self._model.manifest)
+        self._planner = FreePlanner(buckets, measured) if free else Planner(buckets, measured)
+        return self._planner
 
     async def _started(self) -> list[WorkerProcess]:
         started = await self._begun(self._shares)
@@ -130,6 +144,7 @@ class Pool:
     def serve(self, engine: Engine) -> None:
         """Have the workers run what ``engine`` is given."""
         self._engine = engine
+        engine.have_checked(self._suspected)
         for share in self._shares:
             worker = self._workers.get(share.number)
             if worker is not None:
@@ -158,7 +173,7 @@ class Pool:
         return [self._worker(share, one) for share, one in zip(shares, begun)]
 
     def _worker(self, share: Share, begun: Begun) -> WorkerProcess:
-        worker = WorkerProcess(self._model.manifest, share, begun, self._lost)
+        worker = WorkerProcess(self._model.manifest, share, begun, self._lost, self._bearable)
         self._workers[share.number] = worker
         self._metrics.worker(worker.name).started(worker.pid)
         return worker
@@ -173,6 +188,39 @@ class Pool:
         began = time.monotonic()
         await in_thread(lambda: selfcheck(self._model, runner))
         self._metrics.worker(worker.name).became_ready(time.monotonic() - began)
+
+    def _bearable(self, shape: Bucket) -> float:
+        return bearable_seconds(shape, self._model.manifest, self._planner, hangs=self._batch_seconds)
+
+    def _suspected(self, lane: Lane, shape: Bucket) -> None:
+        self._keep(self._checked(next(worker for worker in self.workers if worker is lane), shape))
+
+    async def _checked(self, worker: WorkerProcess, shape: Bucket) -> None:
+        """Replay the golden cases of the bucket in which its batches failed; end it if they fail, too."""
+        assert self._engine is not None
+        facts = {"worker": worker.share.number, "pid": worker.pid}
+        logger.warning("worker suspected", extra={**facts, "bucket": bucket_name(shape.batch, shape.length)})
+        self._metrics.worker(worker.name).checks += 1
+        runner, began = WorkerRunner(worker, self._loop), time.monotonic()
+        bucket = self._bucket_of(shape)
+        try:
+            await in_thread(lambda: selfcheck(self._model, runner, [bucket]))
+        except Exception as error:
+            # Whatever it was: what is not proven must not serve. If it is lost, that was noticed elsewhere.
+            known = isinstance(error, TraceshipError)
+            logger.error("worker ill", extra={**facts, "why": str(error)}, exc_info=not known)
+            self._engine.checked(worker, well=False, seconds=time.monotonic() - began)
+            worker.end()
+        else:
+            seconds = time.monotonic() - began
+            logger.info("worker cleared", extra={**facts, "seconds": round(seconds, 3)})
+            self._engine.checked(worker, well=True, seconds=seconds)
+
+    def _bucket_of(self, shape: Bucket) -> Bucket:
+        """The one that ``shape`` is; of graphs that fit any shape, the smallest that holds it."""
+        buckets = self._model.manifest.buckets
+        holding = [b for b in buckets if b.batch >= shape.batch and b.length >= shape.length]
+        return shape if shape in buckets else min(holding, key=lambda b: b.batch * b.length)
 
     def _lost(self, worker: WorkerProcess) -> None:
         if self._workers.get(worker.share.number) is worker:

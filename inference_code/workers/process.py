@@ -16,8 +16,8 @@ import msgspec
 
 from artifact.manifest import Bucket, Manifest
 from inference_code.encoding import fill
-from inference_code.engine import Done
 from inference_code.errors import InferenceFailed, WorkerLost
+from inference_code.lanes import Done
 from inference_code.log import logger
 from inference_code.rows import Outputs, Row
 from inference_code.workers.beginning import BUFFER, Begun
@@ -44,10 +44,16 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, manifest: Manifest, share: Share, begun: Begun, lost: Callable[[WorkerProcess], None]
+        self,
+        manifest: Manifest,
+        share: Share,
+        begun: Begun,
+        lost: Callable[[WorkerProcess], None],
+        bearable: Callable[[Bucket], float],
     ) -> None:
         """
         Args:
+            bearable: seconds after which a batch of that shape is late.
             lost: called with this object, once, when the process is gone.
         """
         self.share = share
@@ -58,6 +64,7 @@ class WorkerProcess:
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._lost = lost
+        self._bearable = bearable
         self._process, self._channel, self._arena = begun.process, begun.channel, begun.arena
         self._batches: dict[int, _Batch] = {}
         self._free = list(range(share.slots))
@@ -88,6 +95,13 @@ class WorkerProcess:
     @property
     def room(self) -> int:
         return 0 if self._ended else len(self._free)
+
+    @property
+    def late(self) -> bool:
+        # The oldest is the one that it runs.
+        for batch in self._batches.values():
+            return time.monotonic() - self.progress > self._bearable(batch.bucket)
+        return False
 
     def start(self, bucket: Bucket, rows: Sequence[Row], done: Done) -> None:
         self._run(bucket, rows, done, encode=False)
@@ -179,14 +193,17 @@ class WorkerProcess:
             return
         try:
             self._heard(self._decoder.decode(packet))
-        except (msgspec.DecodeError, KeyError, ValueError, TypeError):
+        except (msgspec.DecodeError, LookupError, ValueError, TypeError):
             # A worker that talks nonsense has lost its mind, not a request's fault.
             logger.exception("a worker's message cannot be read", extra={"worker": self.share.number})
             self.end()
 
     def _heard(self, message: FromWorker) -> None:
         if isinstance(message, Ran):
-            self._finished(message.slot, self._arena.read(message.slot, message.rows), message.seconds)
+            found = self._arena.read(message.slot, message.rows)
+            for at in message.not_finite:
+                found[at] = Outputs(arrays=found[at].arrays, finite=False)
+            self._finished(message.slot, found, message.seconds)
         elif isinstance(message, Failed):
             self._finished(message.slot, self._reason(message), message.seconds)
         elif isinstance(message, Beat):

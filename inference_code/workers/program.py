@@ -30,6 +30,7 @@ from inference_code import log
 from inference_code.errors import InferenceFailed
 from inference_code.graphs import Graphs, Loader, load_graphs
 from inference_code.packing import can_pack, packed
+from inference_code.rows import all_finite
 from inference_code.workers.arena import Arena
 from inference_code.workers.forking import fork_workers
 from inference_code.workers.messages import (
@@ -137,7 +138,8 @@ def _ran(asked: Run, graphs: Graphs, arena: Arena) -> Ran | Failed:
     try:
         found = run(asked.shape, arena.inputs(asked.slot, asked.shape), asked.wanted)
         seconds = time.perf_counter() - started
-        return Ran(slot=asked.slot, rows=arena.write(asked.slot, found), seconds=seconds)
+        bad = tuple(at for at, outputs in enumerate(found) if not all_finite(outputs))
+        return Ran(asked.slot, arena.write(asked.slot, found), seconds, not_finite=bad)
     except Exception as error:
         # Whatever a graph raises must reach its callers, and must not end the worker.
         known = isinstance(error, InferenceFailed)

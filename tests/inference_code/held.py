@@ -40,7 +40,8 @@ def go_on(folder: Path) -> None:
 def held(server: RunningServer) -> Iterator[None]:
     """Its workers stand still: what they run takes until the end of the block, and what waits, waits.
 
-    Not for longer than three quarters of the deadline: then they count as hanging.
+    Not for longer than three quarters of the deadline: then they count as hanging. After two seconds
+    /ping says that they are late.
     """
     with _stopped(workers(server)):
         yield

@@ -15,7 +15,7 @@ import uvloop
 
 from artifact.manifest import Bucket
 from inference_code.batching import Planner
-from inference_code.engine import Done, Engine, Job, Limits
+from inference_code.engine import Engine, Job, Limits
 from inference_code.errors import (
     DeadlinePassed,
     InferenceFailed,
@@ -25,6 +25,7 @@ from inference_code.errors import (
     TooManyRequests,
     WorkerLost,
 )
+from inference_code.lanes import Done
 from inference_code.rows import Outputs, Row
 
 BUCKETS = [Bucket(batch=1, length=8, path="x"), Bucket(batch=4, length=8, path="y")]
@@ -39,6 +40,7 @@ class Graph:
         self.batches: list[list[int]] = []
         self.held = False
         self.error: Exception | None = None
+        self.late = False
         self._slots = slots
         self._waiting: list[tuple[list[int], Done]] = []
 
@@ -296,7 +298,7 @@ async def test_abandoned_rows_are_dropped() -> None:
 
 @on_a_loop
 async def test_a_graph_that_raises_fails_its_requests_only() -> None:
-    """The engine goes on; after three failures in a row it calls itself failing."""
+    """The engine goes on, and nobody learns what exactly was raised."""
     graph = Graph()
     engine = _engine(graph)
     graph.error = RuntimeError("secret detail")
@@ -304,12 +306,9 @@ async def test_a_graph_that_raises_fails_its_requests_only() -> None:
         with pytest.raises(InferenceFailed) as failed:
             await _answers(engine.submit([_row(1)]))
         assert "secret" not in failed.value.message
-    troubled = engine.trouble()
     graph.error = None
-    await _answers(engine.submit([_row(1)]))
 
-    assert troubled == "failing at every inference"
-    assert engine.trouble() is None
+    assert await _answers(engine.submit([_row(1)])) == [1]
 
 
 @on_a_loop
@@ -336,7 +335,7 @@ async def test_times_are_kept_for_each_job() -> None:
     engine.submit([_row(0)])
     await _turns()
     job = engine.submit([_row(1)])
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.03)  # uvloop counts whole milliseconds, and may be early by one
     graph.held = False
     graph.release()
     await _answers(job)

@@ -173,18 +173,19 @@ def test_a_workers_life_is_told() -> None:
         lambda: worker.started(os.getpid()),
         lambda: worker.became_ready(0.5),
         worker.ended,
+        lambda: setattr(worker, "checks", 2),
         lambda: setattr(worker, "restarts", 1),
         lambda: worker.started(os.getpid()),
     ):
         step()
         samples = _samples(metrics)
         labels = frozenset({"model": "default", "worker": "0"}.items())
-        names = ("up", "ready", "restarts_total")
+        names = ("up", "ready", "restarts_total", "checks_total")
         seen.append(tuple(samples[f"traceship_worker_{name}", labels] for name in names))
         memory = samples.get(("traceship_worker_resident_memory_bytes", labels), 0)
         assert (memory > 1_000_000) == (worker.pid is not None)
 
-    assert seen == [(1, 0, 0), (1, 1, 0), (0, 0, 0), (0, 0, 1), (1, 0, 1)]
+    assert seen == [(1, 0, 0, 0), (1, 1, 0, 0), (0, 0, 0, 0), (0, 0, 0, 2), (0, 0, 1, 2), (1, 0, 1, 2)]
     assert _value(metrics, "traceship_worker_selfcheck_seconds", worker="0") == 0.5
 
 

@@ -14,8 +14,10 @@ from signal import SIGTERM
 
 import pytest
 
-from tests.inference_code.held import go_on, held_start, no_forks
+from tests.inference_code.falling_ill import NAN, RAISES, falling_ill, make_ill, make_well
+from tests.inference_code.held import go_on, held, held_start, no_forks
 from tests.inference_code.running import Reply, RunningServer, running
+from tests.inference_code.test_workers import await_that
 from tests.kit.handmade import SLOW_WORD, Recipe, World, rewrite
 from tests.kit.overloading import Offered, offer
 
@@ -32,6 +34,13 @@ def _pair(server: RunningServer) -> Pair:
     before = server.call("GET", "/ping").status
     asked = server.ask("w1").status
     return before, asked, server.call("GET", "/ping").status
+
+
+def _pings_until(server: RunningServer, status: int) -> list[int]:
+    """Statuses, that one as the last."""
+    found: list[int] = []
+    await_that(lambda: found.append(server.call("GET", "/ping").status) or found[-1] == status, "not in time")
+    return found
 
 
 def _lies(pairs: list[Pair], *, refused: int = 200) -> list[Pair]:
@@ -127,6 +136,45 @@ def test_when_draining(world: World, tmp_path: Path) -> None:
     assert code == 0
 
 
+def test_when_late(world: World, tmp_path: Path) -> None:
+    """Long before a worker counts as hanging, and only for as long as it stands still."""
+    with running(world.root, cwd=tmp_path) as server, ThreadPoolExecutor(1) as other:
+        server.await_ready()
+        with held(server):
+            stalled: Future[Reply] = other.submit(server.ask, "w1")
+            pings = _pings_until(server, 503)
+        pings += _pings_until(server, 200)
+        answer = stalled.result()
+        after = [_pair(server) for _ in range(20)]
+
+    assert answer.status == 200, "its worker was ended, or nobody waited for it"
+    assert not any(line["event"] == "worker hangs" for line in server.log)
+    assert set(pings) == {200, 503}
+    assert set(after) == {(200, 200, 200)}
+
+
+@pytest.mark.parametrize("how", [RAISES, NAN])
+def test_when_failing(world: World, tmp_path: Path, how: str) -> None:
+    """A graph that falls ill is found by its failures; that it is well again is found without a request."""
+    with running(world.root, cwd=tmp_path, env=falling_ill(tmp_path)) as server:
+        server.await_ready()
+        make_ill(tmp_path, how)
+        failed = [server.ask("w1").status for _ in range(3)]
+        pings = _pings_until(server, 503)
+        server.await_event("worker lost")
+        pairs = [_pair(server) for _ in range(20)]
+        server.await_event("worker not replaced")
+        pairs += [_pair(server) for _ in range(20)]
+        make_well(tmp_path)
+        pings += _pings_until(server, 200)
+        after = [_pair(server) for _ in range(20)]
+
+    assert failed == [500] * 3
+    assert set(pairs) == {(503, 503, 503)}
+    assert set(pings) == {200, 503}
+    assert set(after) == {(200, 200, 200)}
+
+
 def test_when_wedged(worlds: Callable[..., World], tmp_path: Path) -> None:
     """A request that the model does not get done turns /ping, and recovery turns it back.
 
@@ -139,9 +187,7 @@ def test_when_wedged(worlds: Callable[..., World], tmp_path: Path) -> None:
         server.await_ready()
         with no_forks(server):
             stalled: Future[Reply] = other.submit(server.ask, SLOW_WORD)
-            pings = [server.call("GET", "/ping").status]
-            while pings[-1] == 200:
-                pings.append(server.call("GET", "/ping").status)
+            pings = _pings_until(server, 503)
         pairs = [_pair(server)]
         while not stalled.done() or pairs[-1] != (200, 200, 200):
             pairs.append(_pair(server))

@@ -42,7 +42,7 @@ CLASSIFIERS = ("text-classification", "token-classification")
 class Recipe:
     """What to make. ``busy`` repeats a matrix product to slow each run down, ``stalls`` does so for each
     ``SLOW_WORD`` in a run; ``constant`` and ``wrong_by`` make graphs that disagree with the golden answers,
-    as broken hardware would."""
+    as broken hardware would; ``poisoned`` ones answer NaN to a row with ``SLOW_WORD``, and are well."""
 
     task: str = "feature-extraction"
     pooling: str = "mean"
@@ -54,6 +54,7 @@ class Recipe:
     stalls: int = 0
     constant: bool = False
     wrong_by: float = 0.0
+    poisoned: bool = False
     golden_texts: tuple[str, ...] = GOLDEN_TEXTS
 
 
@@ -70,7 +71,10 @@ class Tiny(torch.nn.Module):
         # Drawn before what only some tasks use: how fast it runs depends on its values, by denormals.
         self.register_buffer("burn", torch.randn(256, 256, generator=generator) / 16)
         mask = torch.randn(1, HIDDEN, generator=generator)
-        self.words = torch.nn.Parameter(torch.cat([words, mask]))
+        words = torch.cat([words, mask])
+        if recipe.poisoned:
+            words[WORDS + 3] = float("nan")
+        self.words = torch.nn.Parameter(words)
         self.spans = torch.nn.Parameter(torch.randn(HIDDEN, 2, generator=generator))
 
     def forward(self, ids: Any, mask: Any, types: Any) -> Any:
