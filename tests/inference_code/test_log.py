@@ -116,6 +116,9 @@ def test_closing_gives_up_on_a_reader_who_stalls(pipe: Pipe) -> None:
     threading.Thread(target=close, daemon=True).start()
 
     assert done.wait(10)
+    # Before the number of its file is another test's: the thread writes on as soon as it can.
+    os.read(pipe.reading, PIPE_BYTES)
+    pipe.writer.close(10)
     os.close(pipe.writing)
 
 
