@@ -160,7 +160,7 @@ class Application:
         if asked.route == METRICS:
             accept = (exchange.all(b"accept") or (b"",))[-1]
             text, content_type = await self._pages.run(
-                lambda: self._recorder.exposition.page(accept), until=math.inf, late=ServerMistake()
+                lambda: self._recorder.exposition.page(accept), until=math.inf, late=ServerMistake
             )
             return Response(status=200, body=text, content_type=content_type)
         if asked.route == MODELS:
@@ -230,7 +230,7 @@ class Application:
             data = await booking.write(
                 lambda: dialect.written(outputs, asked, model, form, allowance),
                 until=until,
-                late=DeadlinePassed(seconds=seconds),
+                late=lambda: DeadlinePassed(seconds=seconds),
             )
         return Response(status=200, body=data, content_type=form.encode())
 
@@ -245,7 +245,7 @@ class Application:
             return await self._bodies.run(
                 lambda: dialect.prepared(body, model, limits.queue, content),
                 until=until,
-                late=NeverStarted(seconds=limits.deadline),
+                late=lambda: NeverStarted(seconds=limits.deadline),
             )
         finally:
             self._reading[service.name] -= 1

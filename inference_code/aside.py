@@ -26,8 +26,8 @@ class Aside:
     def __init__(self, name: str, threads: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
 
-    async def run(self, work: Callable[[], T], *, until: float, late: RequestError) -> T:
-        """What ``work`` returns. Errors are its own, and ``late`` once it is ``until``.
+    async def run(self, work: Callable[[], T], *, until: float, late: Callable[[], RequestError]) -> T:
+        """What ``work`` returns. Errors are its own, and what ``late`` makes once it is ``until``.
 
         Work that has begun is not stopped by that, work that has not is dropped.
 
@@ -40,10 +40,12 @@ class Aside:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begun(self, work: Callable[[], T], until: float, late: RequestError) -> asyncio.Future[T]:
+    def _begun(
+        self, work: Callable[[], T], until: float, late: Callable[[], RequestError]
+    ) -> asyncio.Future[T]:
         def in_time() -> T:
             if time.monotonic() >= until:
-                raise late
+                raise late()
             return work()
 
         future = asyncio.get_running_loop().run_in_executor(self._pool, in_time)
@@ -51,11 +53,11 @@ class Aside:
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return future
 
-    async def _within(self, future: asyncio.Future[T], until: float, late: RequestError) -> T:
+    async def _within(self, future: asyncio.Future[T], until: float, late: Callable[[], RequestError]) -> T:
         patience = None if until == math.inf else max(0.0, until - time.monotonic())
         await asyncio.wait((future,), timeout=patience)
         if not future.done():
-            raise late
+            raise late()
         return future.result()
 
 
@@ -72,7 +74,7 @@ class Booking:
         """Whether the answer is to be written in a thread."""
         return self._seconds > LONG_SECONDS
 
-    async def write(self, work: Callable[[], T], *, until: float, late: RequestError) -> T:
+    async def write(self, work: Callable[[], T], *, until: float, late: Callable[[], RequestError]) -> T:
         """As ``Aside.run``, at once if it does not take long."""
         if not self.aside:
             return work()

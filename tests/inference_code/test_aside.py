@@ -25,14 +25,14 @@ def test_work_that_nobody_waits_for_any_more_is_never_begun() -> None:
     async def run() -> list[str]:
         threads = Aside("test", threads=1)
         first = asyncio.ensure_future(
-            threads.run(lambda: done.append(go_on.wait(30)), until=_soon() + 60, late=LATE)
+            threads.run(lambda: done.append(go_on.wait(30)), until=_soon() + 60, late=lambda: LATE)
         )
         await asyncio.sleep(0)  # it takes the thread
         with pytest.raises(DeadlinePassed):
-            await threads.run(lambda: done.append(False), until=_soon(), late=LATE)
+            await threads.run(lambda: done.append(False), until=_soon(), late=lambda: LATE)
         go_on.set()
         await first
-        last = await threads.run(lambda: "after it", until=_soon() + 60, late=LATE)
+        last = await threads.run(lambda: "after it", until=_soon() + 60, late=lambda: LATE)
         threads.close()
         return [last]
 
@@ -52,10 +52,10 @@ def test_an_error_of_the_work_is_its_own() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         threads = Aside("test", threads=1)
         with pytest.raises(DeadlinePassed):
-            await threads.run(fail, until=_soon(), late=LATE)
+            await threads.run(fail, until=_soon(), late=lambda: LATE)
         go_on.set()
         with pytest.raises(KeyError):
-            await threads.run(fail, until=_soon() + 60, late=LATE)
+            await threads.run(fail, until=_soon() + 60, late=lambda: LATE)
         threads.close()
 
     asyncio.run(run())
@@ -72,10 +72,10 @@ def test_what_is_short_is_written_at_once_and_never_refused() -> None:
             writers.booked(10 * _BOOKED_SECONDS),
             writers.booked(LONG_SECONDS) as short,
         ):
-            thread = await short.write(threading.get_ident, until=0.0, late=LATE)
+            thread = await short.write(threading.get_ident, until=0.0, late=lambda: LATE)
             assert thread == threading.get_ident()
         with writers.booked(2 * LONG_SECONDS) as long:
-            assert await long.write(threading.get_ident, until=_soon() + 60, late=LATE) != thread
+            assert await long.write(threading.get_ident, until=_soon() + 60, late=lambda: LATE) != thread
         writers.close()
 
     asyncio.run(run())
@@ -99,7 +99,7 @@ def test_a_place_lasts_until_the_answer_is_written_whoever_gave_up() -> None:
             with pytest.raises(TooMuchToWrite), writers.booked(0.1 * most):
                 pass
             with pytest.raises(DeadlinePassed):
-                await place.write(lambda: go_on.wait(30), until=_soon(), late=LATE)
+                await place.write(lambda: go_on.wait(30), until=_soon(), late=lambda: LATE)
         with pytest.raises(TooMuchToWrite), writers.booked(0.1 * most):
             pass
         go_on.set()
