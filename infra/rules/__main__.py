@@ -26,6 +26,9 @@ these; the report names the rule, the resource and what to write. Four things lo
 What the permissions amount to together is proved apart: `tests/infra/test_permissions.py` evaluates
 the policies as IAM does. Each rule has a test that removes what it protects from our own templates.
 
+All of them together cost `cdk synth` a tenth of its time: 1.11 times,
+`python -m bench.synth` on 2026-11-26; at most 1.5 is wanted.
+
 ## Accepted findings
 
 {accepted} findings of the packs are accepted, each on the constructs that are named and nowhere else.
