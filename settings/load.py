@@ -144,9 +144,11 @@ def _worded(path: Path, error: ErrorDetails, service: RawService) -> SettingsInv
         fix = f"did you mean `{nearest[0]}`?" if nearest else f"valid keys: {', '.join(valid)}"
         return SettingsInvalid(what=f"{path}: unknown key `{place}`", why="no such setting exists", fix=fix)
     reason = error["msg"].removeprefix("Value error, ")
+    # A reason about a whole table names its keys; the table itself, or all of the file, would hide it.
+    told = error["type"] == "missing" or isinstance(error["input"], dict)
     return SettingsInvalid(
         what=f"{path}: `{place}` cannot be used",
-        why=reason if error["type"] == "missing" else f"{reason} (found {error['input']!r})",
+        why=reason if told else f"{reason} (found {error['input']!r})",
         fix="see docs/settings.md for the key's meaning and limits",
     )
 

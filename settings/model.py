@@ -446,9 +446,7 @@ class Settings(Section):
     def _tags_of_ours_and_of_aws_are_not_set(self) -> Settings:
         for key in self.tags:
             if key.lower().startswith(("traceship:", "aws:")):
-                raise ValueError(
-                    f"the tag {key!r} is not yours to set: commands know a stack by the first kind"
-                )
+                raise ValueError(f"the tag {key!r} is set by traceship or AWS; take another name")
         return self
 
     @model_validator(mode="after")

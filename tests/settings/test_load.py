@@ -271,6 +271,17 @@ def test_a_network_or_compute_that_cannot_be_is_refused(tmp_path: Path, text: st
     assert why in _refused(tmp_path, text).why
 
 
+def test_a_reason_about_a_table_does_not_repeat_the_table(tmp_path: Path) -> None:
+    """One about the whole file would print all of it; one about a value shows the value."""
+    table = _refused(tmp_path, '[fleet]\ninstance_types = ["inf1.xlarge"]\nmin_size = 9\nmax_size = 3\n')
+    file = _refused(tmp_path, '[tags]\n"aws:x" = "7"\n')
+    value = _refused(tmp_path, "[serve]\ndeadline_seconds = 99\n")
+
+    assert table.why == "min_size 9 is above max_size 3"
+    assert file.why == "the tag 'aws:x' is set by traceship or AWS; take another name"
+    assert "(found 99)" in value.why
+
+
 def test_an_unknown_key_in_a_list_of_tables_gets_its_nearest(tmp_path: Path) -> None:
     """As one in any other table."""
     refused = _refused(tmp_path, VPC + SUBNETS.replace("zone =", "zoen ="))
